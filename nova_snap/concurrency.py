@@ -1,0 +1,79 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The one module that knows whether eventlet or native threads are in force.
+
+Nova is leaving eventlet; nova-compute 34 runs native threads by default and
+the stand-alone service runs eventlet by default.  The rest of the project
+uses ``threading``, ``time`` and ``subprocess``, which eventlet replaces where
+it is in force, and sends what blocks in C (libvirt, libnbd) through
+:func:`run_blocking`.
+
+Nothing here imports eventlet unless it is already in force or asked for:
+Nova refuses to start with native threads when eventlet has been loaded.
+"""
+
+from collections.abc import Callable
+import os
+import sys
+import threading
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec('P')
+T = TypeVar('T')
+
+#: Environment variable by which a process of ours is told what to run under,
+#: ``threading`` or ``eventlet``.  A configuration option would be read too
+#: late: eventlet has to patch before anything else is imported.
+BACKEND_VARIABLE = 'NOVA_SNAP_CONCURRENCY_BACKEND'
+
+
+def is_eventlet() -> bool:
+    """Whether eventlet has replaced the threads of this process."""
+    patcher = sys.modules.get('eventlet.patcher')
+    return patcher is not None and bool(patcher.is_monkey_patched('thread'))
+
+
+def choose_backend(default: str = 'threading') -> None:
+    """Put the asked-for backend in force; call before any other import.
+
+    :param default: ``threading`` or ``eventlet``, where the environment
+        does not say.
+    """
+    if os.environ.get(BACKEND_VARIABLE, default) == 'eventlet':
+        import eventlet
+
+        eventlet.monkey_patch()
+
+
+def run_blocking(
+    function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Call what blocks in C without stopping the other threads.
+
+    With native threads that is a plain call: the bindings release the
+    interpreter lock.  Under eventlet a native thread of its pool makes the
+    call while the hub goes on; in a thread that is not the hub's, the call is
+    plain again.
+    """
+    if is_eventlet():
+        from eventlet import tpool
+
+        return tpool.execute(function, *args, **kwargs)  # type: ignore[no-any-return]
+    return function(*args, **kwargs)
+
+
+def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
+    """Start a daemon thread (a green one under eventlet)."""
+    thread = threading.Thread(name=name, target=target, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,214 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Every error that crosses a border of this project.
+
+A class for each thing that a caller may want to tell apart; its attributes
+carry what the message says.  Foreign exceptions (libvirt, glanceclient,
+keystoneauth, subprocess) are translated where they arise, so nothing outside
+the wrappers needs to know them.
+
+The direct subclasses of :class:`NovaSnapError` are the categories by which
+the command chooses its exit code and the API its HTTP status.
+"""
+
+from typing import Any
+
+
+class NovaSnapError(Exception):
+    """Base of all; ``message`` is one sentence that a person can act on.
+
+    Subclasses give a ``message`` with named fields; what is passed by
+    keyword fills them and stays readable as attributes.
+    """
+
+    message = 'An unexpected error occurred.'
+
+    def __init__(self, message: str | None = None, **fields: Any) -> None:
+        self.fields = fields
+        for name, value in fields.items():
+            setattr(self, name, value)
+        super().__init__(message or self.message % fields)
+
+
+# Categories -----------------------------------------------------------------
+
+
+class NotFound(NovaSnapError):
+    message = 'The resource could not be found.'
+
+
+class Conflict(NovaSnapError):
+    message = 'The request conflicts with what is going on.'
+
+
+class NotPermitted(NovaSnapError):
+    message = 'The request is not permitted.'
+
+
+class Invalid(NovaSnapError):
+    message = 'The request is not valid.'
+
+
+class Unavailable(NovaSnapError):
+    message = 'A service that is needed does not answer.'
+
+
+class SnapshotFailed(NovaSnapError):
+    message = 'The snapshot failed.'
+
+
+# Configuration and input ----------------------------------------------------
+
+
+class InvalidConfiguration(Invalid):
+    message = 'Configuration option %(option)s: %(reason)s'
+
+
+class InvalidName(Invalid):
+    message = 'The image name is not valid: %(reason)s'
+
+
+class InvalidMetadata(Invalid):
+    message = 'The image metadata is not valid: %(reason)s'
+
+
+# Instances and guests -------------------------------------------------------
+
+
+class InstanceNotFound(NotFound):
+    message = (
+        'No server with a name or ID of %(server)r exists on this host; '
+        '"nova-snap list" shows the ones that do.'
+    )
+
+
+class InstanceAmbiguous(Conflict):
+    message = (
+        'More than one server is named %(server)r (%(uuids)s); '
+        'give the ID instead.'
+    )
+
+
+class SnapshotInProgress(Conflict):
+    message = (
+        'A snapshot of server %(server)s is already running; wait until it '
+        'has ended, then try again.'
+    )
+
+
+class RecoveryNeeded(Conflict):
+    message = (
+        'An earlier snapshot of server %(server)s ended without cleaning up '
+        '(journal entry %(entry)s) and could not be recovered: %(reason)s'
+    )
+
+
+class UnsupportedGuest(Invalid):
+    """The guest is of a kind that can't be snapshot; nothing was begun."""
+
+    message = 'Server %(server)s cannot be snapshot: %(reason)s'
+
+
+class HypervisorUnavailable(Unavailable):
+    message = (
+        'libvirt at %(uri)s does not answer: %(reason)s; check that libvirtd '
+        '(or virtqemud) runs and that this user may connect to it.'
+    )
+
+
+class HypervisorError(SnapshotFailed):
+    """libvirt refused a call; ``code`` is its VIR_ERR_* number."""
+
+    message = 'libvirt could not %(action)s: %(reason)s'
+    code: int | None = None
+
+
+class GuestGone(SnapshotFailed):
+    message = (
+        'Server %(server)s stopped or was deleted while its snapshot was '
+        'being taken (%(action)s).'
+    )
+
+
+class BlockJobFailed(SnapshotFailed):
+    message = 'Copying disk %(disk)s of server %(server)s failed: %(reason)s'
+
+
+class QuiesceNotPossible(SnapshotFailed):
+    message = (
+        'The image of server %(server)s demands os_require_quiesce, and its '
+        'file systems cannot be frozen: %(reason)s'
+    )
+
+
+# Storage and programs -------------------------------------------------------
+
+
+class NotEnoughSpace(SnapshotFailed):
+    message = (
+        'Not enough free space in %(path)s: %(free_mib)d MiB are free and '
+        '%(reserved_mib)d MiB are reserved for the guests whose disks lie '
+        'there.'
+    )
+
+
+class ProgramFailed(SnapshotFailed):
+    """An external program ended with an error, or had to be ended."""
+
+    message = '%(program)s failed (%(outcome)s): %(stderr)s'
+
+
+# Image services -------------------------------------------------------------
+
+
+class ImageNotFound(NotFound):
+    message = 'Image %(image_id)s does not exist.'
+
+
+class ImageConflict(Conflict):
+    message = 'The image service refused image %(image_id)s: %(reason)s'
+
+
+class ImageNotPermitted(NotPermitted):
+    message = 'The image service does not permit this: %(reason)s'
+
+
+class ImageTooLarge(SnapshotFailed):
+    message = (
+        'The image service does not take image %(image_id)s: it is larger '
+        'than its limit or the quota of the project (%(reason)s).'
+    )
+
+
+class ImageRejected(SnapshotFailed):
+    message = 'The image service rejected image %(image_id)s: %(reason)s'
+
+
+class ImageCorrupt(SnapshotFailed):
+    message = (
+        'Image %(image_id)s is not what was sent: %(what)s is %(found)s in '
+        'the image service and was %(sent)s here.'
+    )
+
+
+class ImageServiceUnavailable(Unavailable):
+    message = 'The image service at %(endpoint)s does not answer: %(reason)s'
+
+
+# Ends that are not failures -------------------------------------------------
+
+
+class SnapshotCancelled(NovaSnapError):
+    """Somebody wants this snapshot no longer; ``reason`` says who or why."""
+
+    message = 'The snapshot of server %(server)s was cancelled: %(reason)s'
