@@ -22,7 +22,7 @@ it, never between two bytecodes as with a signal's exception.
 from collections.abc import Callable
 import dataclasses
 import enum
-import threading
+import time
 
 from nova_snap import exception
 
@@ -66,25 +66,27 @@ class Monitor:
     ) -> None:
         self._server = server
         self._listener = listener
-        self._cancelled = threading.Event()
-        self._reason = ''
+        self._reason: str | None = None
 
     def cancel(self, reason: str) -> None:
-        """Ask the snapshot to stop; the first reason given is kept."""
-        if not self._cancelled.is_set():
+        """Ask the snapshot to stop; the first reason given is kept.
+
+        A plain assignment and no lock, so that a signal handler may call it
+        whatever the thread that it interrupts is doing.
+        """
+        if self._reason is None:
             self._reason = reason
-            self._cancelled.set()
 
     def check(self) -> None:
         """Raise SnapshotCancelled if the snapshot is wanted no longer."""
-        if self._cancelled.is_set():
+        if self._reason is not None:
             raise exception.SnapshotCancelled(
                 server=self._server, reason=self._reason
             )
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, but wake and raise SnapshotCancelled at a cancellation."""
-        self._cancelled.wait(seconds)
+    def wait(self, seconds: float = POLL_INTERVAL) -> None:
+        """Sleep, then raise SnapshotCancelled if it is wanted no longer."""
+        time.sleep(seconds)
         self.check()
 
     def report(self, stage: Stage, done: int, total: int | None) -> None:

@@ -1,0 +1,35 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The configuration options, one module per group.
+
+``CONF`` is read at the edges only (entry points, factories) and passed on as
+values, so that a pipeline can be tested without a configuration.
+"""
+
+from oslo_config import cfg
+
+from nova_snap.conf import base
+from nova_snap.conf import glance
+from nova_snap.conf import libvirt
+from nova_snap.conf import snapshot
+
+CONF = cfg.CONF
+
+
+def register_opts(conf: cfg.ConfigOpts) -> None:
+    """Register every option of the project on ``conf``."""
+    for module in (base, glance, libvirt, snapshot):
+        module.register_opts(conf)
+
+
+register_opts(CONF)
