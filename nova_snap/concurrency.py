@@ -26,7 +26,8 @@ from collections.abc import Callable
 import os
 import sys
 import threading
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec
+from typing import TypeVar
 
 P = ParamSpec('P')
 T = TypeVar('T')

@@ -14,7 +14,6 @@
 
 from typing import Any
 
-from keystoneauth1 import loading
 from oslo_config import cfg
 
 GROUP = 'glance'

@@ -98,7 +98,7 @@ suspended for their snapshot.
     ),
 ]
 
-GROUPS = {
+GROUPS: dict[str, list[Any]] = {
     'libvirt': LIBVIRT_OPTS,
     'workarounds': WORKAROUNDS_OPTS,
     'ephemeral_storage_encryption': EPHEMERAL_STORAGE_ENCRYPTION_OPTS,

@@ -19,10 +19,12 @@ takes the configuration and returns an :class:`ImageService`.
 """
 
 import abc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from collections.abc import Mapping
 import dataclasses
 import enum
-from typing import Any, BinaryIO
+from typing import Any
+from typing import BinaryIO
 
 from oslo_config import cfg
 import stevedore
@@ -153,7 +155,7 @@ def from_conf(conf: cfg.ConfigOpts) -> ImageService:
     """
     name = conf.snapshot.image_service
     try:
-        manager = stevedore.DriverManager(NAMESPACE, name)
+        manager: Any = stevedore.DriverManager(NAMESPACE, name)
     except stevedore.exception.NoMatches:
         raise exception.InvalidConfiguration(
             option='[snapshot] image_service',
