@@ -1,0 +1,79 @@
+#!/bin/busybox sh
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+# The init of the lab's guests: mounts the first disk, starts what the kernel
+# command line asks for, and then is "tick" (see tick.c).
+#
+#   bus=virtio|scsi|ide   which driver to load; all of them where not said
+#   agent=1               start the QEMU guest agent
+#   write=N, poweroff_after=N   passed on to tick
+
+export PATH=/bin:/usr/sbin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /run /tmp /mnt /var/run
+bus='virtio scsi ide' agent=0 options=
+for word in $(cat /proc/cmdline); do
+    case $word in
+        bus=*) bus=${word#*=} ;;
+        agent=*) agent=${word#*=} ;;
+        write=*|poweroff_after=*) options="$options $word" ;;
+    esac
+done
+echo GUEST-UP
+
+load() {
+    while read -r module; do
+        insmod "/lib/modules/$module" 2>/dev/null
+    done <"/lib/modules/order.$1"
+}
+for name in $bus; do load "$name"; done
+
+# The first disk, and its first partition where it has partitions.
+tries=0 disk=
+while [ -z "$disk" ] && [ $tries -lt 200 ]; do
+    for name in vda sda hda; do
+        [ -b /dev/$name ] && disk=/dev/$name && break
+    done
+    [ -n "$disk" ] || usleep 50000
+    tries=$((tries + 1))
+done
+[ -b "${disk}1" ] && disk=${disk}1
+if ! mount -t ext4 "$disk" /mnt; then
+    echo "NO-DISK $disk"
+    exec sleep 1000000
+fi
+[ -f /mnt/log ] && echo "FOUND $(wc -l </mnt/log) $(tail -n 1 /mnt/log)"
+[ -f /mnt/marker ] && echo "MARKER $(cat /mnt/marker)"
+
+start_agent() {
+    load agent
+    port=
+    while [ -z "$port" ]; do
+        for dir in /sys/class/virtio-ports/*; do
+            [ "$(cat "$dir/name" 2>/dev/null)" = org.qemu.guest_agent.0 ] &&
+                port=${dir##*/}
+        done
+        [ -n "$port" ] || usleep 50000
+    done
+    mkdir -p /dev/virtio-ports
+    ln -s "/dev/$port" /dev/virtio-ports/org.qemu.guest_agent.0
+    echo AGENT-UP
+    exec qemu-ga -m virtio-serial -p /dev/virtio-ports/org.qemu.guest_agent.0 \
+        -t /run -l /run/qemu-ga.log
+}
+[ "$agent" = 1 ] && start_agent &
+
+exec tick /mnt $options

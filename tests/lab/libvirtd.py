@@ -1,0 +1,245 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A libvirtd of the lab's own, which no other libvirt of the host notices.
+
+It runs in a mount namespace in which the lab's directories lie over
+``/etc/libvirt``, ``/run/libvirt`` and their kin, so its configuration, its
+domains and its sockets are its own; it is reached by the path of its socket.
+As on any host, guests outlive their libvirtd.
+
+What a test mounts below :attr:`Libvirtd.mounts` appears in the namespaces of
+libvirtd and of guests that run already (propagation is ``slave``, and
+``namespaces = []`` keeps QEMU from getting a namespace of its own).
+
+There is no virtlogd: QEMU writes the serial logs itself, so that nothing
+stands between a guest's line and the clock that times it.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+from typing import Self
+
+import libvirt
+
+from tests.lab import command
+
+#: Bytes that fit into a socket's address (struct sockaddr_un), less the NUL.
+MAX_SOCKET_PATH = 107
+
+#: The lab's directories, and what each lies over.
+OVERLAID = {
+    'etc': '/etc/libvirt',
+    'run': '/run/libvirt',
+    'lib': '/var/lib/libvirt',
+    'cache': '/var/cache/libvirt',
+    'log': '/var/log/libvirt',
+}
+
+QEMU_CONF = """\
+user = "root"
+group = "root"
+security_driver = "none"
+remember_owner = 0
+namespaces = []
+cgroup_controllers = []
+stdio_handler = "file"
+"""
+
+LIBVIRTD_CONF = """\
+auth_unix_rw = "none"
+auth_unix_ro = "none"
+log_outputs = "2:stderr"
+"""
+
+
+def _mount_points() -> list[str]:
+    """Of this process; os.path.ismount() does not see bind mounts."""
+    table = pathlib.Path('/proc/self/mountinfo').read_text()
+    return [line.split()[4] for line in table.splitlines()]
+
+
+class LibvirtdFailed(Exception):
+    """libvirtd did not start; the message has the end of its log."""
+
+
+class Libvirtd:
+    """A private libvirtd that keeps everything in one state directory.
+
+    :param state: short enough that a socket's path fits (107 bytes).
+    """
+
+    def __init__(self, state: pathlib.Path) -> None:
+        self.state = state
+        self.mounts = state / 'mnt'
+        self.log = state / 'libvirtd.log'
+        self._libvirt = state / 'libvirt'
+        self._pid_file = state / 'libvirtd.pid'
+        self._socket = self._libvirt / 'run/libvirt-sock'
+        if len(os.fsencode(self._socket)) > MAX_SOCKET_PATH:
+            raise ValueError(
+                f'{self._socket} is too long for a socket; '
+                'set NOVA_SNAP_LAB to a shorter directory'
+            )
+
+    @property
+    def uri(self) -> str:
+        """What ``virsh -c`` and ``[libvirt] connection_uri`` take."""
+        return f'qemu+unix:///system?socket={self._socket}'
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[libvirt.virConnect]:
+        """A connection for a moment; a kept one dies with each restart."""
+        # libvirt prints each error, expected ones too, where nobody listens.
+        libvirt.registerErrorHandler(lambda context, error: None, None)
+        connection = libvirt.open(self.uri)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def pid(self) -> int | None:
+        """The process, or None where it does not run."""
+        try:
+            pid = int(self._pid_file.read_text())
+            words = pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()
+        except (FileNotFoundError, ValueError, ProcessLookupError):
+            return None
+        ours = os.fsencode(self._pid_file) in words.split(b'\0')
+        return pid if ours else None
+
+    def is_running(self) -> bool:
+        """Whether the process is there; it may not answer."""
+        return self.pid() is not None
+
+    def start(self, timeout: float = 60) -> None:
+        """Start it and wait until it answers; one that runs is left alone.
+
+        :param timeout: seconds.
+        :raises LibvirtdFailed: it ended or did not answer in time.
+        """
+        if not self.is_running():
+            self._prepare()
+            self._launch()
+        self._wait_until_it_answers(timeout)
+
+    def kill(self, signum: int = signal.SIGKILL, timeout: float = 30) -> None:
+        """End libvirtd and wait for its end; the guests go on."""
+        pid = self.pid()
+        if pid is None:
+            return
+        os.kill(pid, signum)
+        deadline = time.monotonic() + timeout
+        while self.is_running():
+            if time.monotonic() > deadline:
+                raise LibvirtdFailed(f'{pid} did not end in {timeout} s')
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            time.sleep(0.02)
+
+    def restart(self, signum: int = signal.SIGTERM) -> None:
+        """What an upgrade of the package does: the guests go on."""
+        self.kill(signum)
+        self.start()
+
+    def stop(self) -> None:
+        """End libvirtd and every guest, and unmount what was mounted."""
+        self.kill(signal.SIGTERM)
+        for pid in self._guests():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while self._guests() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._unmount()
+
+    def remove(self) -> None:
+        """Stop, and delete the state directory."""
+        self.stop()
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def _guests(self) -> list[int]:
+        """The QEMU processes of this lab that are alive."""
+        found = []
+        for file in self._libvirt.glob('run/qemu/*.pid'):
+            with contextlib.suppress(OSError, ValueError):
+                pid = int(file.read_text())
+                words = pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()
+                if os.fsencode(self.state) in words:
+                    found.append(pid)
+        return found
+
+    def _prepare(self) -> None:
+        for name in OVERLAID:
+            (self._libvirt / name).mkdir(parents=True, exist_ok=True)
+        etc = self._libvirt / 'etc'
+        (etc / 'qemu.conf').write_text(QEMU_CONF)
+        (etc / 'libvirtd.conf').write_text(LIBVIRTD_CONF)
+        self.mounts.mkdir(exist_ok=True)
+        if str(self.mounts) not in _mount_points():
+            command.run('mount', '--bind', self.mounts, self.mounts)
+            command.run('mount', '--make-shared', self.mounts)
+
+    def _launch(self) -> None:
+        for target in OVERLAID.values():
+            pathlib.Path(target).mkdir(parents=True, exist_ok=True)
+        steps = [
+            f'mount --bind "$1/{name}" {target} || exit 1'
+            for name, target in OVERLAID.items()
+        ]
+        # Without D-Bus it can't register its guests with the host's machined.
+        steps.append('[ ! -d /run/dbus ] || mount -t tmpfs lab /run/dbus')
+        steps.append('exec libvirtd -f /etc/libvirt/libvirtd.conf -p "$2"')
+        with open(self.log, 'ab') as log:
+            subprocess.Popen(
+                ['unshare', '--mount', '--propagation', 'slave']
+                + ['sh', '-c', '\n'.join(steps), 'sh']
+                + [os.fspath(self._libvirt), os.fspath(self._pid_file)],
+                env={**os.environ, 'PATH': f'{os.environ["PATH"]}:/usr/sbin'},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _wait_until_it_answers(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                with self.connection():
+                    return
+            except libvirt.libvirtError as error:
+                if time.monotonic() > deadline:
+                    raise LibvirtdFailed(
+                        f'{error}\n{self.log.read_text()[-4000:]}'
+                    ) from error
+            time.sleep(0.05)
+
+    def _unmount(self) -> None:
+        """Unmount all below :attr:`mounts`, the innermost first."""
+        below = f'{self.mounts}/'
+        for point in sorted(_mount_points(), reverse=True):
+            if point == str(self.mounts) or point.startswith(below):
+                command.run('umount', '--lazy', point)
