@@ -10,14 +10,25 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Options of [glance] and [service_user]: keystoneauth's and a few more."""
+
+"""Options of [glance] and [service_user]: keystoneauth's and a few more.
+
+Both groups take the same options as in nova.conf, so a section can be copied.
+Those of an authentication plugin are registered when it is loaded: which
+there are depends on ``auth_type``.
+"""
 
 from typing import Any
 
+from keystoneauth1 import loading
 from oslo_config import cfg
 
 GROUP = 'glance'
 SERVICE_USER_GROUP = 'service_user'
+
+#: Seconds.  keystoneauth has no limit of its own, and a snapshot must not
+#: wait for ever; Glance may need minutes to store the end of a large image.
+DEFAULT_TIMEOUT = 300
 
 OPTS = [
     cfg.IntOpt(
@@ -25,18 +36,78 @@ OPTS = [
         default=3,
         min=0,
         help="""
-How often a request that failed for a passing reason (no connection, 500, 502,
-503, 504) is repeated, with growing pauses.
+How often a request that failed for a passing reason (no connection, a
+connection that was cut, no answer within "timeout", 429, 500, 502, 503, 504)
+is repeated, with growing pauses. An upload is repeated from its start.
 """,
     ),
 ]
 
+SERVICE_USER_OPTS = [
+    cfg.BoolOpt(
+        'send_service_user_token',
+        default=False,
+        help="""
+Send the token of the service user along with that of the user, so that Glance
+accepts the user's token after it has expired, as in Nova.
+""",
+    ),
+]
+
+#: keystoneauth's options that are not ours to offer: the version is the
+#: code's business, and requests are repeated by num_retries alone (what
+#: keystoneauth repeats of an upload would be an empty body).
+_NOT_OFFERED = frozenset(
+    (
+        'version',
+        'min_version',
+        'max_version',
+        'connect_retries',
+        'connect_retry_delay',
+        'status_code_retries',
+        'status_code_retry_delay',
+        'retriable_status_codes',
+    )
+)
+
+
+def _session_opts() -> list[Any]:
+    opts = loading.get_session_conf_options()
+    cfg.set_defaults(opts, timeout=DEFAULT_TIMEOUT)
+    return opts
+
+
+def _adapter_opts() -> list[Any]:
+    opts = [
+        opt
+        for opt in loading.get_adapter_conf_options(include_deprecated=False)
+        if opt.dest not in _NOT_OFFERED
+    ]
+    cfg.set_defaults(
+        opts, service_type='image', valid_interfaces=['internal', 'public']
+    )
+    return opts
+
+
+GLANCE_OPTS: list[Any] = [*OPTS, *_session_opts(), *_adapter_opts()]
+SERVICE_OPTS: list[Any] = [*SERVICE_USER_OPTS, *_session_opts()]
+
 
 def register_opts(conf: cfg.ConfigOpts) -> None:
     """Register the options of both groups."""
-    conf.register_opts(OPTS, group=GROUP)
+    conf.register_opts(GLANCE_OPTS, group=GROUP)
+    conf.register_opts(SERVICE_OPTS, group=SERVICE_USER_GROUP)
+    for group in (GROUP, SERVICE_USER_GROUP):
+        conf.register_opts(loading.get_auth_common_conf_options(), group=group)
 
 
 def list_opts() -> list[tuple[str, list[Any]]]:
-    """The options of both groups."""
-    return [(GROUP, OPTS)]
+    """The options of both groups, with those of logging in by password."""
+    auth = [
+        *loading.get_auth_common_conf_options(),
+        *loading.get_auth_plugin_conf_options('password'),
+    ]
+    return [
+        (GROUP, [*GLANCE_OPTS, *auth]),
+        (SERVICE_USER_GROUP, [*SERVICE_OPTS, *auth]),
+    ]

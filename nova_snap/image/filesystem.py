@@ -1,0 +1,386 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The image service that is a directory on this host.
+
+The default where no Glance is configured.  Each image is two files: its
+record ``<id>.json``, in the schema of Glance's API v2, and its data ``<id>``.
+
+What a crash at any point leaves is no image, one that is ``queued``, or a
+whole one:
+
+* data is written to ``<id>.upload``, made durable, and renamed; only then
+  does the record say ``active``;
+* a record is written to ``<id>.json.tmp``, made durable, and renamed;
+* whoever writes data holds a lock on its file, so the next process can tell
+  what was left behind, which it removes, from what is still being written.
+
+Records change only under a lock on the directory, so any number of processes
+may use it.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import datetime
+import errno
+import fcntl
+import json
+import os
+import pathlib
+from typing import Any
+from typing import BinaryIO
+from typing import Self
+import uuid
+
+from oslo_config import cfg
+
+from nova_snap import concurrency
+from nova_snap import exception
+from nova_snap import monitor as monitor_lib
+from nova_snap.image import api
+from nova_snap.image import schema
+from nova_snap.image import source
+
+_RECORD = '.json'
+_TEMPORARY = '.json.tmp'
+_UPLOAD = '.upload'
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class FilesystemImageService(api.ImageService):
+    """Images in ``directory``, which is made when it is first needed.
+
+    Errors of the file system are ImageNotPermitted where this user may not
+    write there, ImageTooLarge where it is full, and otherwise
+    ImageServiceUnavailable.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = pathlib.Path(directory)
+        self._tidied = False
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
+        """As [snapshot] filesystem_store_datadir says."""
+        return cls(
+            conf.snapshot.filesystem_store_datadir
+            or os.path.join(conf.state_path, 'images')
+        )
+
+    def create(self, record: api.Image) -> api.Image:
+        self._check(record)
+        now = _now()
+        image = dataclasses.replace(
+            record,
+            status=api.ImageStatus.QUEUED,
+            created_at=now,
+            updated_at=now,
+            size=None,
+            hash_algorithm=None,
+            hash_value=None,
+        )
+        with self._translated(record.id), self._locked():
+            if self._path(record.id, _RECORD).exists():
+                raise exception.ImageConflict(
+                    image_id=record.id, reason='an image has this ID already.'
+                )
+            self._write(image)
+        return image
+
+    def get(self, image_id: str) -> api.Image:
+        with self._translated(image_id):
+            self._tidy_once()
+            return self._read(image_id)
+
+    def list(self, **filters: str) -> Iterator[api.Image]:
+        with self._translated('*'):
+            self._tidy_once()
+            images = [
+                image
+                for path in self._directory.glob(f'*{_RECORD}')
+                if (image := self._read_if_there(path.stem)) is not None
+            ]
+        images.sort(key=lambda image: image.created_at or '', reverse=True)
+        return (image for image in images if _matches(image, filters))
+
+    def update(self, image_id: str, **changes: Any) -> api.Image:
+        if refused := sorted(changes.keys() - schema.WRITABLE):
+            raise exception.ImageRejected(
+                image_id=image_id,
+                reason=f'{", ".join(refused)} cannot be changed.',
+            )
+        with self._translated(image_id), self._locked():
+            old = self._read(image_id)
+            properties = {**old.properties, **changes.pop('properties', {})}
+            image = dataclasses.replace(
+                old, **changes, properties=properties, updated_at=_now()
+            )
+            self._check(image)
+            self._write(image)
+        return image
+
+    def upload(
+        self,
+        image_id: str,
+        data: BinaryIO,
+        size: int | None,
+        monitor: monitor_lib.Monitor,
+    ) -> api.Image:
+        incoming = source.UploadSource(data, size, monitor)
+        with self._upload_file(image_id) as file:
+            while chunk := incoming.read():
+                with self._translated(image_id):
+                    file.write(chunk)
+            with self._translated(image_id):
+                file.flush()
+                concurrency.run_blocking(os.fsync, file.fileno())
+                return self._activate(image_id, incoming)
+
+    def delete(self, image_id: str) -> None:
+        if not _is_uuid(image_id):
+            return
+        with self._translated(image_id), self._locked():
+            # The record first: data without one is rubbish to everybody.
+            self._path(image_id, _RECORD).unlink(missing_ok=True)
+            _sync(self._directory)
+            self._path(image_id).unlink(missing_ok=True)
+            upload = self._path(image_id, _UPLOAD)
+            if not _is_in_use(upload):
+                upload.unlink(missing_ok=True)
+
+    # Records ----------------------------------------------------------------
+
+    def _path(self, image_id: str, suffix: str = '') -> pathlib.Path:
+        """A file of this image; the id is checked, so it leads nowhere else.
+
+        :raises ImageNotFound: the id is no uuid, so there is no such image.
+        """
+        if not _is_uuid(image_id):
+            raise exception.ImageNotFound(image_id=image_id)
+        return self._directory / f'{image_id}{suffix}'
+
+    def _read(self, image_id: str) -> api.Image:
+        image = self._read_if_there(image_id)
+        if image is None:
+            raise exception.ImageNotFound(image_id=image_id)
+        return image
+
+    def _read_if_there(self, image_id: str) -> api.Image | None:
+        path = self._path(image_id, _RECORD)
+        try:
+            image = schema.from_fields(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, AttributeError) as error:
+            raise exception.ImageServiceUnavailable(
+                endpoint=self._directory,
+                reason=f'{path} is damaged ({error}); restore or remove it.',
+            ) from error
+        queued = image.status == api.ImageStatus.QUEUED
+        if queued and _is_in_use(self._path(image_id, _UPLOAD)):
+            return dataclasses.replace(image, status=api.ImageStatus.SAVING)
+        return image
+
+    def _write(self, image: api.Image) -> None:
+        """Make the record durable; the directory has to be locked."""
+        temporary = self._path(image.id, _TEMPORARY)
+        fields = schema.to_fields(image) | {
+            'tags': [],
+            'protected': False,
+            'file': f'/v2/images/{image.id}/file',
+            'schema': '/v2/schemas/image',
+        }
+        try:
+            with open(temporary, 'w', encoding='utf-8') as file:
+                json.dump(fields, file, indent=2, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self._path(image.id, _RECORD))
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync(self._directory)
+
+    @staticmethod
+    def _check(image: api.Image) -> None:
+        try:
+            if not _is_uuid(image.id):
+                raise ValueError('its ID is no UUID.')
+            schema.check(image)
+        except ValueError as error:
+            raise exception.ImageRejected(
+                image_id=image.id, reason=str(error)
+            ) from error
+
+    # Data -------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _upload_file(self, image_id: str) -> Iterator[BinaryIO]:
+        """The file for the data of a queued image, locked; gone afterwards.
+
+        Unless it has become the data of the image, that is.
+        """
+        path = self._path(image_id, _UPLOAD)
+        with self._translated(image_id), self._locked():
+            file = self._open_upload(image_id, path)
+        with file:
+            try:
+                yield file
+            finally:
+                with self._translated(image_id):
+                    path.unlink(missing_ok=True)
+
+    def _open_upload(self, image_id: str, path: pathlib.Path) -> BinaryIO:
+        """Open and lock it; the directory's lock keeps others from both."""
+        status = self._read(image_id).status
+        if status != api.ImageStatus.QUEUED:
+            raise exception.ImageConflict(
+                image_id=image_id,
+                reason=f'it is {status} and takes no data.',
+            )
+        path.unlink(missing_ok=True)
+        file = open(path, 'xb')  # noqa: SIM115
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return file
+
+    def _activate(
+        self, image_id: str, incoming: source.UploadSource
+    ) -> api.Image:
+        """Turn durable data into an image, unless that was deleted."""
+        with self._locked():
+            image = dataclasses.replace(
+                self._read(image_id),
+                status=api.ImageStatus.ACTIVE,
+                size=incoming.done,
+                hash_algorithm=source.ALGORITHM,
+                hash_value=incoming.digest(),
+                updated_at=_now(),
+            )
+            data = self._path(image_id)
+            os.replace(self._path(image_id, _UPLOAD), data)
+            try:
+                _sync(self._directory)
+                self._write(image)
+            except OSError:
+                data.unlink()
+                raise
+        return image
+
+    # The directory ----------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep every other process and thread from changing records."""
+        self._tidy_once()
+        with self._lock():
+            yield
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        handle = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _tidy_once(self) -> None:
+        """At first use make the directory and remove what a crash left."""
+        if self._tidied:
+            return
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock():
+            for path in self._directory.iterdir():
+                if self._is_left_over(path):
+                    path.unlink()
+        self._tidied = True
+
+    def _is_left_over(self, path: pathlib.Path) -> bool:
+        """Whether nobody will ever use this file again.
+
+        Names that are not ours are left alone.
+        """
+        if not _is_uuid(path.name.partition('.')[0]):
+            return False
+        if path.name.endswith(_UPLOAD):
+            return not _is_in_use(path)
+        if path.name.endswith(_TEMPORARY):
+            return True
+        record = path.with_name(path.name + _RECORD)
+        return path.suffix == '' and not record.exists()
+
+    @contextlib.contextmanager
+    def _translated(self, image_id: str) -> Iterator[None]:
+        """Turn errors of the file system into this project's."""
+        try:
+            yield
+        except OSError as error:
+            raise self._translate(image_id, error) from error
+
+    def _translate(
+        self, image_id: str, error: OSError
+    ) -> exception.NovaSnapError:
+        if error.errno in _NO_SPACE:
+            return exception.ImageTooLarge(
+                image_id=image_id,
+                reason=f'{self._directory}: {error.strerror}; make room there',
+            )
+        if error.errno in _NO_PERMISSION:
+            return exception.ImageNotPermitted(
+                reason=f'{error}; use an account that may write to '
+                f'{self._directory}, or set [snapshot] '
+                f'filesystem_store_datadir to another directory.'
+            )
+        return exception.ImageServiceUnavailable(
+            endpoint=self._directory, reason=str(error)
+        )
+
+
+def _is_uuid(text: str) -> bool:
+    """Whether it is a uuid in the one way in which Glance writes it."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _is_in_use(path: pathlib.Path) -> bool:
+    """Whether a process holds the lock on this file."""
+    with contextlib.suppress(FileNotFoundError), open(path, 'rb') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _sync(directory: pathlib.Path) -> None:
+    """Make durable what was renamed or removed in the directory."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _matches(image: api.Image, filters: dict[str, str]) -> bool:
+    fields = schema.to_fields(image)
+    return all(str(fields.get(key)) == want for key, want in filters.items())
+
+
+def _now() -> str:
+    """The time as Glance writes it."""
+    return datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
