@@ -1,0 +1,356 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The image service Glance: python-glanceclient on a keystoneauth session.
+
+Open this file for what is sent to Glance, when it is sent again, and how an
+upload is finished.  The session and the login are made in
+``glance_session.py``; what Glance's answers mean is in ``refusal.py``.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import time
+from typing import Any
+from typing import BinaryIO
+from typing import Self
+from typing import TypeVar
+
+import glanceclient
+from oslo_config import cfg
+from oslo_log import log as logging
+import tenacity
+
+from nova_snap import exception
+from nova_snap import monitor as monitor_lib
+from nova_snap.image import api
+from nova_snap.image import glance_session
+from nova_snap.image import refusal
+from nova_snap.image import schema
+from nova_snap.image import source
+
+LOG = logging.getLogger(__name__)
+
+T = TypeVar('T')
+
+#: Seconds between two tries of a request: at first, and at most.
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+
+#: Seconds that Glance is given to notice that an upload was cut, and to put
+#: the image back to ``queued``.
+SETTLE_TIMEOUT = 30.0
+
+
+class GlanceImageService(api.ImageService):
+    """Images in Glance, by version 2 of its API.
+
+    Threads may share one.
+
+    :param connection: session, login and address.
+    :param num_retries: how often a request is repeated that failed for a
+        passing reason.
+    """
+
+    def __init__(
+        self, connection: glance_session.Connection, num_retries: int
+    ) -> None:
+        self._connection = connection
+        self._tries = num_retries + 1
+        self._client = glanceclient.Client(
+            '2', session=connection.session, **connection.adapter
+        )
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
+        """As [glance] and [service_user] say.
+
+        :raises InvalidConfiguration: they are not complete.
+        """
+        connection = glance_session.Connection.from_conf(conf)
+        return cls(connection, conf.glance.num_retries)
+
+    def create(self, record: api.Image) -> api.Image:
+        with self._rejecting(record.id):
+            fields = _given(
+                schema.writable_fields(
+                    {name: getattr(record, name) for name in schema.WRITABLE}
+                )
+                | {'id': record.id, 'owner': record.owner}
+            )
+            return self._call(record.id, _Create(self._client, fields))
+
+    def get(self, image_id: str) -> api.Image:
+        return self._call(image_id, lambda: self._get(image_id))
+
+    def list(self, **filters: str) -> Iterator[api.Image]:
+        def fetch() -> list[api.Image]:
+            found = self._client.images.list(filters=filters)
+            return [schema.from_fields(fields) for fields in found]
+
+        return iter(self._call(None, fetch))
+
+    def update(self, image_id: str, **changes: Any) -> api.Image:
+        with self._rejecting(image_id):
+            fields = schema.writable_fields(changes)
+            return self._call(
+                image_id,
+                lambda: schema.from_fields(
+                    self._client.images.update(image_id, **fields)
+                ),
+            )
+
+    def delete(self, image_id: str) -> None:
+        with contextlib.suppress(exception.ImageNotFound):
+            self._call(image_id, lambda: self._client.images.delete(image_id))
+
+    def upload(
+        self,
+        image_id: str,
+        data: BinaryIO,
+        size: int | None,
+        monitor: monitor_lib.Monitor,
+    ) -> api.Image:
+        incoming = source.UploadSource(data, size, monitor)
+        upload = _Upload(
+            self._client,
+            image_id,
+            incoming,
+            size,
+            monitor,
+            self._connection.invalidate,
+        )
+        self._call(None, self._connection.renew_login)
+        # Glance would read all of the data before it refuses it.
+        self._check_queued(self.get(image_id))
+        self._call(image_id, upload, monitor, upload.can_repeat)
+        image = self.get(image_id)
+        _compare(image, incoming)
+        return image
+
+    # ------------------------------------------------------------------------
+
+    def _get(self, image_id: str) -> api.Image:
+        return schema.from_fields(self._client.images.get(image_id))
+
+    @staticmethod
+    def _check_queued(image: api.Image) -> None:
+        if api.ImageStatus.is_gone(image.status):
+            raise exception.ImageNotFound(image_id=image.id)
+        if image.status != api.ImageStatus.QUEUED:
+            raise exception.ImageConflict(
+                image_id=image.id,
+                reason=f'it is {image.status} and takes no data.',
+            )
+
+    def _call(
+        self,
+        image_id: str | None,
+        function: Callable[[], T],
+        monitor: monitor_lib.Monitor | None = None,
+        can_repeat: Callable[[], bool] = lambda: True,
+    ) -> T:
+        """Make a request, again if need be, and translate its errors."""
+
+        def is_worth_it(error: BaseException) -> bool:
+            return self._connection.is_passing(error) and can_repeat()
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_worth_it),
+            stop=tenacity.stop_after_attempt(self._tries),
+            wait=tenacity.wait_exponential_jitter(
+                initial=FIRST_PAUSE, max=LONGEST_PAUSE
+            ),
+            sleep=lambda seconds: _pause(seconds, monitor),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        with self._connection.translated(None):
+            # glanceclient asks Glance for its schema once.  To do that first
+            # tells a wrong address from an image that does not exist.
+            retrying(lambda: self._client.images.model)
+        with self._connection.translated(image_id):
+            return retrying(function)
+
+    @contextlib.contextmanager
+    def _rejecting(self, image_id: str) -> Iterator[None]:
+        """What our checks, or those of glanceclient, say of a value.
+
+        glanceclient compares each with the schema that it gets from Glance,
+        and raises TypeError or ValueError.
+        """
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            raise exception.ImageRejected(
+                image_id=image_id, reason=str(error).partition('\n')[0]
+            ) from error
+
+
+class _Create:
+    """Makes a record; knows it again when an earlier try did make it."""
+
+    def __init__(self, client: Any, fields: dict[str, Any]) -> None:
+        self._client = client
+        self._fields = fields
+        self._tried = False
+
+    def __call__(self) -> api.Image:
+        again, self._tried = self._tried, True
+        try:
+            made = self._client.images.create(**self._fields)
+        except refusal.Refused as error:
+            if again and error.status == 409:
+                return self._made_before(error)
+            raise
+        return schema.from_fields(made)
+
+    def _made_before(self, error: refusal.Refused) -> api.Image:
+        found = self._client.images.get(self._fields['id'])
+        if any(found.get(k) != v for k, v in self._fields.items()):
+            raise error
+        return schema.from_fields(found)
+
+
+class _Upload:
+    """Sends the data; each call is one try, the later ones look first.
+
+    :param renew_login: gets a new token; False if there is no other.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        image_id: str,
+        incoming: source.UploadSource,
+        size: int | None,
+        monitor: monitor_lib.Monitor,
+        renew_login: Callable[[], bool],
+    ) -> None:
+        self._client = client
+        self._id = image_id
+        self._incoming = incoming
+        self._size = size
+        self._monitor = monitor
+        self._renew_login = renew_login
+        self._failure: Exception | None = None
+
+    def can_repeat(self) -> bool:
+        """Whether there is a point in another call."""
+        return self._incoming.can_restart or self._incoming.finished
+
+    def __call__(self) -> None:
+        if self._failure and self._arrived_after_all(self._failure):
+            return
+        try:
+            self._send_logged_in()
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def _send_logged_in(self) -> None:
+        """Send it, twice if the token turns out to be valid no longer."""
+        try:
+            self._send()
+        except refusal.Refused as error:
+            if error.status != 401 or not self._incoming.can_restart:
+                raise
+            if not self._renew_login():
+                raise
+            self._incoming.restart()
+            self._send_again(error)
+
+    def _send_again(self, error: refusal.Refused) -> None:
+        try:
+            self._send()
+        except refusal.Refused as second:
+            # Glance deletes an image whose token expires while its data
+            # comes in: nobody wanted that, so it is no ImageNotFound.
+            raise error if second.status == 404 else second from None
+
+    def _send(self) -> None:
+        try:
+            self._client.images.upload(self._id, self._incoming, self._size)
+        except refusal.Refused as error:
+            if error.status in (409, 410):
+                # Refused with 404 if it was deleted in the meantime.
+                self._client.images.get(self._id)
+            raise
+
+    def _arrived_after_all(self, failure: Exception) -> bool:
+        """After a failure: True if there is nothing more to send.
+
+        The connection can break after the last byte: then the image is
+        active, and only the answer was lost.
+        """
+        status = self._settled_status()
+        if status == api.ImageStatus.ACTIVE and self._incoming.finished:
+            return True
+        if status != api.ImageStatus.QUEUED or not self._incoming.can_restart:
+            raise failure
+        self._incoming.restart()
+        return False
+
+    def _settled_status(self) -> str:
+        """The status of the image, once Glance has noticed the failure."""
+        deadline = time.monotonic() + SETTLE_TIMEOUT
+        while True:
+            status: str = self._client.images.get(self._id)['status']
+            if status != api.ImageStatus.SAVING or time.monotonic() > deadline:
+                return status
+            self._monitor.wait()
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _pause(seconds: float, monitor: monitor_lib.Monitor | None) -> None:
+    """Sleep, but not on when the monitor says that it was cancelled."""
+    monitor = monitor or monitor_lib.Monitor()
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        monitor.wait(min(left, monitor_lib.POLL_INTERVAL))
+
+
+def _log_retry(state: tenacity.RetryCallState) -> None:
+    LOG.warning(
+        'A request to Glance failed (try %(number)d): %(error)s; it is '
+        'repeated in %(pause).1f s',
+        {
+            'number': state.attempt_number,
+            'error': state.outcome and state.outcome.exception(),
+            'pause': state.upcoming_sleep,
+        },
+    )
+
+
+def _compare(image: api.Image, sent: source.UploadSource) -> None:
+    """Compare what Glance says it has with what was sent.
+
+    :raises ImageCorrupt: they differ.
+    """
+    facts = [
+        ('status', image.status, api.ImageStatus.ACTIVE),
+        ('size', image.size, sent.done),
+    ]
+    if image.hash_algorithm and image.hash_value:
+        digest = sent.digest(image.hash_algorithm)
+        what = f'{image.hash_algorithm} hash'
+        facts.append((what, image.hash_value, digest or image.hash_value))
+    for what, found, expected in facts:
+        if found != expected:
+            raise exception.ImageCorrupt(
+                image_id=image.id, what=what, found=found, sent=expected
+            )
