@@ -12,7 +12,6 @@
 
 """Runs an external program for the lab; the error carries what it said."""
 
-from collections.abc import Mapping
 import os
 import pathlib
 import subprocess
@@ -22,14 +21,21 @@ class CommandFailed(Exception):
     """A program ended with an error; the message has all of its output."""
 
 
+def environment() -> dict[str, str]:
+    """Ours, with the administrator's programs on PATH and in English."""
+    path = f'{os.environ["PATH"]}:/usr/sbin:/sbin'
+    return {**os.environ, 'PATH': path, 'LC_ALL': 'C.UTF-8'}
+
+
 def run(
     *argv: str | os.PathLike[str],
     cwd: pathlib.Path | None = None,
     stdin: str | None = None,
-    env: Mapping[str, str] | None = None,
     accept: tuple[int, ...] = (0,),
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; its output, both streams, is in ``stdout``.
+
+    The administrator's programs are found whatever PATH says.
 
     :param accept: the exit codes that are no failure.
     :raises CommandFailed: any other exit code.
@@ -37,7 +43,7 @@ def run(
     result = subprocess.run(
         argv,
         cwd=cwd,
-        env=None if env is None else {**os.environ, **env},
+        env=environment(),
         input=stdin,
         stdin=subprocess.DEVNULL if stdin is None else None,
         stdout=subprocess.PIPE,

@@ -74,7 +74,7 @@ def _fingerprint() -> str:
 def _build(work: pathlib.Path) -> pathlib.Path:
     kernel = _kernel_tree(work)
     (version,) = os.listdir(kernel / 'lib/modules')
-    command.run('depmod', '-b', kernel, version, env=_sbin())
+    command.run('depmod', '-b', kernel, version)
     result = work / 'result'
     result.mkdir()
     shutil.copy(kernel / f'boot/vmlinuz-{version}', result / 'vmlinuz')
@@ -84,11 +84,6 @@ def _build(work: pathlib.Path) -> pathlib.Path:
     _add_modules(tree, kernel, version)
     _pack(tree, result / 'initrd')
     return result
-
-
-def _sbin() -> dict[str, str]:
-    """The environment of the administrator's programs."""
-    return {'PATH': f'{os.environ["PATH"]}:/usr/sbin:/sbin'}
 
 
 def _kernel_tree(work: pathlib.Path) -> pathlib.Path:
@@ -170,7 +165,6 @@ def _with_dependencies(
     output = command.run(
         *('modprobe', '-d', kernel, '-S', version),
         *('--show-depends', module),
-        env=_sbin(),
     ).stdout
     words = [line.split() for line in output.splitlines()]
     return [pathlib.Path(word[1]) for word in words if word[0] == 'insmod']

@@ -217,7 +217,7 @@ class Libvirtd:
                 ['unshare', '--mount', '--propagation', 'slave']
                 + ['sh', '-c', '\n'.join(steps), 'sh']
                 + [os.fspath(self._libvirt), os.fspath(self._pid_file)],
-                env={**os.environ, 'PATH': f'{os.environ["PATH"]}:/usr/sbin'},
+                env=command.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -21,11 +21,11 @@ share::
         t1234/                  the lab of the test process 1234
 """
 
+from collections.abc import Iterator
+import contextlib
 import fcntl
 import os
 import pathlib
-from collections.abc import Iterator
-import contextlib
 
 #: The file system must hold sparse files and take O_DIRECT, as a host's does:
 #: not /tmp, which often is a tmpfs.
