@@ -1,0 +1,116 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which clusters of a disk hold data.
+
+One bit for each guest cluster, kept as one integer for each L2 table that has
+any: 1 KiB for 512 MiB of disk, whatever the number of extents, and nothing
+for what is empty.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import dataclasses
+
+from nova_snap.qcow2 import format as qcow2_format
+from nova_snap.qcow2 import source as source_lib
+
+CLUSTER = qcow2_format.CLUSTER
+L2_ENTRIES = qcow2_format.L2_ENTRIES
+
+_FULL = (1 << L2_ENTRIES) - 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Span:
+    """``count`` guest clusters from ``first``."""
+
+    first: int
+    count: int
+
+
+class Allocation:
+    """The clusters with data, in the order of the disk.
+
+    :ivar count: how many there are.
+    """
+
+    def __init__(self) -> None:
+        self._tables: dict[int, int] = {}
+        self.count = 0
+
+    @classmethod
+    def from_extents(
+        cls, extents: Iterable[source_lib.Extent]
+    ) -> 'Allocation':
+        """Take every cluster that a data extent touches."""
+        allocation = cls()
+        for extent in extents:
+            if extent.data:
+                allocation._add(extent.start, extent.start + extent.length)
+        allocation.count = sum(
+            bits.bit_count() for bits in allocation._tables.values()
+        )
+        return allocation
+
+    def _add(self, start: int, end: int) -> None:
+        """Mark the clusters between two bytes."""
+        first = start // CLUSTER
+        beyond = qcow2_format.ceil_div(end, CLUSTER)
+        while first < beyond:
+            table, entry = divmod(first, L2_ENTRIES)
+            count = min(beyond - first, L2_ENTRIES - entry)
+            bits = _FULL >> (L2_ENTRIES - count) << entry
+            # Whole tables share one integer.
+            self._tables[table] = (
+                _FULL
+                if count == L2_ENTRIES
+                else self._tables.get(table, 0) | bits
+            )
+            first += count
+
+    def tables(self) -> Iterator[tuple[int, int]]:
+        """(number of the L2 table, its number of clusters), in order."""
+        for table in sorted(self._tables):
+            yield table, self._tables[table].bit_count()
+
+    def runs(self, table: int) -> Iterator[Span]:
+        """The runs of clusters in one L2 table, from its own entry 0."""
+        # Text is searched in C; a loop over bits would be in Python.
+        digits = f'{self._tables[table]:b}'[::-1]
+        first = digits.find('1')
+        while first >= 0:
+            beyond = digits.find('0', first)
+            beyond = len(digits) if beyond < 0 else beyond
+            yield Span(first, beyond - first)
+            first = digits.find('1', beyond)
+
+    def spans(self, limit: int) -> Iterator[Span]:
+        """All clusters, in runs of at most ``limit``."""
+        for table in sorted(self._tables):
+            for run in self.runs(table):
+                first = table * L2_ENTRIES + run.first
+                beyond = first + run.count
+                for start in range(first, beyond, limit):
+                    yield Span(start, min(limit, beyond - start))
+
+    def sample(self, number: int) -> Iterator[Span]:
+        """``number`` single clusters, evenly spread over the data."""
+        seen = 0
+        taken = 0
+        for run in self.spans(L2_ENTRIES):
+            wanted = taken * self.count // number
+            while taken < number and wanted < seen + run.count:
+                yield Span(run.first + wanted - seen, 1)
+                taken += 1
+                wanted = taken * self.count // number
+            seen += run.count

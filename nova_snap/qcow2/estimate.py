@@ -1,0 +1,98 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How much room the compressed clusters of a disk will need.
+
+A sample of single clusters, spread evenly over the data, is compressed.
+Compressing is deterministic, so a disk that is sampled whole is known
+exactly.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+import statistics
+
+from nova_snap.qcow2 import format as qcow2_format
+
+CLUSTER = qcow2_format.CLUSTER
+
+#: Fewer clusters than this say too little; smaller disks are sampled whole.
+MIN_SAMPLE = 512
+#: More clusters than this say little more; the error is below 1 % already.
+MAX_SAMPLE = 8192
+#: One cluster in this many.
+SAMPLE_SHARE = 40
+#: A disk that stays larger than this share of itself is not compressed.
+INCOMPRESSIBLE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a sample says about the data.
+
+    :ivar clusters: number of clusters with data.
+    :ivar mean: bytes of a compressed cluster on the average.
+    :ivar error: standard error of this mean, bytes.
+    """
+
+    clusters: int
+    mean: float
+    error: float
+
+    @property
+    def ratio(self) -> float:
+        """Compressed size by size."""
+        return self.mean / CLUSTER
+
+    @property
+    def reserve(self) -> int:
+        """Bytes to set aside, at which the expected loss is least.
+
+        A byte too much is one byte of padding.  A byte too little makes
+        clusters go uncompressed that would have shrunk to ``ratio``: it
+        costs ``1 / ratio - 1`` bytes.  The best size is then the quantile
+        ``1 - ratio`` of what the size may be (the newsvendor's problem).
+        """
+        if not self.error:
+            return math.ceil(self.mean * self.clusters)
+        quantile = min(0.95, max(0.05, 1 - self.ratio))
+        mean = statistics.NormalDist(self.mean, self.error).inv_cdf(quantile)
+        return math.ceil(max(0.0, mean) * self.clusters)
+
+
+def sample_size(clusters: int) -> int:
+    """How many of so many clusters to look at."""
+    wanted = min(MAX_SAMPLE, max(MIN_SAMPLE, clusters // SAMPLE_SHARE))
+    return min(wanted, clusters)
+
+
+def from_sample(sizes: Sequence[int], clusters: int) -> Estimate:
+    """Estimate from the sizes of an evenly spread sample, in disk order.
+
+    Neighbours are alike, so the spread of such a sample is judged by the
+    differences between one and the next; and what was seen is certain, so
+    the error shrinks to nothing as the sample grows to the whole.
+
+    :param sizes: bytes of each cluster of the sample; not empty.
+    :param clusters: number of clusters with data.
+    """
+    number = len(sizes)
+    mean = sum(sizes) / number
+    if number == clusters or number < 2:
+        return Estimate(clusters, mean, 0.0)
+    variance = statistics.fmean(
+        (one - other) ** 2
+        for one, other in zip(sizes, sizes[1:], strict=False)
+    )
+    unseen = 1 - number / clusters
+    return Estimate(clusters, mean, math.sqrt(variance / 2 / number * unseen))

@@ -1,0 +1,173 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Where everything lies in the file: arithmetic, no I/O.
+
+An image has four parts, in this order::
+
+    header | packed zone | L1, refcounts, L2 | raw clusters
+
+The packed zone is room for compressed clusters; a plain image is one whose
+zone is empty.  The header comes first and points to L1 and to the refcount
+table, so both stand at the very end of the zone, whose size is decided before
+the first byte.  What else is behind it follows from the extents and from what
+went into the zone.  doc/source/contributor/qcow2-writer.rst has the picture.
+"""
+
+import dataclasses
+
+from nova_snap.qcow2 import errors
+from nova_snap.qcow2 import format as qcow2_format
+
+CLUSTER = qcow2_format.CLUSTER
+
+#: The zone begins behind the header.
+ZONE_OFFSET = CLUSTER
+
+
+@dataclasses.dataclass(frozen=True)
+class Anchors:
+    """What has to be known before the first byte.
+
+    :ivar virtual_size: bytes; a multiple of 512.
+    :ivar zone_clusters: size of the packed zone.
+    :ivar l1_entries: entries of the L1 table.
+    :ivar reftable_clusters: size of the refcount table, for the largest file
+        that this can become.
+    """
+
+    virtual_size: int
+    zone_clusters: int
+    l1_entries: int
+    reftable_clusters: int
+
+    @property
+    def zone_end(self) -> int:
+        """The first byte behind the zone."""
+        return ZONE_OFFSET + self.zone_clusters * CLUSTER
+
+    @property
+    def l1_offset(self) -> int:
+        """Where the L1 table begins."""
+        return self.zone_end
+
+    @property
+    def l1_clusters(self) -> int:
+        """Clusters of the L1 table; one even for a disk of no bytes."""
+        return max(1, qcow2_format.ceil_div(self.l1_entries * 8, CLUSTER))
+
+    @property
+    def reftable_offset(self) -> int:
+        """Where the refcount table begins."""
+        return self.l1_offset + self.l1_clusters * CLUSTER
+
+    @property
+    def refblocks_offset(self) -> int:
+        """Where the refcount blocks begin."""
+        return self.reftable_offset + self.reftable_clusters * CLUSTER
+
+    def header(self, compression: int) -> bytes:
+        """The header's cluster."""
+        return qcow2_format.header(
+            virtual_size=self.virtual_size,
+            l1_offset=self.l1_offset,
+            l1_entries=self.l1_entries,
+            reftable_offset=self.reftable_offset,
+            reftable_clusters=self.reftable_clusters,
+            compression=compression,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Everything behind the zone, known when the zone has ended.
+
+    :ivar anchors: what the header says.
+    :ivar refblocks: number of refcount blocks.
+    :ivar l2_tables: number of L2 tables, behind the refcount blocks.
+    :ivar raw_clusters: number of raw clusters, behind the L2 tables.
+    """
+
+    anchors: Anchors
+    refblocks: int
+    l2_tables: int
+    raw_clusters: int
+
+    @property
+    def l2_offset(self) -> int:
+        """Where the L2 tables begin."""
+        return self.anchors.refblocks_offset + self.refblocks * CLUSTER
+
+    @property
+    def raw_offset(self) -> int:
+        """Where the raw clusters begin."""
+        return self.l2_offset + self.l2_tables * CLUSTER
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole file."""
+        return self.raw_offset + self.raw_clusters * CLUSTER
+
+
+def virtual_size(size: int) -> int:
+    """The size of the image of a disk of ``size`` bytes.
+
+    A qcow2 image has whole sectors; the last one is filled with zeros, which
+    is how QEMU itself shows a raw file of such a size.
+
+    :raises UnsupportedSize: QEMU would not open the image.
+    """
+    rounded = qcow2_format.ceil_div(size, qcow2_format.SECTOR)
+    rounded *= qcow2_format.SECTOR
+    if rounded > qcow2_format.MAX_VIRTUAL_SIZE:
+        raise errors.UnsupportedSize(size, qcow2_format.MAX_VIRTUAL_SIZE)
+    return rounded
+
+
+def anchor(
+    size: int, zone_clusters: int, l2_tables: int, data_clusters: int
+) -> Anchors:
+    """Fix what the header says.
+
+    :param size: bytes of the disk.
+    :param zone_clusters: room for compressed clusters.
+    :param l2_tables: how many there are at most.
+    :param data_clusters: how many could become raw clusters behind the zone.
+    """
+    rounded = virtual_size(size)
+    l1_entries = qcow2_format.ceil_div(
+        rounded, CLUSTER * qcow2_format.L2_ENTRIES
+    )
+    anchors = Anchors(rounded, zone_clusters, l1_entries, 1)
+    while True:
+        largest = finish(anchors, l2_tables, data_clusters)
+        clusters = qcow2_format.ceil_div(
+            largest.refblocks, qcow2_format.REFTABLE_ENTRIES
+        )
+        if clusters <= anchors.reftable_clusters:
+            return anchors
+        anchors = dataclasses.replace(anchors, reftable_clusters=clusters)
+
+
+def finish(anchors: Anchors, l2_tables: int, raw_clusters: int) -> Layout:
+    """Lay out what is behind the zone.
+
+    The refcount blocks count themselves, so their number is approached from
+    below; it grows at most twice.
+    """
+    layout = Layout(anchors, 0, l2_tables, raw_clusters)
+    while True:
+        clusters = layout.length // CLUSTER
+        blocks = qcow2_format.ceil_div(clusters, qcow2_format.REFCOUNTS)
+        if blocks == layout.refblocks:
+            return layout
+        layout = dataclasses.replace(layout, refblocks=blocks)

@@ -1,0 +1,126 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""From spans of the source to batches of bytes; runs in native threads."""
+
+import dataclasses
+
+from nova_snap.qcow2 import allocation as allocation_lib
+from nova_snap.qcow2 import codec as codec_lib
+from nova_snap.qcow2 import format as qcow2_format
+from nova_snap.qcow2 import pool
+from nova_snap.qcow2 import source as source_lib
+
+CLUSTER = qcow2_format.CLUSTER
+
+# On the left of a comparison with a memoryview: bytearray compares memory,
+# memoryview compares items.
+_ZEROS = bytearray(CLUSTER)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """A span, read and perhaps compressed.
+
+    :ivar span: which clusters.
+    :ivar data: their bytes.
+    :ivar sizes: bytes of each when compressed, 0 for zeros; None when there
+        was no attempt.
+    :ivar packed: the compressed clusters behind one another.
+    """
+
+    span: allocation_lib.Span
+    data: source_lib.Bytes
+    sizes: list[int] | None = None
+    packed: bytes = b''
+
+    def behind(self, count: int) -> 'Batch':
+        """What is left without the first clusters, not compressed."""
+        return Batch(
+            allocation_lib.Span(
+                self.span.first + count, self.span.count - count
+            ),
+            memoryview(self.data)[count * CLUSTER :],
+        )
+
+
+def read(source: source_lib.Source, span: allocation_lib.Span) -> Batch:
+    """Read whole clusters; behind the disk's end there are zeros."""
+    offset = span.first * CLUSTER
+    whole = span.count * CLUSTER
+    length = min(whole, source.size - offset)
+    data = source_lib.read_exactly(source, offset, length)
+    if length < whole:
+        data = bytes(data).ljust(whole, b'\0')
+    return Batch(span, data)
+
+
+class Packer:
+    """Reads and compresses.
+
+    :ivar enabled: whether to go on compressing; any thread may set it.
+    :ivar threads: how many threads should call this at once.
+    :ivar compression: what the image's header says.
+    :ivar stored_size: bytes of a cluster that did not compress.
+
+    :param source: what to read.
+    :param codecs: what to compress with; their number is how many threads
+        compress at once.
+    """
+
+    def __init__(
+        self,
+        source: source_lib.Source,
+        codecs: list[codec_lib.Codec],
+    ) -> None:
+        self._source = source
+        self._codecs = pool.Shelf(codecs)
+        self.enabled = True
+        # While these read, as many as there are codecs compress.
+        self.threads = source.parallel + len(codecs)
+        self.compression = codecs[0].compression
+        self.stored_size = codecs[0].stored_size
+
+    def __call__(self, span: allocation_lib.Span) -> Batch:
+        """Make a batch of a span."""
+        batch = read(self._source, span)
+        if not self.enabled:
+            return batch
+        with self._codecs.borrow() as codec:
+            return _pack(batch, codec)
+
+
+def _pack(batch: Batch, codec: codec_lib.Codec) -> Batch:
+    sizes: list[int] = []
+    pieces: list[source_lib.Bytes] = []
+    view = memoryview(batch.data)
+    for start in range(0, len(view), CLUSTER):
+        sizes.append(
+            _pack_cluster(view[start : start + CLUSTER], codec, pieces)
+        )
+    return dataclasses.replace(batch, sizes=sizes, packed=b''.join(pieces))
+
+
+def _pack_cluster(
+    cluster: memoryview,
+    codec: codec_lib.Codec,
+    pieces: list[source_lib.Bytes],
+) -> int:
+    """Add a cluster's pieces and return its size."""
+    if _ZEROS == cluster:  # noqa: SIM300
+        return 0
+    packed = codec.compress(cluster)
+    if len(packed) < codec_lib.WORTHWHILE:
+        pieces.append(packed)
+        return len(packed)
+    pieces.extend(codec.store(cluster))
+    return codec.stored_size

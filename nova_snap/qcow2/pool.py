@@ -1,0 +1,159 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Work done ahead by native threads, with its results in the given order.
+
+Nothing else in the package starts a thread.  A pool is a few jobs ahead of
+its consumer and never more: a slow consumer slows the reading down.
+"""
+
+import collections
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
+import contextlib
+from typing import Any
+from typing import Generic
+from typing import TypeVar
+
+from nova_snap.qcow2 import native
+
+J = TypeVar('J')
+R = TypeVar('R')
+T = TypeVar('T')
+
+
+class _Slot(Generic[J, R]):
+    """A job on its way to a result or an error."""
+
+    def __init__(self, job: J) -> None:
+        self._job = job
+        self._result: R | None = None
+        self._error: BaseException | None = None
+        self.done = False
+
+    def run(self, function: Callable[[J], R]) -> None:
+        try:
+            self._result = function(self._job)
+        except BaseException as error:
+            # It is the consumer's: result() raises it there.
+            self._error = error
+
+    def result(self) -> R:
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]
+
+
+class OrderedPool(Generic[J, R]):
+    """Map a function over jobs, several at once; iterate for the results.
+
+    An error of the function is raised in its result's place.  Close the pool
+    whether it is used up or not.
+
+    :param function: runs in a native thread; must not use green threads.
+    :param jobs: taken from one at a time, only as far as there is room.
+    :param threads: how many run at once.
+    :param depth: how many jobs are begun and not yet taken; default two for
+        each thread.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[J], R],
+        jobs: Iterable[J],
+        threads: int,
+        depth: int | None = None,
+    ) -> None:
+        threading = native.threading()
+        self._function = function
+        self._jobs = iter(jobs)
+        self._depth = depth or 2 * threads
+        self._slots: collections.deque[_Slot[J, R]] = collections.deque()
+        self._ended = False
+        self._changed: Any = threading.Condition()
+        self._threads = [
+            threading.Thread(
+                name=f'qcow2-{number}', target=self._work, daemon=True
+            )
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __iter__(self) -> 'OrderedPool[J, R]':
+        return self
+
+    def __next__(self) -> R:
+        with self._changed:
+            self._changed.wait_for(self._is_answerable)
+            if not self._slots:
+                raise StopIteration
+            slot = self._slots.popleft()
+            self._changed.notify_all()
+        return slot.result()
+
+    def close(self) -> None:
+        """Begin no more jobs and wait for those that are under way."""
+        with self._changed:
+            self._ended = True
+            self._slots.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _is_answerable(self) -> bool:
+        return self._slots[0].done if self._slots else self._ended
+
+    def _work(self) -> None:
+        while (slot := self._begin()) is not None:
+            slot.run(self._function)
+            with self._changed:
+                slot.done = True
+                self._changed.notify_all()
+
+    def _begin(self) -> _Slot[J, R] | None:
+        """The next job, once there is room for its result; None at the end."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._ended or len(self._slots) < self._depth
+            )
+            job = None if self._ended else next(self._jobs, None)
+            if job is None:
+                self._ended = True
+                self._changed.notify_all()
+                return None
+            slot: _Slot[J, R] = _Slot(job)
+            self._slots.append(slot)
+            return slot
+
+
+class Shelf(Generic[T]):
+    """Things of which each serves one native thread at a time.
+
+    Whoever wants one when all are out waits, so their number is also a limit
+    of how many threads are at that work.
+    """
+
+    def __init__(self, things: Iterable[T]) -> None:
+        self._things: Any = native.queue().LifoQueue()
+        for thing in things:
+            self._things.put(thing)
+
+    @contextlib.contextmanager
+    def borrow(self) -> Generator[T, None, None]:
+        """Take one, and put it back."""
+        thing = self._things.get()
+        try:
+            yield thing
+        finally:
+            self._things.put(thing)

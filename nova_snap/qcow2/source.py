@@ -1,0 +1,101 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What an image is made from, and the checks that every source must pass.
+
+Open this file to write another source; ``file_source`` and ``nbd_source``
+are the two that come with the project.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import dataclasses
+from typing import Protocol
+
+from nova_snap.qcow2 import errors
+
+Bytes = bytes | bytearray | memoryview
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Extent:
+    """``length`` bytes from ``start``; reads as zeros unless ``data``."""
+
+    start: int
+    length: int
+    data: bool
+
+
+class Source(Protocol):
+    """A disk that does not change while it is read.
+
+    :ivar name: what it is called in messages.
+    :ivar size: bytes.
+    :ivar parallel: how many reads at once are useful.
+
+    Every method raises :class:`~nova_snap.qcow2.errors.SourceError`.
+    """
+
+    name: str
+    size: int
+    parallel: int
+
+    def extents(self) -> Iterator[Extent]:
+        """What is data and what is not: in order, without gaps, to the end.
+
+        Runs in one thread; blocks.
+        """
+
+    def read(self, offset: int, length: int) -> Bytes:
+        """Exactly these bytes, which lie inside the disk.
+
+        Is called by several native threads at once; blocks, but not for
+        ever: whoever closes a stream waits for the reads that are under way.
+        """
+
+    def close(self) -> None:
+        """Let go of everything; safe to call twice."""
+
+
+def checked(source: Source) -> Iterable[Extent]:
+    """The extents of a source, with proof that they cover it.
+
+    A map with a hole in it would lose the guest's data silently.
+
+    :raises SourceError: they don't.
+    """
+    expected = 0
+    for extent in source.extents():
+        if extent.start != expected or extent.length <= 0:
+            raise errors.SourceError(
+                source.name,
+                f'its map of extents goes from byte {expected} to '
+                f'{extent.start} (length {extent.length}).',
+            )
+        expected += extent.length
+        yield extent
+    if expected != source.size:
+        raise errors.SourceError(
+            source.name,
+            f'its map of extents ends at byte {expected} of {source.size}.',
+        )
+
+
+def read_exactly(source: Source, offset: int, length: int) -> Bytes:
+    """Read, and never take a short answer for a whole one."""
+    data = source.read(offset, length)
+    if len(data) != length:
+        raise errors.SourceError(
+            source.name,
+            f'{len(data)} bytes came instead of {length} at {offset}.',
+        )
+    return data
