@@ -141,11 +141,11 @@ class Guest:
         self.wait_for(lambda: self.ticks() >= goal, f'tick {goal}', timeout)
 
     def wait_until_up(self, timeout: float = BOOT_TIMEOUT) -> None:
-        """Wait for a tick, and for its agent where it has one.
+        """Wait for the next tick, and for its agent where it has one.
 
         :raises GuestFailed: not in time (seconds).
         """
-        self.wait_for(lambda: self.ticks() > 0, 'the first tick', timeout)
+        self.wait_for_ticks(1, timeout)
         if self.spec.agent:
             self.wait_for(self.agent_answers, 'its agent', timeout)
 

@@ -38,6 +38,7 @@ from typing import Self
 import libvirt
 
 from tests.lab import command
+from tests.lab import paths
 
 #: Bytes that fit into a socket's address (struct sockaddr_un), less the NUL.
 MAX_SOCKET_PATH = 107
@@ -50,6 +51,9 @@ OVERLAID = {
     'cache': '/var/cache/libvirt',
     'log': '/var/log/libvirt',
 }
+
+#: Where libvirtd keeps what QEMU told it about itself.
+CAPABILITIES = '/var/cache/libvirt/qemu'
 
 QEMU_CONF = """\
 user = "root"
@@ -178,7 +182,18 @@ class Libvirtd:
     def remove(self) -> None:
         """Stop, and delete the state directory."""
         self.stop()
+        self._detach_loop_devices()
         shutil.rmtree(self.state, ignore_errors=True)
+
+    def _detach_loop_devices(self) -> None:
+        columns = command.run(
+            *('losetup', '--list', '--noheadings'),
+            *('--output', 'NAME,BACK-FILE'),
+        ).stdout
+        for line in columns.splitlines():
+            device, _, file = line.partition(' ')
+            if file.strip().startswith(f'{self.state}/'):
+                command.run('losetup', '--detach', device)
 
     def _guests(self) -> list[int]:
         """The QEMU processes of this lab that are alive."""
@@ -194,6 +209,8 @@ class Libvirtd:
     def _prepare(self) -> None:
         for name in OVERLAID:
             (self._libvirt / name).mkdir(parents=True, exist_ok=True)
+        (self._libvirt / 'cache/qemu').mkdir(exist_ok=True)
+        (paths.cache() / 'qemu').mkdir(exist_ok=True)
         etc = self._libvirt / 'etc'
         (etc / 'qemu.conf').write_text(QEMU_CONF)
         (etc / 'libvirtd.conf').write_text(LIBVIRTD_CONF)
@@ -209,6 +226,8 @@ class Libvirtd:
             f'mount --bind "$1/{name}" {target} || exit 1'
             for name, target in OVERLAID.items()
         ]
+        # Asking QEMU what it can takes seconds: the labs share the answer.
+        steps.append(f'mount --bind "$3" {CAPABILITIES} || exit 1')
         # Without D-Bus it can't register its guests with the host's machined.
         steps.append('[ ! -d /run/dbus ] || mount -t tmpfs lab /run/dbus')
         steps.append('exec libvirtd -f /etc/libvirt/libvirtd.conf -p "$2"')
@@ -216,7 +235,7 @@ class Libvirtd:
             subprocess.Popen(
                 ['unshare', '--mount', '--propagation', 'slave']
                 + ['sh', '-c', '\n'.join(steps), 'sh']
-                + [os.fspath(self._libvirt), os.fspath(self._pid_file)],
+                + [self._libvirt, self._pid_file, paths.cache() / 'qemu'],
                 env=command.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

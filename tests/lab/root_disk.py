@@ -89,6 +89,16 @@ def make(
     return _FINISH[kind](raw)
 
 
+def overlay_paths(directory: pathlib.Path, name: str) -> RootDisk:
+    """The disk that :func:`make` makes of Kind.OVERLAY, there or not."""
+    return RootDisk(
+        Kind.OVERLAY,
+        directory / f'{name}.qcow2',
+        'qcow2',
+        backing=directory / f'{name}.base.qcow2',
+    )
+
+
 def _make_raw(
     raw: pathlib.Path,
     kind: Kind,
@@ -140,8 +150,9 @@ def _finish_qcow2(raw: pathlib.Path) -> RootDisk:
 
 
 def _finish_overlay(raw: pathlib.Path) -> RootDisk:
+    disk = overlay_paths(raw.parent, raw.stem)
     base = _to_qcow2(raw, '.base.qcow2')
-    return _overlay(Kind.OVERLAY, base, 'qcow2', raw.with_suffix('.qcow2'))
+    return _overlay(disk.kind, base, 'qcow2', disk.path)
 
 
 def _finish_overlay_on_raw(raw: pathlib.Path) -> RootDisk:
