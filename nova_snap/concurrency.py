@@ -78,3 +78,18 @@ def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(name=name, target=target, daemon=True)
     thread.start()
     return thread
+
+
+def start_native_thread(name: str, target: Callable[[], None]) -> None:
+    """Start a daemon thread of the operating system, under eventlet too.
+
+    For a loop of a C library; what it calls must take no lock that a green
+    thread may hold.
+    """
+    if is_eventlet():
+        from eventlet import patcher
+
+        original = patcher.original('threading')
+    else:
+        original = threading
+    original.Thread(name=name, target=target, daemon=True).start()

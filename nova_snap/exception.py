@@ -140,6 +140,13 @@ class GuestGone(SnapshotFailed):
     )
 
 
+class GuestStarted(SnapshotFailed):
+    message = (
+        'Server %(server)s was started while its disk was being read, so the '
+        'image would not show one moment.'
+    )
+
+
 class BlockJobFailed(SnapshotFailed):
     message = 'Copying disk %(disk)s of server %(server)s failed: %(reason)s'
 
@@ -162,6 +169,10 @@ class NotEnoughSpace(SnapshotFailed):
     )
 
 
+class UnsafeDisk(SnapshotFailed):
+    message = 'Disk %(disk)s cannot be read safely: %(reason)s'
+
+
 class ProgramFailed(SnapshotFailed):
     """An external program ended with an error, or had to be ended."""
 
@@ -173,6 +184,12 @@ class ProgramFailed(SnapshotFailed):
 
 class ImageNotFound(NotFound):
     message = 'Image %(image_id)s does not exist.'
+
+
+class ImageAmbiguous(Conflict):
+    message = (
+        'More than one image is named %(name)r (%(ids)s); give the ID instead.'
+    )
 
 
 class ImageConflict(Conflict):

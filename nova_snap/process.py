@@ -1,0 +1,129 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Running external programs: without a shell, with limits, never orphaned.
+
+Open this file to change how programs are run; what is said to qemu-img is in
+``virt/storage/qemu_img.py``.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+import os
+import subprocess
+import tempfile
+from typing import BinaryIO
+
+from nova_snap import exception
+from nova_snap import monitor
+
+#: Bytes of a program's output that are read; the rest is ignored.
+MAX_OUTPUT = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a program may use.
+
+    ``address_space`` is in bytes, ``cpu`` in seconds of processor time;
+    None means no limit.
+    """
+
+    address_space: int
+    cpu: int | None = None
+
+
+def run(
+    argv: Sequence[str],
+    limits: Limits,
+    poll: Callable[[bytes], None] | None = None,
+    umask: int = -1,
+) -> bytes:
+    """Run a program to its end and return what it wrote to standard output.
+
+    :param argv: the program and its arguments.
+    :param poll: called every POLL_INTERVAL seconds with the end of what the
+        program has written so far; when it raises, the program is killed.
+    :param umask: for files that the program makes; -1 keeps ours.
+    :raises ProgramFailed: it could not be started, or its exit status was
+        not 0.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        status = _run(_limited(argv, limits), out, err, poll, umask)
+        if status != 0:
+            raise exception.ProgramFailed(
+                program=argv[0],
+                outcome=f'exit status {status}'
+                if status > 0
+                else f'killed by signal {-status}',
+                stderr=_head(err).decode(errors='replace').strip()
+                or 'it wrote no error message',
+            )
+        return _head(out)
+
+
+def _limited(argv: Sequence[str], limits: Limits) -> list[str]:
+    """The command line that puts the limits in force.
+
+    When we are killed the program has to end as well (setpriv, util-linux
+    2.33): a qemu-img that lives on would keep its lock on the disk, and the
+    guest could not be started again.
+    """
+    limited = ['setpriv', '--pdeathsig', 'KILL', 'prlimit']
+    limited.append(f'--as={limits.address_space}')
+    if limits.cpu is not None:
+        limited.append(f'--cpu={limits.cpu}')
+    return [*limited, '--', *argv]
+
+
+def _run(
+    argv: Sequence[str],
+    out: BinaryIO,
+    err: BinaryIO,
+    poll: Callable[[bytes], None] | None,
+    umask: int,
+) -> int:
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, 'LC_ALL': 'C'},
+            umask=umask,
+        )
+    except OSError as error:
+        raise exception.ProgramFailed(
+            program=argv[0], outcome='not started', stderr=str(error)
+        ) from error
+    try:
+        while True:
+            try:
+                return process.wait(timeout=monitor.POLL_INTERVAL)
+            except subprocess.TimeoutExpired:
+                if poll is not None:
+                    poll(_tail(out))
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _head(stream: BinaryIO) -> bytes:
+    # pread: the offset of the descriptor is the program's, too.
+    return os.pread(stream.fileno(), MAX_OUTPUT, 0)
+
+
+def _tail(stream: BinaryIO, length: int = 256) -> bytes:
+    size = os.fstat(stream.fileno()).st_size
+    return os.pread(stream.fileno(), length, max(0, size - length))
