@@ -27,6 +27,7 @@ from typing import Any
 from typing import BinaryIO
 
 from oslo_config import cfg
+from oslo_utils import uuidutils
 import stevedore
 import stevedore.exception
 
@@ -145,6 +146,24 @@ class ImageService(abc.ABC):
     @abc.abstractmethod
     def delete(self, image_id: str) -> None:
         """Delete the record and the data; an image that is gone is fine."""
+
+
+def find(images: ImageService, image: str) -> Image:
+    """The image with this id or name.
+
+    :raises ImageNotFound: there is none.
+    :raises ImageAmbiguous: several have the name.
+    """
+    if uuidutils.is_uuid_like(image):
+        return images.get(image)
+    found = list(images.list(name=image))
+    if not found:
+        raise exception.ImageNotFound(image_id=repr(image))
+    if len(found) > 1:
+        raise exception.ImageAmbiguous(
+            name=image, ids=', '.join(sorted(i.id for i in found))
+        )
+    return found[0]
 
 
 def from_conf(conf: cfg.ConfigOpts) -> ImageService:

@@ -1,0 +1,158 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The image record of a snapshot, as Nova makes it.
+
+Pure functions; Nova's own rules are described in the compute API guide:
+https://docs.openstack.org/api-ref/compute/#create-image-createimage-action
+"""
+
+from collections.abc import Collection
+from collections.abc import Mapping
+import uuid
+
+from nova_snap import exception
+from nova_snap.compute import instance as instance_lib
+from nova_snap.image import api as image_api
+
+GIB = 1 << 30
+
+#: Nova's limits, in characters and in items ([quota] metadata_items).
+MAX_NAME = 255
+MAX_METADATA_KEY = 255
+MAX_METADATA_VALUE = 255
+MAX_METADATA_ITEMS = 128
+
+#: Properties of the base image that speak of its bytes, not of the guest.
+_NEVER_INHERITED = frozenset(
+    {
+        'img_signature',
+        'img_signature_hash_method',
+        'img_signature_key_type',
+        'img_signature_certificate_uuid',
+        'cinder_encryption_key_id',
+        'cinder_encryption_key_deletion_policy',
+    }
+)
+
+#: Glance reserves this prefix for itself and refuses it from clients.
+_RESERVED_PREFIX = 'os_glance_'
+
+
+def validate(name: str, metadata: Mapping[str, str]) -> None:
+    """Refuse what Nova's API would refuse.
+
+    :raises InvalidName: empty, only spaces, too long or unprintable.
+    :raises InvalidMetadata: too much of it, or a key or value too long.
+    """
+    if not name.strip():
+        raise exception.InvalidName(reason='it is empty.')
+    if len(name) > MAX_NAME:
+        raise exception.InvalidName(
+            reason=f'it has {len(name)} characters; {MAX_NAME} are allowed.'
+        )
+    if not name.isprintable():
+        raise exception.InvalidName(
+            reason='it has characters that cannot be printed.'
+        )
+    if len(metadata) > MAX_METADATA_ITEMS:
+        raise exception.InvalidMetadata(
+            reason=f'it has {len(metadata)} items; {MAX_METADATA_ITEMS} are '
+            'allowed.'
+        )
+    for key, value in metadata.items():
+        _validate_item(key, value)
+
+
+def _validate_item(key: str, value: str) -> None:
+    if not key or len(key) > MAX_METADATA_KEY:
+        raise exception.InvalidMetadata(
+            reason=f'the key {key[:40]!r} has {len(key)} characters; 1 to '
+            f'{MAX_METADATA_KEY} are allowed.'
+        )
+    if len(value) > MAX_METADATA_VALUE:
+        raise exception.InvalidMetadata(
+            reason=f'the value of {key!r} has {len(value)} characters; '
+            f'{MAX_METADATA_VALUE} are allowed.'
+        )
+
+
+def build(
+    instance: instance_lib.Instance,
+    base: image_api.Image | None,
+    name: str,
+    metadata: Mapping[str, str],
+    disk_format: str,
+    virtual_size: int,
+    non_inheritable: Collection[str],
+) -> image_api.Image:
+    """The record to create, with an id of its own.
+
+    :param base: the image that the instance was booted from, where it is
+        known and still there.
+    :param virtual_size: of the root disk, in bytes.
+    :param non_inheritable: names of properties of the base image that are
+        left out, besides those of signatures and encryption.
+    """
+    properties = _inherited(base, non_inheritable)
+    properties.update(metadata)
+    properties.update(_own(instance))
+    return image_api.Image(
+        id=str(uuid.uuid4()),
+        name=name,
+        status=image_api.ImageStatus.QUEUED,
+        disk_format=disk_format,
+        container_format='bare',
+        visibility='private',
+        min_disk=_min_disk(instance, base, virtual_size),
+        min_ram=base.min_ram if base else 0,
+        properties=properties,
+    )
+
+
+def _inherited(
+    base: image_api.Image | None, non_inheritable: Collection[str]
+) -> dict[str, str]:
+    if base is None:
+        return {}
+    return {
+        key: value
+        for key, value in base.properties.items()
+        if key not in non_inheritable
+        and key not in _NEVER_INHERITED
+        and not key.startswith(_RESERVED_PREFIX)
+    }
+
+
+def _own(instance: instance_lib.Instance) -> dict[str, str]:
+    own = {
+        'image_type': 'snapshot',
+        'image_location': 'snapshot',
+        'image_state': 'available',
+        'instance_uuid': instance.uuid,
+        'user_id': instance.user_id,
+        'owner_id': instance.project_id,
+        'base_image_ref': instance.image_ref,
+    }
+    return {key: value for key, value in own.items() if value is not None}
+
+
+def _min_disk(
+    instance: instance_lib.Instance,
+    base: image_api.Image | None,
+    virtual_size: int,
+) -> int:
+    """In GiB: the flavor's and the base image's, else what holds the disk."""
+    of_base = base.min_disk if base else 0
+    if instance.flavor is not None:
+        return max(of_base, instance.flavor.root_gb)
+    return max(of_base, -(-virtual_size // GIB))

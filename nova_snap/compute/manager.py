@@ -1,0 +1,252 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""From a request to an image: record, driver, finished or undone."""
+
+from collections.abc import Collection
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import dataclasses
+import threading
+
+from oslo_log import log as logging
+
+from nova_snap import concurrency
+from nova_snap import exception
+from nova_snap import journal as journal_lib
+from nova_snap import locks as locks_lib
+from nova_snap import monitor as monitor_lib
+from nova_snap.compute import image_record
+from nova_snap.compute import instance as instance_lib
+from nova_snap.compute import task_states
+from nova_snap.image import api as image_api
+from nova_snap.virt import driver as driver_lib
+
+LOG = logging.getLogger(__name__)
+
+#: The kind of duty that an image record is.
+REMOVE_RECORD = 'remove the image record'
+
+
+@dataclasses.dataclass(frozen=True)
+class Recovery:
+    """What became of one entry of the journal.
+
+    ``left`` names what is still owed; ``running`` means that the entry
+    belongs to a snapshot that is under way.
+    """
+
+    entry: journal_lib.Entry
+    left: tuple[str, ...] = ()
+    running: bool = False
+
+
+class SnapshotManager:
+    """Takes snapshots and puts right what earlier ones left behind.
+
+    :param non_inheritable: see :func:`.image_record.build`.
+    :param cancel_check_interval: seconds between two looks at whether the
+        image record of a running snapshot still exists.
+    """
+
+    def __init__(
+        self,
+        driver: driver_lib.ComputeDriver,
+        images: image_api.ImageService,
+        journal: journal_lib.Journal,
+        locks: locks_lib.Locks,
+        non_inheritable: Collection[str] = (),
+        cancel_check_interval: float = 2,
+    ) -> None:
+        self._driver = driver
+        self._images = images
+        self._journal = journal
+        self._locks = locks
+        self._non_inheritable = non_inheritable
+        self._cancel_check_interval = cancel_check_interval
+
+    def snapshot_instance(
+        self,
+        instance: instance_lib.Instance,
+        name: str,
+        metadata: Mapping[str, str],
+        monitor: monitor_lib.Monitor,
+    ) -> image_api.Image:
+        """Take an image of an instance and return its record.
+
+        :param name: of the image.
+        :param metadata: additional properties of the image.
+        :raises SnapshotInProgress: one is already running.
+        :raises SnapshotCancelled: by the monitor, or because somebody
+            deleted the image record.
+        :raises NovaSnapError: as the driver and the image service do.
+        """
+        image_record.validate(name, metadata)
+        with self._locks.instance(instance.uuid):
+            self._recover_instance(instance.uuid)
+            base = self._base_image(instance)
+            plan = self._driver.plan(instance, base.properties if base else {})
+            record = image_record.build(
+                instance,
+                base,
+                name,
+                metadata,
+                plan.disk_format,
+                plan.virtual_size,
+                self._non_inheritable,
+            )
+            with self._locks.snapshot_slot(monitor):
+                return self._take(plan, record, monitor)
+
+    def recover(self) -> Iterator[Recovery]:
+        """End what interrupted snapshots began; safe to run at any time."""
+        for entry in self._journal.entries():
+            try:
+                with self._locks.instance(entry.instance_uuid):
+                    yield self._recover(entry)
+            except exception.SnapshotInProgress:
+                yield Recovery(entry, running=True)
+
+    def _take(
+        self,
+        plan: driver_lib.Plan,
+        record: image_api.Image,
+        monitor: monitor_lib.Monitor,
+    ) -> image_api.Image:
+        instance = plan.instance
+        _log_task_state(instance, task_states.TaskState.IMAGE_SNAPSHOT)
+        with (
+            self._journal.begun(instance.uuid, instance.name) as entry,
+            entry.owing(
+                REMOVE_RECORD, self._remove_record, image_id=record.id
+            ),
+        ):
+            self._images.create(record)
+            with self._watched(record.id, instance, monitor):
+                self._driver.snapshot(
+                    plan,
+                    record.id,
+                    self._images,
+                    entry,
+                    monitor,
+                    lambda state: _log_task_state(instance, state),
+                )
+        return self._images.get(record.id)
+
+    @contextlib.contextmanager
+    def _watched(
+        self,
+        image_id: str,
+        instance: instance_lib.Instance,
+        monitor: monitor_lib.Monitor,
+    ) -> Iterator[None]:
+        """Cancel the snapshot when somebody deletes its record."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(self._cancel_check_interval):
+                if self._is_deleted(image_id):
+                    monitor.cancel('its image was deleted.')
+                    return
+
+        concurrency.start_thread(f'watch-{image_id}', watch)
+        try:
+            yield
+        except exception.ImageCorrupt:
+            # It may be active, and must not stay so.
+            self._images.delete(image_id)
+            raise
+        except (exception.ImageNotFound, exception.ImageConflict):
+            if not self._is_deleted(image_id):
+                raise
+            raise exception.SnapshotCancelled(
+                server=instance.uuid, reason='its image was deleted.'
+            ) from None
+        finally:
+            ended.set()
+
+    def _is_deleted(self, image_id: str) -> bool:
+        try:
+            image = self._images.get(image_id)
+        except exception.ImageNotFound:
+            return True
+        except exception.NovaSnapError as error:
+            LOG.debug('Image %s could not be looked at: %s', image_id, error)
+            return False
+        return image_api.ImageStatus.is_gone(image.status)
+
+    def _remove_record(self, data: journal_lib.Data) -> None:
+        """Delete a record, unless its data arrived whole."""
+        image_id = data['image_id']
+        try:
+            image = self._images.get(image_id)
+        except exception.ImageNotFound:
+            return
+        if image.status != image_api.ImageStatus.ACTIVE:
+            self._images.delete(image_id)
+
+    def _base_image(
+        self, instance: instance_lib.Instance
+    ) -> image_api.Image | None:
+        if instance.image_ref is None:
+            return None
+        try:
+            return self._images.get(instance.image_ref)
+        except exception.ImageNotFound:
+            LOG.info(
+                'Server %(server)s was booted from image %(image)s, which '
+                'does not exist any more; its snapshot inherits nothing.',
+                {'server': instance.uuid, 'image': instance.image_ref},
+            )
+            return None
+
+    def _recover_instance(self, uuid: str) -> None:
+        for entry in self._journal.entries():
+            if entry.instance_uuid == uuid:
+                recovery = self._recover(entry)
+                if recovery.left:
+                    raise exception.RecoveryNeeded(
+                        server=uuid,
+                        entry=entry.path,
+                        reason=f'still owed: {", ".join(recovery.left)}.',
+                    )
+
+    def _recover(self, entry: journal_lib.Entry) -> Recovery:
+        """Undo what an entry owes; the instance's lock is held."""
+        try:
+            # Now that the lock is ours; before, its owner may have changed it.
+            entry = journal_lib.Entry.read(entry.path)
+        except FileNotFoundError:
+            return Recovery(entry)  # ended meanwhile
+        LOG.warning(
+            'Ending the snapshot of server %(server)s that was begun at '
+            '%(time)s and interrupted.',
+            {'server': entry.instance_uuid, 'time': entry.begun_at},
+        )
+        entry.undo_all(
+            {
+                REMOVE_RECORD: self._remove_record,
+                **self._driver.undoers(entry.instance_uuid),
+            }
+        )
+        entry.close()
+        return Recovery(entry, left=tuple(d.kind for d in entry.duties))
+
+
+def _log_task_state(
+    instance: instance_lib.Instance, state: task_states.TaskState
+) -> None:
+    LOG.info(
+        'Server %(server)s: task state %(state)s.',
+        {'server': instance.uuid, 'state': state.value},
+    )

@@ -1,0 +1,64 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Live or cold, and why: the answer that a driver gives before it acts."""
+
+import dataclasses
+import enum
+
+
+class Path(enum.StrEnum):
+    """What happens to the guest while its disk is read."""
+
+    LIVE = 'live'
+    COLD = 'cold'
+
+
+class Method(enum.StrEnum):
+    """How a live path reads the disk."""
+
+    MIRROR = 'mirror'
+
+
+@dataclasses.dataclass(frozen=True)
+class Reason:
+    """One fact, its value, whether it allows a live snapshot, and why."""
+
+    fact: str
+    value: str
+    allows_live: bool
+    meaning: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """The path, what it does to the guest, and the reasons for it."""
+
+    path: Path
+    method: Method | None
+    suspends: bool
+    reasons: tuple[Reason, ...]
+
+    @property
+    def objections(self) -> tuple[Reason, ...]:
+        """The reasons that speak against a live snapshot."""
+        return tuple(r for r in self.reasons if not r.allows_live)
+
+    @property
+    def summary(self) -> str:
+        """The decision in one sentence."""
+        if self.path is Path.LIVE:
+            return 'The guest keeps running; its disk is copied meanwhile.'
+        why = '; '.join(reason.meaning for reason in self.objections)
+        if self.suspends:
+            return f'The guest is suspended while its disk is read: {why}.'
+        return f'The disk is read, and the guest left as it is: {why}.'

@@ -1,0 +1,111 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a hypervisor offers the manager of snapshots."""
+
+import abc
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+
+from nova_snap import journal
+from nova_snap import monitor as monitor_lib
+from nova_snap.compute import instance as instance_lib
+from nova_snap.compute import power_state
+from nova_snap.compute import task_states
+from nova_snap.image import api as image_api
+from nova_snap.virt import decision as decision_lib
+
+UpdateTaskState = Callable[[task_states.TaskState], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a snapshot will be taken; drivers add what they need.
+
+    ``disk_format`` is Glance's word, ``virtual_size`` is in bytes.
+    """
+
+    instance: instance_lib.Instance
+    decision: decision_lib.Decision
+    disk_format: str
+    virtual_size: int
+
+
+class ComputeDriver(abc.ABC):
+    """The instances of one hypervisor.
+
+    Every method raises :class:`~nova_snap.exception.HypervisorUnavailable`
+    when the hypervisor does not answer.
+    """
+
+    @abc.abstractmethod
+    def instances(
+        self,
+    ) -> list[tuple[instance_lib.Instance, power_state.PowerState]]:
+        """All instances of this host, with their states."""
+
+    @abc.abstractmethod
+    def instance(self, server: str) -> instance_lib.Instance:
+        """The instance with this uuid or name.
+
+        :raises InstanceNotFound: there is none.
+        :raises InstanceAmbiguous: several have the name.
+        """
+
+    @abc.abstractmethod
+    def explain(
+        self, instance: instance_lib.Instance
+    ) -> decision_lib.Decision:
+        """How a snapshot would be taken; touches nothing.
+
+        :raises UnsupportedGuest: none can be taken.
+        """
+
+    @abc.abstractmethod
+    def plan(
+        self,
+        instance: instance_lib.Instance,
+        image_properties: Mapping[str, str],
+    ) -> Plan:
+        """Decide, and find out whatever would make a snapshot fail.
+
+        Nothing of the guest is touched.
+
+        :param image_properties: those of the base image.
+        :raises UnsupportedGuest: this guest can't be snapshot.
+        :raises QuiesceNotPossible: os_require_quiesce can't be met.
+        :raises NotEnoughSpace: there is no room.
+        """
+
+    @abc.abstractmethod
+    def snapshot(
+        self,
+        plan: Plan,
+        image_id: str,
+        images: image_api.ImageService,
+        entry: journal.Entry,
+        monitor: monitor_lib.Monitor,
+        update_task_state: UpdateTaskState,
+    ) -> None:
+        """Take the snapshot and send its data to an image record.
+
+        When this returns or raises, the guest is as it was, or ``entry``
+        has what is still owed.
+
+        :raises SnapshotFailed: or one of its subclasses.
+        :raises SnapshotCancelled: as the monitor says.
+        """
+
+    @abc.abstractmethod
+    def undoers(self, instance_uuid: str) -> Mapping[str, journal.Undo]:
+        """How the duties that this driver puts into entries are undone."""
