@@ -1,0 +1,214 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The only place that runs qemu-img.
+
+Each call names the formats of what it opens (see ``source.py``), and runs
+under limits of memory and, where it is short, of processor time: the header
+of a disk may be damaged or made to be expensive.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import json
+import os
+import pathlib
+import re
+from typing import Any
+
+from nova_snap import exception
+from nova_snap import process
+from nova_snap.virt.storage import source as storage
+
+GIB = 1 << 30
+
+#: For calls that read a header, as Nova has them.
+INFO_LIMITS = process.Limits(address_space=1 * GIB, cpu=30)
+
+#: For calls that move data: their time is the disk's, their memory is a few
+#: buffers and the tables of the disk.
+DATA_LIMITS = process.Limits(address_space=4 * GIB)
+
+_PROGRESS = re.compile(rb'\((\d+\.\d+)/100%\)')
+
+Progress = Callable[[float], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageInfo:
+    """What the header of an image says; sizes in bytes."""
+
+    virtual_size: int
+    backing_file: str | None
+    backing_format: str | None
+
+
+def info(source: storage.DiskSource) -> ImageInfo:
+    """Read the header of the topmost layer.
+
+    :raises ProgramFailed: it can't be read.
+    """
+    top = dataclasses.replace(source, backing=None)
+    output = process.run(
+        [
+            'qemu-img',
+            'info',
+            '--force-share',
+            '--output=json',
+            storage.image_name(top),
+        ],
+        INFO_LIMITS,
+    )
+    found: dict[str, Any] = json.loads(output)
+    return ImageInfo(
+        virtual_size=found['virtual-size'],
+        backing_file=found.get('full-backing-filename')
+        or found.get('backing-filename'),
+        backing_format=found.get('backing-filename-format'),
+    )
+
+
+def with_known_chain(source: storage.DiskSource) -> storage.DiskSource:
+    """The same disk with all its layers, where libvirt did not name them.
+
+    Only headers that name the format of their backing file are followed.
+
+    :raises UnsafeDisk: a header does not, or points elsewhere than to a
+        file of this host.
+    """
+    if source.is_chain_known or source.format == 'raw':
+        return source
+    header = info(source)
+    if header.backing_file is None:
+        return dataclasses.replace(source, is_chain_known=True)
+    backing = with_known_chain(_backing_layer(source, header))
+    return dataclasses.replace(source, backing=backing, is_chain_known=True)
+
+
+def _backing_layer(
+    source: storage.DiskSource, header: ImageInfo
+) -> storage.DiskSource:
+    name = header.backing_file or ''
+    if not header.backing_format:
+        raise exception.UnsafeDisk(
+            disk=source.describe(),
+            reason=f'it does not record the format of its backing file '
+            f'{name}; record it with "qemu-img rebase -u -b FILE -F FORMAT" '
+            'while the server is shut off',
+        )
+    if not os.path.isabs(name):
+        raise exception.UnsafeDisk(
+            disk=source.describe(),
+            reason=f'its backing file {name!r} is not a file of this host.',
+        )
+    is_block = pathlib.Path(name).is_block_device()
+    return storage.DiskSource(
+        type='block' if is_block else 'file',
+        format=header.backing_format,
+        location=name,
+        is_chain_known=False,
+    )
+
+
+def create_delta(
+    path: pathlib.Path, size: int, backing: storage.DiskSource | None
+) -> storage.DiskSource:
+    """Make an empty qcow2 file of ``size`` bytes over a backing file.
+
+    :returns: the delta with its chain.
+    :raises ProgramFailed: it can't be made.
+    """
+    argv = ['qemu-img', 'create', '-q', '-f', 'qcow2']
+    if backing is not None:
+        argv += ['-F', backing.format, '-b', backing.describe()]
+    process.run([*argv, str(path), str(size)], INFO_LIMITS)
+    return storage.DiskSource(
+        type='file', format='qcow2', location=str(path), backing=backing
+    )
+
+
+def can_flatten(delta: storage.DiskSource) -> bool:
+    """Whether :func:`flatten` would open only what the delta itself names.
+
+    It opens the layers below the delta by their headers, so that there may
+    be one such layer, whose format the delta records, and no more.
+    """
+    return delta.backing is None or delta.backing.backing is None
+
+
+def flatten(delta: storage.DiskSource, progress: Progress) -> None:
+    """Make a delta independent of its backing file, in place.
+
+    Copies only what the backing file has and the delta has not, so the data
+    of the delta is neither written a second time nor held twice on the disk.
+
+    :raises ProgramFailed: qemu-img failed, as it does on a full disk.
+    """
+    if delta.backing is None:
+        return
+    path = delta.describe()
+    process.run(
+        ['qemu-img', 'rebase', '-p', '-f', 'qcow2']
+        + ['-t', _cache_mode(pathlib.Path(path).parent), '-b', '', path],
+        DATA_LIMITS,
+        poll=lambda output: progress(_share(output)),
+    )
+
+
+def convert(
+    source: storage.DiskSource,
+    target: pathlib.Path,
+    target_format: str,
+    compress: bool,
+    progress: Progress,
+    secret: pathlib.Path | None = None,
+) -> None:
+    """Write a flat image of a disk; an encrypted one is decrypted.
+
+    :param compress: for qcow2 only.
+    :param secret: a file with the passphrase of the topmost layer.
+    :param progress: called about twice a second with the share that is done,
+        0 to 1; when it raises, the conversion is ended.
+    :raises ProgramFailed: qemu-img failed, as it does on a full disk.
+    """
+    argv = ['qemu-img', 'convert', '-p', '-O', target_format]
+    argv += ['-t', _cache_mode(target.parent)]
+    if secret is not None:
+        argv += ['--object', f'secret,id={storage.KEY_OBJECT},file={secret}']
+    if compress:
+        # Several clusters are compressed at a time, and written as they come.
+        argv += ['-c', '-W']
+    process.run(
+        [*argv, storage.image_name(source), str(target)],
+        DATA_LIMITS,
+        poll=lambda output: progress(_share(output)),
+        umask=0o077,
+    )
+
+
+def _share(output: bytes) -> float:
+    found = _PROGRESS.findall(output)
+    return float(found[-1]) / 100 if found else 0.0
+
+
+def _cache_mode(directory: pathlib.Path) -> str:
+    """The cache mode for writing to a directory.
+
+    "none" takes a tenth of the processor time of writing through the page
+    cache, and leaves the cache to the guests; some file systems lack it.
+    """
+    flags = os.O_RDWR | os.O_TMPFILE | os.O_DIRECT
+    try:
+        os.close(os.open(directory, flags, 0o600))
+    except OSError:
+        return 'writeback'
+    return 'none'

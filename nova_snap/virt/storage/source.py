@@ -1,0 +1,146 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Where a disk's bytes are, and how QEMU's tools are told to open them.
+
+Every layer of a disk is named with its format, down to the last backing
+file, so that nothing is ever probed: a guest may write a qcow2 header into
+the first sector of its raw disk, and probing would follow it to any file of
+the host.
+"""
+
+import dataclasses
+import enum
+import json
+from typing import Any
+
+#: The name by which an opened disk refers to the object with its passphrase.
+KEY_OBJECT = 'disk-key'
+
+
+class SourceType(enum.StrEnum):
+    """Where a root disk lives, in the words of Nova's images_type."""
+
+    QCOW2 = 'qcow2'
+    RAW = 'raw'
+    LVM = 'lvm'
+    RBD = 'rbd'
+
+
+@dataclasses.dataclass(frozen=True)
+class RbdLocation:
+    """An image in a Ceph pool; ``hosts`` are monitors as (name, port)."""
+
+    pool: str
+    image: str
+    hosts: tuple[tuple[str, str], ...] = ()
+    user: str | None = None
+    conf: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DiskSource:
+    """One layer of a disk, and the layers below it.
+
+    ``location`` is the path of a file or block device, or a place in Ceph.
+    ``backing`` is None where the chain ends; ``is_chain_known`` is False
+    where libvirt has not said whether it does (a guest that is shut off).
+    """
+
+    type: str
+    format: str
+    location: str | RbdLocation
+    backing: 'DiskSource | None' = None
+    is_chain_known: bool = True
+    encryption_secret: str | None = None
+
+    @property
+    def source_type(self) -> SourceType:
+        """Nova's word for where this is.
+
+        Like Nova, any block device counts as ``lvm``.
+        """
+        if isinstance(self.location, RbdLocation):
+            return SourceType.RBD
+        if self.type == 'block':
+            return SourceType.LVM
+        return SourceType(self.format)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether this layer or one below it is encrypted by QEMU."""
+        return self.encryption_secret is not None or bool(
+            self.backing and self.backing.is_encrypted
+        )
+
+    def describe(self) -> str:
+        """The location, for messages."""
+        if isinstance(self.location, RbdLocation):
+            return f'rbd:{self.location.pool}/{self.location.image}'
+        return self.location
+
+
+def image_name(source: DiskSource) -> str:
+    """The name under which QEMU's tools open a disk with its whole chain.
+
+    That is QEMU's "json:" pseudo-protocol, which carries the driver of every
+    layer; it says what ``-f`` and ``-F`` say, for each layer.
+    """
+    return 'json:' + json.dumps(_node(source))
+
+
+def _node(source: DiskSource) -> dict[str, Any]:
+    node: dict[str, Any] = {
+        'driver': source.format,
+        'file': _protocol_node(source),
+    }
+    if source.backing is not None:
+        node['backing'] = _node(source.backing)
+    elif source.format != 'raw':
+        # Not even the header's own backing file is opened.
+        node['backing'] = None
+    if source.encryption_secret is not None:
+        _add_encryption(node)
+    return node
+
+
+def _add_encryption(node: dict[str, Any]) -> None:
+    """LUKS around the bytes of a raw disk, or inside the format."""
+    if node['driver'] == 'raw':
+        node['driver'] = 'luks'
+        node['key-secret'] = KEY_OBJECT
+    else:
+        node['encrypt'] = {'format': 'luks', 'key-secret': KEY_OBJECT}
+
+
+def _protocol_node(source: DiskSource) -> dict[str, Any]:
+    if isinstance(source.location, RbdLocation):
+        return _rbd_node(source.location)
+    driver = 'host_device' if source.type == 'block' else 'file'
+    return {'driver': driver, 'filename': source.location}
+
+
+def _rbd_node(location: RbdLocation) -> dict[str, Any]:
+    node: dict[str, Any] = {
+        'driver': 'rbd',
+        'pool': location.pool,
+        'image': location.image,
+    }
+    if location.hosts:
+        node['server'] = [
+            {'host': host, 'port': port} for host, port in location.hosts
+        ]
+    if location.user:
+        node['user'] = location.user
+    if location.conf:
+        node['conf'] = location.conf
+    return node
