@@ -1,0 +1,96 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""From the configuration to the objects that work: the edge of the core.
+
+The only place, besides the adapters' own ``from_conf``, that reads options.
+"""
+
+import pathlib
+
+from oslo_config import cfg
+
+from nova_snap import exception
+from nova_snap import journal
+from nova_snap import locks as locks_lib
+from nova_snap.compute import manager
+from nova_snap.image import api as image_api
+from nova_snap.virt.libvirt import driver
+from nova_snap.virt.libvirt import host
+
+MIB = 1 << 20
+
+#: Where nova-compute prepares its snapshots.
+NOVA_SNAPSHOTS_DIRECTORY = pathlib.Path('/var/lib/nova/instances/snapshots')
+
+
+def libvirt_driver(conf: cfg.ConfigOpts) -> driver.LibvirtDriver:
+    """The driver for the guests of ``[libvirt] connection_uri``."""
+    return driver.LibvirtDriver(
+        host.Host(conf.libvirt.connection_uri),
+        _driver_options(conf),
+        _locks(conf).disk_operation_slot,
+    )
+
+
+def snapshot_manager(conf: cfg.ConfigOpts) -> manager.SnapshotManager:
+    """The manager with its driver and its image service.
+
+    :raises NotPermitted: this user can't write to ``[DEFAULT] state_path``.
+    """
+    state_path = pathlib.Path(conf.state_path)
+    try:
+        state_path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (state_path / 'journal').mkdir(mode=0o700, exist_ok=True)
+    except PermissionError as error:
+        raise exception.NotPermitted(
+            f'This user may not write to {state_path}; run as root, or set '
+            '[DEFAULT] state_path.'
+        ) from error
+    return manager.SnapshotManager(
+        libvirt_driver(conf),
+        image_api.from_conf(conf),
+        journal.Journal(state_path / 'journal'),
+        _locks(conf),
+        conf.non_inheritable_image_properties,
+        conf.snapshot.cancel_check_interval,
+    )
+
+
+def _locks(conf: cfg.ConfigOpts) -> locks_lib.Locks:
+    return locks_lib.Locks(
+        pathlib.Path(conf.state_path) / 'locks',
+        conf.max_concurrent_snapshots,
+        conf.max_concurrent_disk_ops,
+    )
+
+
+def _driver_options(conf: cfg.ConfigOpts) -> driver.Options:
+    return driver.Options(
+        snapshots_directory=_snapshots_directory(conf),
+        image_format=conf.libvirt.snapshot_image_format,
+        compression=conf.libvirt.snapshot_compression,
+        live_disabled=conf.workarounds.disable_libvirt_livesnapshot,
+        ephemeral_encryption=conf.ephemeral_storage_encryption.enabled,
+        quiesce_timeout=conf.libvirt.quiesce_timeout,
+        detach_timeout=conf.libvirt.device_detach_timeout,
+        reserved_space=conf.snapshot.reserved_space_mb * MIB,
+        ceph_conf=conf.libvirt.images_rbd_ceph_conf,
+    )
+
+
+def _snapshots_directory(conf: cfg.ConfigOpts) -> pathlib.Path:
+    if conf.libvirt.snapshots_directory:
+        return pathlib.Path(conf.libvirt.snapshots_directory)
+    if NOVA_SNAPSHOTS_DIRECTORY.is_dir():
+        return NOVA_SNAPSHOTS_DIRECTORY
+    return pathlib.Path(conf.state_path) / 'snapshots'

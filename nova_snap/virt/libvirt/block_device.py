@@ -1,0 +1,128 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A disk of a guest and the block job on it."""
+
+import dataclasses
+from typing import Any
+
+import libvirt
+
+from nova_snap import exception
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import events
+from nova_snap.virt.libvirt import guest as guest_lib
+
+#: What blockJobAbort answers when there is no job (libvirt 9.0:
+#: VIR_ERR_OPERATION_INVALID, "disk vda does not have an active block job").
+_NO_JOB_CODES = {
+    libvirt.VIR_ERR_OPERATION_INVALID,
+    libvirt.VIR_ERR_INVALID_ARG,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockJob:
+    """How far a job is, as QEMU counts: bytes, now and in all."""
+
+    cur: int
+    end: int
+
+
+class BlockDevice:
+    """One disk of a guest, by its target name.
+
+    Methods raise as those of :class:`~.guest.Guest` do.
+    """
+
+    def __init__(self, guest: guest_lib.Guest, device: str) -> None:
+        self._guest = guest
+        self.device = device
+
+    def virtual_size(self) -> int:
+        """The size that the guest sees, in bytes.
+
+        libvirt reads it by the format that the XML names.
+        """
+        capacity, _allocation, _physical = self._guest.call(
+            'read the size of its root disk',
+            lambda domain: domain.blockInfo(self.device),
+            insist=True,
+        )
+        return int(capacity)
+
+    def supports_block_jobs(self) -> bool:
+        """Whether libvirt knows block jobs on this disk; touches nothing.
+
+        Only the answer VIR_ERR_CONFIG_UNSUPPORTED speaks against it.
+        """
+        try:
+            self.job()
+        except exception.HypervisorError as error:
+            return bool(error.code != libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
+        return True
+
+    def job(self) -> BlockJob | None:
+        """The job on this disk; None if there is none."""
+        info: dict[str, Any] | None = self._guest.call(
+            'read the block job of its root disk',
+            lambda domain: domain.blockJobInfo(
+                self.device, libvirt.VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES
+            ),
+            insist=True,
+        )
+        return BlockJob(cur=info['cur'], end=info['end']) if info else None
+
+    def mirror(self) -> domain_xml.Mirror | None:
+        """The mirror that the live XML shows on this disk."""
+        return domain_xml.mirror(self._guest.xml(), self.device)
+
+    def rebase(self, target: str) -> None:
+        """Begin to copy this disk's own data into ``target``.
+
+        The target exists and has the backing file that this disk has.  The
+        guest must not be persistent: libvirt refuses it then.
+        """
+        self._guest.host.events.forget_block_job(self._guest.uuid, self.device)
+        flags = (
+            libvirt.VIR_DOMAIN_BLOCK_REBASE_COPY
+            | libvirt.VIR_DOMAIN_BLOCK_REBASE_REUSE_EXT
+            | libvirt.VIR_DOMAIN_BLOCK_REBASE_SHALLOW
+        )
+        self._guest.call(
+            'copy its root disk',
+            lambda domain: domain.blockRebase(self.device, target, 0, flags),
+        )
+
+    def abort_job(self) -> bool:
+        """End the job, without a pivot; say whether there was one.
+
+        Returns when the job has ended (libvirt's synchronous mode); insists.
+
+        :raises HypervisorError: libvirt refused, other than for want of a
+            job; code VIR_ERR_CONFIG_UNSUPPORTED: it knows no block jobs.
+        """
+        try:
+            self._guest.call(
+                'end the block job of its root disk',
+                lambda domain: domain.blockJobAbort(self.device, 0),
+                insist=True,
+            )
+        except exception.HypervisorError as error:
+            if error.code in _NO_JOB_CODES:
+                return False
+            raise
+        return True
+
+    def ended_status(self) -> events.BlockJobStatus | None:
+        """How the newest job ended, if libvirt has said so by now."""
+        return self._guest.host.events.block_job(self._guest.uuid, self.device)

@@ -1,0 +1,324 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The driver for libvirt: decide, extract, upload."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import dataclasses
+import pathlib
+import uuid
+
+from oslo_log import log as logging
+from oslo_utils import strutils
+from oslo_utils import uuidutils
+
+from nova_snap import exception
+from nova_snap import journal
+from nova_snap import monitor as monitor_lib
+from nova_snap.compute import instance as instance_lib
+from nova_snap.compute import power_state
+from nova_snap.compute import task_states
+from nova_snap.image import api as image_api
+from nova_snap.virt import decision as decision_lib
+from nova_snap.virt import driver
+from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import cold
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import duties
+from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import host as host_lib
+from nova_snap.virt.libvirt import mirror
+from nova_snap.virt.libvirt import policy
+from nova_snap.virt.libvirt import quiesce
+from nova_snap.virt.libvirt import snapshot as snapshot_lib
+from nova_snap.virt.storage import qemu_img
+from nova_snap.virt.storage import source as storage
+
+LOG = logging.getLogger(__name__)
+
+#: States in which a hypervisor process holds the disk and can't be suspended.
+_UNREADABLE_STATES = {
+    power_state.PowerState.NOSTATE: 'its state is not known.',
+    power_state.PowerState.CRASHED: 'it has crashed; stop or reset it first.',
+    power_state.PowerState.SUSPENDED: (
+        'it is suspended to memory; wake it up first.'
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What an operator sets; names as in the configuration.
+
+    ``image_format`` None means the format of the root disk;
+    ``reserved_space`` is in bytes, the timeouts in seconds.
+    """
+
+    snapshots_directory: pathlib.Path
+    image_format: str | None = None
+    compression: bool = False
+    live_disabled: bool = False
+    ephemeral_encryption: bool = False
+    quiesce_timeout: int = 60
+    detach_timeout: int = 20
+    reserved_space: int = 0
+    ceph_conf: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LibvirtPlan(driver.Plan):
+    """A plan with what it was made from."""
+
+    guest: guest_lib.Guest
+    disk: domain_xml.RootDisk
+    quiesce: quiesce.Quiesce
+
+
+class LibvirtDriver(driver.ComputeDriver):
+    """The guests of one libvirt connection.
+
+    :param disk_operation_slot: held while an image is converted.
+    """
+
+    def __init__(
+        self,
+        host: host_lib.Host,
+        options: Options,
+        disk_operation_slot: snapshot_lib.DiskOperationSlot,
+    ) -> None:
+        self._host = host
+        self._options = options
+        self._disk_operation_slot = disk_operation_slot
+
+    def instances(
+        self,
+    ) -> list[tuple[instance_lib.Instance, power_state.PowerState]]:
+        """All guests of this host; one that goes meanwhile is left out."""
+        found = []
+        for domain_uuid, name in self._host.domain_uuids():
+            guest = guest_lib.Guest(self._host, domain_uuid, name)
+            with contextlib.suppress(exception.GuestGone):
+                instance = domain_xml.nova_instance(guest.xml())
+                found.append((instance, guest.power_state()))
+        return found
+
+    def instance(self, server: str) -> instance_lib.Instance:
+        """The instance with this uuid, Nova name or libvirt name."""
+        if uuidutils.is_uuid_like(server):
+            return self._instance_by_uuid(str(uuid.UUID(server)), server)
+        found = {
+            instance.uuid: instance
+            for instance, domain_name in self._named_instances()
+            if server in (instance.name, domain_name)
+        }
+        if not found:
+            raise exception.InstanceNotFound(server=server)
+        if len(found) > 1:
+            raise exception.InstanceAmbiguous(
+                server=server, uuids=', '.join(sorted(found))
+            )
+        return next(iter(found.values()))
+
+    def explain(
+        self, instance: instance_lib.Instance
+    ) -> decision_lib.Decision:
+        """The decision by what is so now."""
+        guest = self._guest(instance)
+        return self._decide(guest, self._root_disk(guest))
+
+    def plan(
+        self,
+        instance: instance_lib.Instance,
+        image_properties: Mapping[str, str],
+    ) -> driver.Plan:
+        """Decide, and look for whatever would make the snapshot fail."""
+        guest = self._guest(instance)
+        disk = self._root_disk(guest)
+        decision = self._decide(guest, disk)
+        self._require_suspendable(guest, decision)
+        self._require_space()
+        disk = dataclasses.replace(
+            disk, source=qemu_img.with_known_chain(disk.source)
+        )
+        required = strutils.bool_from_string(
+            image_properties.get('os_require_quiesce', 'false')
+        )
+        return LibvirtPlan(
+            instance=instance,
+            decision=decision,
+            disk_format=self._image_format(disk.source),
+            virtual_size=self._virtual_size(guest, disk),
+            guest=guest,
+            disk=disk,
+            quiesce=quiesce.plan(
+                guest, required, self._options.quiesce_timeout
+            ),
+        )
+
+    def snapshot(
+        self,
+        plan: driver.Plan,
+        image_id: str,
+        images: image_api.ImageService,
+        entry: journal.Entry,
+        monitor: monitor_lib.Monitor,
+        update_task_state: driver.UpdateTaskState,
+    ) -> None:
+        """Read the root disk as was decided, and send it off."""
+        if not isinstance(plan, LibvirtPlan):
+            raise TypeError('The plan is not one of this driver.')
+        LOG.info(
+            'Snapshot of server %(server)s: %(path)s. %(summary)s',
+            {
+                'server': plan.instance.uuid,
+                'path': plan.decision.path,
+                'summary': plan.decision.summary,
+            },
+        )
+        update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
+        with self._folder(entry) as folder:
+            snapshot = snapshot_lib.Snapshot(
+                guest=plan.guest,
+                disk=plan.disk,
+                virtual_size=plan.virtual_size,
+                image_format=plan.disk_format,
+                compress=self._options.compression
+                and plan.disk_format == 'qcow2',
+                quiesce=plan.quiesce,
+                folder=folder,
+                reserved_space=self._options.reserved_space,
+                entry=entry,
+                monitor=monitor,
+                disk_operation_slot=self._disk_operation_slot,
+            )
+            with self._extracted(plan.decision, snapshot) as data:
+                update_task_state(task_states.TaskState.IMAGE_UPLOADING)
+                images.upload(image_id, data.stream, data.size, monitor)
+
+    def undoers(self, instance_uuid: str) -> Mapping[str, journal.Undo]:
+        """The undoing for a guest, which need not exist any more."""
+        guest = guest_lib.Guest(self._host, instance_uuid, instance_uuid)
+        return duties.Undoing(guest).undoers()
+
+    def _extracted(
+        self,
+        decision: decision_lib.Decision,
+        snapshot: snapshot_lib.Snapshot,
+    ) -> contextlib.AbstractContextManager[snapshot_lib.ImageData]:
+        if decision.path is decision_lib.Path.LIVE:
+            return mirror.extracted(snapshot)
+        return cold.extracted(
+            snapshot, decision.suspends, self._options.detach_timeout
+        )
+
+    @contextlib.contextmanager
+    def _folder(self, entry: journal.Entry) -> Iterator[pathlib.Path]:
+        """A folder that QEMU may enter and nobody may list."""
+        folder = self._options.snapshots_directory / str(uuid.uuid4())
+        with entry.owing(
+            duties.Kind.REMOVE_FOLDER,
+            duties.remove_folder,
+            folder=str(folder),
+        ):
+            folder.mkdir()
+            folder.chmod(0o701)
+            yield folder
+
+    def _guest(self, instance: instance_lib.Instance) -> guest_lib.Guest:
+        return guest_lib.Guest(self._host, instance.uuid, instance.name)
+
+    def _named_instances(
+        self,
+    ) -> Iterator[tuple[instance_lib.Instance, str]]:
+        for domain_uuid, name in self._host.domain_uuids():
+            guest = guest_lib.Guest(self._host, domain_uuid, name)
+            with contextlib.suppress(exception.GuestGone):
+                yield domain_xml.nova_instance(guest.xml()), name
+
+    def _instance_by_uuid(
+        self, domain_uuid: str, server: str
+    ) -> instance_lib.Instance:
+        guest = guest_lib.Guest(self._host, domain_uuid, server)
+        try:
+            return domain_xml.nova_instance(guest.xml())
+        except exception.GuestGone:
+            raise exception.InstanceNotFound(server=server) from None
+
+    def _root_disk(self, guest: guest_lib.Guest) -> domain_xml.RootDisk:
+        try:
+            disk = domain_xml.root_disk(guest.xml())
+        except domain_xml.Unsupported as error:
+            raise exception.UnsupportedGuest(
+                server=guest.uuid, reason=str(error)
+            ) from error
+        location = disk.source.location
+        if isinstance(location, storage.RbdLocation) and not location.conf:
+            location = dataclasses.replace(
+                location, conf=self._options.ceph_conf
+            )
+        source = dataclasses.replace(disk.source, location=location)
+        return dataclasses.replace(disk, source=source)
+
+    def _decide(
+        self, guest: guest_lib.Guest, disk: domain_xml.RootDisk
+    ) -> decision_lib.Decision:
+        device = block_device.BlockDevice(guest, disk.device)
+        state = guest.power_state()
+        return policy.decide(
+            policy.Facts(
+                power_state=state,
+                virt_type=domain_xml.virt_type(guest.xml()),
+                qemu_version=self._host.hypervisor_version(),
+                libvirt_version=self._host.libvirt_version(),
+                source_type=disk.source.source_type,
+                is_encrypted=disk.source.is_encrypted,
+                ephemeral_encryption=self._options.ephemeral_encryption,
+                live_disabled=self._options.live_disabled,
+                supports_block_jobs=not state.is_active
+                or device.supports_block_jobs(),
+            )
+        )
+
+    def _require_suspendable(
+        self, guest: guest_lib.Guest, decision: decision_lib.Decision
+    ) -> None:
+        reason = _UNREADABLE_STATES.get(guest.power_state())
+        if decision.suspends and not guest.is_persistent():
+            reason = (
+                'it would have to be suspended, and libvirt suspends only '
+                'persistent guests; define it first ("virsh define").'
+            )
+        if reason is not None:
+            raise exception.UnsupportedGuest(server=guest.uuid, reason=reason)
+
+    def _require_space(self) -> None:
+        directory = self._options.snapshots_directory
+        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        snapshot_lib.require_space(directory, self._options.reserved_space)
+
+    def _image_format(self, source: storage.DiskSource) -> str:
+        if self._options.image_format:
+            return self._options.image_format
+        if source.source_type is storage.SourceType.QCOW2:
+            return 'qcow2'
+        # As Nova has it: LVM and RBD hold raw bytes.
+        return 'raw'
+
+    def _virtual_size(
+        self, guest: guest_lib.Guest, disk: domain_xml.RootDisk
+    ) -> int:
+        if guest.power_state().is_active:
+            device = block_device.BlockDevice(guest, disk.device)
+            return device.virtual_size()
+        return qemu_img.info(disk.source).virtual_size

@@ -1,0 +1,165 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How what a snapshot owes a guest is undone; see ``nova_snap/journal.py``.
+
+Each function takes the data of a duty, in the running process when a block
+ends as well as in recovery, maybe days later and after a reboot.  So each
+looks at what the guest is now, and does only what is missing.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import enum
+import pathlib
+import shutil
+import time
+
+from oslo_log import log as logging
+
+from nova_snap import exception
+from nova_snap import journal
+from nova_snap import monitor
+from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import guest as guest_lib
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds that a managed save which outlived our process is waited for.
+SAVE_TIMEOUT = 3600
+
+
+class Kind(enum.StrEnum):
+    """The kinds of duty, by what is owed; they stand in the journal."""
+
+    REMOVE_FOLDER = 'remove the folder'
+    END_MIRROR = 'end the block job'
+    DEFINE = 'define the guest again'
+    THAW = 'thaw the guest'
+    RESUME = 'start the guest again'
+    ATTACH_DEVICES = 'attach the devices again'
+
+
+class Undoing:
+    """The undoing of each kind, for one guest."""
+
+    def __init__(self, guest: guest_lib.Guest) -> None:
+        self._guest = guest
+
+    def undoers(self) -> Mapping[str, journal.Undo]:
+        """The function for each kind."""
+        return {
+            Kind.REMOVE_FOLDER: remove_folder,
+            Kind.END_MIRROR: self.end_mirror,
+            Kind.DEFINE: self.define,
+            Kind.THAW: self.thaw,
+            Kind.RESUME: self.resume,
+            Kind.ATTACH_DEVICES: self.attach_devices,
+        }
+
+    def end_mirror(self, data: journal.Data) -> None:
+        """End the block job on ``device``, if it copies to ``target``."""
+        device = block_device.BlockDevice(self._guest, data['device'])
+        try:
+            mirror = device.mirror()
+        except exception.GuestGone:
+            return  # stopped while it was undefined: the job went with it
+        if mirror is not None and mirror.target == data['target']:
+            device.abort_job()
+
+    def define(self, data: journal.Data) -> None:
+        """Make the guest persistent again, from ``xml`` and ``autostart``."""
+        self._guest.restore_definition(guest_lib.Definition(**data))
+
+    def thaw(self, data: journal.Data) -> None:
+        """Thaw the file systems."""
+        try:
+            self._guest.thaw()
+        except exception.GuestGone:
+            return
+
+    def resume(self, data: journal.Data) -> None:
+        """Start the guest from its saved memory, ``paused`` or not.
+
+        A guest that is shut off without saved memory was shut off by
+        somebody else, and stays so.
+        """
+        self._wait_for_save()
+        if self._guest.power_state().is_active:
+            return
+        if self._guest.has_managed_save():
+            self._guest.start(paused=data['paused'])
+
+    def attach_devices(self, data: journal.Data) -> None:
+        """Attach each of ``devices`` (address and XML) that is missing.
+
+        :raises HypervisorError: for the last of those that failed; each is
+            logged by its address.
+        """
+        if not self._guest.power_state().is_active:
+            LOG.warning(
+                'Server %s does not run, so devices that it had are not '
+                'attached; it gets them when it starts.',
+                self._guest.uuid,
+            )
+            return
+        failure: exception.HypervisorError | None = None
+        for device in data['devices']:
+            try:
+                self._attach_device(device['address'], device['xml'])
+            except exception.HypervisorError as error:
+                LOG.error(
+                    'Device %(address)s could not be attached to server '
+                    '%(server)s again: %(error)s',
+                    {
+                        'address': device['address'],
+                        'server': self._guest.uuid,
+                        'error': error,
+                    },
+                )
+                failure = error
+        if failure is not None:
+            raise failure
+
+    def _attach_device(self, address: str, xml: str) -> None:
+        present = domain_xml.passthrough_devices(self._guest.xml())
+        if address not in [device.address for device in present]:
+            self._guest.attach_device(xml)
+
+    def _wait_for_save(self) -> None:
+        # libvirtd carries a save on to its end when our process dies.
+        deadline = time.monotonic() + SAVE_TIMEOUT
+        while (
+            self._guest.power_state().is_active
+            and self._guest.job() is not None
+        ):
+            if time.monotonic() > deadline:
+                raise exception.HypervisorError(
+                    action='start the guest again',
+                    reason=f'its managed save has run for {SAVE_TIMEOUT} s',
+                )
+            time.sleep(monitor.POLL_INTERVAL)
+
+
+def remove_folder(data: journal.Data) -> None:
+    """Remove ``folder`` with all that is in it."""
+    folder = pathlib.Path(data['folder'])
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def device_data(
+    devices: list[domain_xml.PassthroughDevice],
+) -> list[dict[str, str]]:
+    """The devices as the data of a duty."""
+    return [dataclasses.asdict(device) for device in devices]

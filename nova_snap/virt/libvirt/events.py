@@ -1,0 +1,113 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What libvirt says by itself: the event loop and a record of events.
+
+Some answers come only as events: whether a block job that was ended wrote all
+its data, and whether a guest let go of a device or refuses to.  The callbacks
+run in a native thread of libvirt's event loop, under eventlet too, so they do
+no more than note what they were told; the pipelines look when they poll.
+"""
+
+import enum
+import sys
+import threading
+from typing import Any
+
+import libvirt
+
+from nova_snap import concurrency
+
+
+class BlockJobStatus(enum.IntEnum):
+    """virConnectDomainEventBlockJobStatus."""
+
+    COMPLETED = libvirt.VIR_DOMAIN_BLOCK_JOB_COMPLETED
+    FAILED = libvirt.VIR_DOMAIN_BLOCK_JOB_FAILED
+    CANCELED = libvirt.VIR_DOMAIN_BLOCK_JOB_CANCELED
+    READY = libvirt.VIR_DOMAIN_BLOCK_JOB_READY
+
+
+class EventRecord:
+    """The newest event of each kind, for each guest.
+
+    Single operations on a dict are atomic, so there is no lock that a native
+    thread and a green one could wait for.
+    """
+
+    def __init__(self) -> None:
+        self._block_jobs: dict[tuple[str, str], BlockJobStatus] = {}
+        self._refused_removals: dict[tuple[str, str], bool] = {}
+
+    def register(self, connection: Any) -> None:
+        """Listen on a connection."""
+        for event, callback in (
+            (libvirt.VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, self._on_block_job),
+            (
+                libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED,
+                self._on_removal_failed,
+            ),
+        ):
+            connection.domainEventRegisterAny(None, event, callback, None)
+
+    def forget_block_job(self, uuid: str, device: str) -> None:
+        """Forget what was heard of earlier jobs on a device."""
+        self._block_jobs.pop((uuid, device), None)
+
+    def block_job(self, uuid: str, device: str) -> BlockJobStatus | None:
+        """The newest status of a job on a device."""
+        return self._block_jobs.get((uuid, device))
+
+    def take_removal_refused(self, uuid: str, alias: str) -> bool:
+        """Whether the guest refused to let go of a device; asked once."""
+        return self._refused_removals.pop((uuid, alias), False)
+
+    def _on_block_job(
+        self,
+        _connection: Any,
+        domain: Any,
+        device: str,
+        _type: int,
+        status: int,
+        _opaque: Any,
+    ) -> None:
+        key = (domain.UUIDString(), device)
+        self._block_jobs[key] = BlockJobStatus(status)
+
+    def _on_removal_failed(
+        self, _connection: Any, domain: Any, alias: str, _opaque: Any
+    ) -> None:
+        self._refused_removals[(domain.UUIDString(), alias)] = True
+
+
+_started = threading.Lock()
+_is_running = False
+
+
+def start_loop() -> None:
+    """Run libvirt's event loop in a native thread, once in a process.
+
+    Has to happen before the first connection is opened.  Also makes
+    keep-alive work, which finds out that a daemon hangs.
+    """
+    global _is_running
+    with _started:
+        if _is_running:
+            return
+        _is_running = True
+        libvirt.virEventRegisterDefaultImpl()
+        concurrency.start_native_thread('libvirt-events', _run_loop)
+
+
+def _run_loop() -> None:
+    while not sys.is_finalizing():
+        libvirt.virEventRunDefaultImpl()

@@ -1,0 +1,288 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The domain that runs an instance, by what is wanted of it.
+
+A :class:`Guest` keeps no libvirt object, only the uuid: the domain is looked
+up for each call, so that a guest outlives a restart of libvirtd, and the
+moment in which it is undefined.  Disks are in ``block_device.py``.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+from typing import TypeVar
+
+import libvirt
+import tenacity
+
+from nova_snap import exception
+from nova_snap import monitor
+from nova_snap.compute import power_state
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import host as host_lib
+
+T = TypeVar('T')
+
+#: Seconds for which a thaw is tried: the agent may be busy with a late freeze.
+THAW_TIMEOUT = 60
+
+#: Seconds in which a living agent answers a simple question.
+AGENT_ANSWER_TIMEOUT = 5
+
+#: libvirt that can keep the state of an emulated TPM when undefining.
+MIN_LIBVIRT_KEEP_TPM = (8, 9, 0)
+
+_STATES = {
+    libvirt.VIR_DOMAIN_NOSTATE: power_state.PowerState.NOSTATE,
+    libvirt.VIR_DOMAIN_RUNNING: power_state.PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: power_state.PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_PAUSED: power_state.PowerState.PAUSED,
+    # On its way down the guest still runs, and may change its mind.
+    libvirt.VIR_DOMAIN_SHUTDOWN: power_state.PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_SHUTOFF: power_state.PowerState.SHUTDOWN,
+    libvirt.VIR_DOMAIN_CRASHED: power_state.PowerState.CRASHED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: power_state.PowerState.SUSPENDED,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """What undefining would lose; the XML has passwords in it."""
+
+    xml: str = dataclasses.field(repr=False)
+    autostart: bool
+
+
+class Guest:
+    """One domain of a host.
+
+    Every method raises HypervisorUnavailable and HypervisorError, and
+    :class:`~nova_snap.exception.GuestGone` when the domain does not exist.
+    """
+
+    def __init__(self, host: host_lib.Host, uuid: str, name: str) -> None:
+        self.host = host
+        self.uuid = uuid
+        self.name = name
+
+    def call(
+        self, action: str, function: Callable[[Any], T], insist: bool = False
+    ) -> T:
+        """Call ``function(domain)``; see :meth:`Host.call`."""
+        lookup = self.host.domain(self.uuid)
+        try:
+            return self.host.call(
+                action, lambda connection: function(lookup(connection)), insist
+            )
+        except exception.HypervisorError as error:
+            if error.code == libvirt.VIR_ERR_NO_DOMAIN:
+                raise exception.GuestGone(
+                    server=self.uuid, action=f'asked to {action}'
+                ) from error
+            raise
+
+    # What it is
+
+    def power_state(self) -> power_state.PowerState:
+        """The state now; of a domain that is gone, SHUTDOWN.
+
+        A domain that is undefined while it runs is gone once it stops.
+        """
+        try:
+            state, _reason = self.call(
+                'read its state', lambda domain: domain.state(), insist=True
+            )
+        except exception.GuestGone:
+            return power_state.PowerState.SHUTDOWN
+        return _STATES[state]
+
+    def is_persistent(self) -> bool:
+        """Whether it would be there after it is shut off."""
+        return bool(
+            self.call(
+                'read whether it is persistent',
+                lambda domain: domain.isPersistent(),
+                insist=True,
+            )
+        )
+
+    def xml(self) -> str:
+        """The XML as of now: the live one of a running guest."""
+        xml: str = self.call(
+            'read its XML', lambda domain: domain.XMLDesc(), insist=True
+        )
+        return xml
+
+    def definition(self) -> Definition:
+        """The persistent definition, passwords included."""
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+        return self.call(
+            'read its definition',
+            lambda domain: Definition(
+                xml=domain.XMLDesc(flags), autostart=bool(domain.autostart())
+            ),
+        )
+
+    # Defining
+
+    def undefine(self) -> None:
+        """Make it transient; firmware variables and TPM state are kept."""
+        flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+        if self.host.libvirt_version() >= MIN_LIBVIRT_KEEP_TPM:
+            flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
+        self.call('undefine it', lambda domain: domain.undefineFlags(flags))
+
+    def restore_definition(self, definition: Definition) -> None:
+        """Make it persistent again, unless it is; insists.
+
+        Also right for a guest that has stopped meanwhile, and with that
+        ceased to exist.
+        """
+        try:
+            if self.is_persistent():
+                return
+        except exception.GuestGone:
+            pass
+        self.host.define(definition.xml)
+        self.call(
+            'set whether it starts with the host',
+            lambda domain: domain.setAutostart(int(definition.autostart)),
+            insist=True,
+        )
+
+    # Suspending
+
+    def managed_save(self) -> None:
+        """Write its memory to disk and stop it."""
+        self.call('save its memory', lambda domain: domain.managedSave())
+
+    def abort_job(self) -> None:
+        """End a managed save that is under way; the guest then runs on."""
+        self.call('abort its job', lambda domain: domain.abortJob())
+
+    def job(self) -> tuple[int, int] | None:
+        """(bytes done, bytes in all) of a managed save; None without one."""
+        info = self.call(
+            'read its job', lambda domain: domain.jobInfo(), insist=True
+        )
+        kind, _elapsed, _remaining, total, done, *_rest = info
+        return None if kind == libvirt.VIR_DOMAIN_JOB_NONE else (done, total)
+
+    def has_managed_save(self) -> bool:
+        """Whether its memory is saved on disk."""
+        return bool(
+            self.call(
+                'read whether it is saved',
+                lambda domain: domain.hasManagedSaveImage(),
+                insist=True,
+            )
+        )
+
+    def start(self, paused: bool) -> None:
+        """Start it, from saved memory where there is any; insists."""
+        flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
+
+        def start(domain: Any) -> None:
+            # A call that is repeated may find that the first one got through.
+            if not domain.isActive():
+                domain.createWithFlags(flags)
+
+        self.call('start it', start, insist=True)
+
+    # The guest agent
+
+    def is_agent_alive(self) -> bool:
+        """Whether the guest agent answers within AGENT_ANSWER_TIMEOUT."""
+        if not domain_xml.is_agent_connected(self.xml()):
+            return False
+        self._set_agent_timeout(AGENT_ANSWER_TIMEOUT)
+        try:
+            self.call('ask its agent', lambda domain: domain.getTime())
+        except exception.HypervisorError:
+            return False
+        finally:
+            self._set_agent_timeout(None)
+        return True
+
+    def freeze(self, timeout: int) -> None:
+        """Freeze its file systems, within ``timeout`` seconds.
+
+        After an error they may be frozen all the same, or get frozen later.
+        """
+        self._set_agent_timeout(timeout)
+        try:
+            self.call(
+                'freeze its file systems', lambda domain: domain.fsFreeze()
+            )
+        finally:
+            self._set_agent_timeout(None)
+
+    def thaw(self) -> None:
+        """Thaw its file systems, unless it does not run; insists.
+
+        Tries for THAW_TIMEOUT seconds, since an agent that did not answer a
+        freeze in time may only be about to carry it out.
+        """
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(exception.HypervisorError),
+            wait=tenacity.wait_fixed(monitor.POLL_INTERVAL),
+            stop=tenacity.stop_after_delay(THAW_TIMEOUT),
+            reraise=True,
+        ):
+            with attempt:
+                if self.power_state().is_active:
+                    self._thaw_once()
+
+    def _thaw_once(self) -> None:
+        self._set_agent_timeout(AGENT_ANSWER_TIMEOUT)
+        try:
+            self.call(
+                'thaw its file systems',
+                lambda domain: domain.fsThaw(),
+                insist=True,
+            )
+        finally:
+            self._set_agent_timeout(None)
+
+    def _set_agent_timeout(self, seconds: int | None) -> None:
+        """Seconds for the agent's answers; None: libvirt's default."""
+        value = (
+            libvirt.VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK
+            if seconds is None
+            else seconds
+        )
+        self.call(
+            'set the time that its agent has to answer',
+            lambda domain: domain.agentSetResponseTimeout(value, 0),
+            insist=True,
+        )
+
+    # Devices
+
+    def detach_device(self, xml: str) -> None:
+        """Ask the running guest to let go of a device; returns at once."""
+        self.call(
+            'detach a device',
+            lambda domain: domain.detachDeviceFlags(
+                xml, libvirt.VIR_DOMAIN_AFFECT_LIVE
+            ),
+        )
+
+    def attach_device(self, xml: str) -> None:
+        """Give a device to the running guest."""
+        self.call(
+            'attach a device',
+            lambda domain: domain.attachDeviceFlags(
+                xml, libvirt.VIR_DOMAIN_AFFECT_LIVE
+            ),
+        )

@@ -1,0 +1,214 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The connection to libvirt: calls, errors, versions, lookup of guests.
+
+The only module besides ``guest.py``, ``block_device.py`` and ``events.py``
+that touches the ``libvirt`` package.  Every call goes through
+:meth:`Host.call`, which translates errors, keeps eventlet's hub free and,
+where asked to, outlasts a restart of the daemon.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import logging as python_logging
+import threading
+from typing import Any
+from typing import TypeVar
+
+import libvirt
+from oslo_log import log as logging
+import tenacity
+
+from nova_snap import concurrency
+from nova_snap import exception
+from nova_snap.virt.libvirt import events
+
+LOG = logging.getLogger(__name__)
+
+T = TypeVar('T')
+
+#: Seconds for which a call that must succeed waits for libvirtd to come back.
+RECONNECT_TIMEOUT = 60
+
+#: Seconds between keep-alive messages, and how many may stay unanswered.
+KEEPALIVE = (5, 6)
+
+# What libvirt's client library raises when the daemon is gone.
+_CONNECTION_CODES = {
+    libvirt.VIR_ERR_SYSTEM_ERROR,
+    libvirt.VIR_ERR_INTERNAL_ERROR,
+    libvirt.VIR_ERR_NO_CONNECT,
+    libvirt.VIR_ERR_INVALID_CONN,
+    libvirt.VIR_ERR_RPC,
+    libvirt.VIR_ERR_AUTH_FAILED,
+    libvirt.VIR_ERR_AUTH_UNAVAILABLE,
+}
+_CONNECTION_DOMAINS = {
+    libvirt.VIR_FROM_REMOTE,
+    libvirt.VIR_FROM_RPC,
+    libvirt.VIR_FROM_POLKIT,
+    libvirt.VIR_FROM_AUTH,
+}
+
+Version = tuple[int, int, int]
+
+
+class Host:
+    """One libvirt connection, made when it is first needed.
+
+    :param uri: as libvirt has them, such as ``qemu:///system``.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.events = events.EventRecord()
+        #: Grows with each connection; events before it may be missing.
+        self.generation = 0
+        self._connection: Any = None
+        self._lock = threading.Lock()
+        # The bindings print every error to standard error otherwise.
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+
+    def call(
+        self,
+        action: str,
+        function: Callable[[Any], T],
+        insist: bool = False,
+    ) -> T:
+        """Call ``function(connection)``.
+
+        :param action: what is being done, for messages: "read its state".
+        :param insist: when libvirtd is gone, wait up to RECONNECT_TIMEOUT
+            for it and call again.  Only for calls that may be repeated.
+        :raises HypervisorUnavailable: libvirt does not answer.
+        :raises HypervisorError: libvirt refused; has libvirt's code.
+        """
+        if not insist:
+            return self._call(action, function)
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(
+                exception.HypervisorUnavailable
+            ),
+            wait=tenacity.wait_fixed(0.5),
+            stop=tenacity.stop_after_delay(RECONNECT_TIMEOUT),
+            before_sleep=tenacity.before_sleep_log(
+                python_logging.getLogger(__name__), python_logging.WARNING
+            ),
+            reraise=True,
+        )
+        result: T = retrying(self._call, action, function)
+        return result
+
+    def domain(self, uuid: str) -> Callable[[Any], Any]:
+        """A function that looks a domain up on a connection."""
+        return lambda connection: connection.lookupByUUIDString(uuid)
+
+    def domain_uuids(self) -> Iterator[tuple[str, str]]:
+        """(uuid, name) of every domain, running or not."""
+        domains = self.call(
+            'list the servers', lambda connection: connection.listAllDomains()
+        )
+        for domain in domains:
+            yield domain.UUIDString(), domain.name()
+
+    def define(self, xml: str) -> None:
+        """Make a domain persistent; insists.
+
+        The XML is what libvirt itself gave out, so it is not validated.
+        """
+        self.call(
+            'define the server',
+            lambda connection: connection.defineXML(xml),
+            insist=True,
+        )
+
+    def hypervisor_version(self) -> Version:
+        """The version of QEMU (or another hypervisor)."""
+        return _version(
+            self.call(
+                'read the version of the hypervisor',
+                lambda connection: connection.getVersion(),
+            )
+        )
+
+    def libvirt_version(self) -> Version:
+        """The version of the libvirt daemon."""
+        return _version(
+            self.call(
+                'read the version of libvirt',
+                lambda connection: connection.getLibVersion(),
+            )
+        )
+
+    def secret(self, uuid: str) -> bytes:
+        """The value of a libvirt secret.
+
+        :raises HypervisorError: there is none, or it is private.
+        """
+        value: bytes = self.call(
+            'read the secret of an encrypted disk',
+            lambda connection: connection.secretLookupByUUIDString(
+                uuid
+            ).value(),
+        )
+        return value
+
+    def _call(self, action: str, function: Callable[[Any], T]) -> T:
+        connection = self._connected()
+        try:
+            return concurrency.run_blocking(function, connection)
+        except libvirt.libvirtError as error:
+            self._raise(action, error)
+            raise  # not reached
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._connection is None or not self._is_alive():
+                self._connection = concurrency.run_blocking(self._connect)
+                self.generation += 1
+            return self._connection
+
+    def _is_alive(self) -> bool:
+        try:
+            return bool(self._connection.isAlive())
+        except libvirt.libvirtError:
+            return False
+
+    def _connect(self) -> Any:
+        events.start_loop()
+        try:
+            connection = libvirt.open(self.uri)
+            connection.setKeepAlive(*KEEPALIVE)
+            self.events.register(connection)
+        except libvirt.libvirtError as error:
+            raise exception.HypervisorUnavailable(
+                uri=self.uri, reason=str(error)
+            ) from error
+        return connection
+
+    def _raise(self, action: str, error: libvirt.libvirtError) -> None:
+        code, domain = error.get_error_code(), error.get_error_domain()
+        if code in _CONNECTION_CODES and (
+            domain in _CONNECTION_DOMAINS or not self._is_alive()
+        ):
+            raise exception.HypervisorUnavailable(
+                uri=self.uri, reason=str(error)
+            ) from error
+        raise exception.HypervisorError(
+            action=action, reason=str(error), code=code
+        ) from error
+
+
+def _version(number: int) -> Version:
+    """libvirt packs a version as major * 10^6 + minor * 10^3 + release."""
+    return number // 1000000, number // 1000 % 1000, number % 1000

@@ -1,0 +1,110 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Freezing a guest's file systems for the moment that an image shows."""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import time
+
+from oslo_log import log as logging
+
+from nova_snap import exception
+from nova_snap import journal
+from nova_snap.compute import power_state
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import duties
+from nova_snap.virt.libvirt import guest as guest_lib
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quiesce:
+    """Whether a guest is frozen, must be, and within how many seconds."""
+
+    wanted: bool
+    required: bool
+    timeout: int
+
+
+def plan(guest: guest_lib.Guest, required: bool, timeout: int) -> Quiesce:
+    """Find out what can be known before anything is copied.
+
+    :param required: the image property os_require_quiesce.
+    :raises QuiesceNotPossible: it is required and can't be had.
+    """
+    # A paused guest writes nothing, and its agent can't answer.
+    runs = guest.power_state() is power_state.PowerState.RUNNING
+    hindrance = _hindrance(guest) if runs else None
+    if hindrance and required:
+        raise exception.QuiesceNotPossible(server=guest.uuid, reason=hindrance)
+    if hindrance:
+        LOG.info(
+            'Server %(server)s is not frozen for its snapshot: %(reason)s '
+            'The image will be as after a power failure.',
+            {'server': guest.uuid, 'reason': hindrance},
+        )
+    return Quiesce(
+        wanted=runs and not hindrance, required=required, timeout=timeout
+    )
+
+
+def _hindrance(guest: guest_lib.Guest) -> str | None:
+    if not domain_xml.has_agent(guest.xml()):
+        return (
+            'it has no channel to a guest agent (the image property '
+            'hw_qemu_guest_agent gives it one).'
+        )
+    if not guest.is_agent_alive():
+        return 'its guest agent does not answer.'
+    return None
+
+
+@contextlib.contextmanager
+def quiesced(
+    guest: guest_lib.Guest, quiesce: Quiesce, entry: journal.Entry
+) -> Iterator[None]:
+    """Freeze for the block, and always thaw.
+
+    :raises QuiesceNotPossible: it is required and failed.
+    """
+    if (
+        not quiesce.wanted
+        or guest.power_state() is not power_state.PowerState.RUNNING
+    ):
+        yield
+        return
+    with entry.owing(duties.Kind.THAW, duties.Undoing(guest).thaw):
+        _freeze(guest, quiesce)
+        began = time.monotonic()
+        yield
+    LOG.info(
+        'The file systems of server %(server)s were frozen for %(ms)d ms.',
+        {'server': guest.uuid, 'ms': (time.monotonic() - began) * 1000},
+    )
+
+
+def _freeze(guest: guest_lib.Guest, quiesce: Quiesce) -> None:
+    try:
+        guest.freeze(quiesce.timeout)
+    except exception.HypervisorError as error:
+        if quiesce.required:
+            raise exception.QuiesceNotPossible(
+                server=guest.uuid, reason=str(error)
+            ) from error
+        LOG.warning(
+            'Server %(server)s could not be frozen for its snapshot; the '
+            'image will be as after a power failure: %(error)s',
+            {'server': guest.uuid, 'error': error},
+        )

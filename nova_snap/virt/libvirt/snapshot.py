@@ -1,0 +1,111 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What every way of reading a root disk is given, and what it yields."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import os
+import pathlib
+from typing import BinaryIO
+from typing import TypeAlias
+
+from nova_snap import exception
+from nova_snap import journal
+from nova_snap import monitor as monitor_lib
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import duties
+from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import quiesce as quiesce_lib
+
+MIB = 1 << 20
+
+DiskOperationSlot: TypeAlias = Callable[
+    [monitor_lib.Monitor], contextlib.AbstractContextManager[None]
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData:
+    """The bytes of an image; ``size`` is in bytes."""
+
+    stream: BinaryIO
+    format: str
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """One snapshot, as a pipeline sees it.
+
+    ``virtual_size`` and ``reserved_space`` are in bytes;
+    ``disk_operation_slot`` is held while an image is converted.
+    """
+
+    guest: guest_lib.Guest
+    disk: domain_xml.RootDisk
+    virtual_size: int
+    image_format: str
+    compress: bool
+    quiesce: quiesce_lib.Quiesce
+    folder: pathlib.Path
+    reserved_space: int
+    entry: journal.Entry
+    monitor: monitor_lib.Monitor
+    disk_operation_slot: DiskOperationSlot
+
+    @property
+    def undoing(self) -> duties.Undoing:
+        """How what is owed to the guest is undone."""
+        return duties.Undoing(self.guest)
+
+    def report(
+        self, stage: monitor_lib.Stage, done: int, total: int | None
+    ) -> None:
+        """Report progress; see to the reserve of space on the way.
+
+        :raises NotEnoughSpace: what the snapshot takes has reached the
+            reserve that is kept for the disks of guests.
+        :raises SnapshotCancelled: as the monitor says.
+        """
+        require_space(self.folder, self.reserved_space)
+        self.monitor.report(stage, done, total)
+
+    def converting(self, share: float) -> None:
+        """Report how much of the disk is converted, 0 to 1."""
+        self.report(
+            monitor_lib.Stage.CONVERTING,
+            int(share * self.virtual_size),
+            self.virtual_size,
+        )
+
+
+def require_space(folder: pathlib.Path, reserved: int) -> None:
+    """Raise NotEnoughSpace if less than ``reserved`` bytes are free."""
+    stat = os.statvfs(folder)
+    free = stat.f_bavail * stat.f_frsize
+    if free < reserved:
+        raise exception.NotEnoughSpace(
+            path=folder.parent,
+            free_mib=free // MIB,
+            reserved_mib=reserved // MIB,
+        )
+
+
+@contextlib.contextmanager
+def opened(path: pathlib.Path, image_format: str) -> Iterator[ImageData]:
+    """A finished image file as image data."""
+    with path.open('rb') as stream:
+        size = os.fstat(stream.fileno()).st_size
+        yield ImageData(stream=stream, format=image_format, size=size)
