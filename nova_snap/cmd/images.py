@@ -1,0 +1,177 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``nova-snap image-create``, ``image-list`` and ``image-show``."""
+
+import argparse
+from collections.abc import Iterator
+import contextlib
+import signal
+from typing import Any
+
+from cliff import lister
+from cliff import show
+
+from nova_snap import conf
+from nova_snap import factory
+from nova_snap import monitor as monitor_lib
+from nova_snap.cmd import progress
+from nova_snap.image import api as image_api
+
+
+class CreateImage(show.ShowOne):
+    """Take an image of a server.
+
+    Returns when the image is complete. An interrupt (Ctrl-C) gives the
+    snapshot up and cleans up.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The arguments, those of "nova image-create"."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument('server', metavar='SERVER', help='Name or ID.')
+        parser.add_argument('name', metavar='NAME', help='Name of the image.')
+        parser.add_argument(
+            '--metadata',
+            metavar='KEY=VALUE',
+            action='append',
+            default=[],
+            type=_metadata_item,
+            help='Property of the image; may be given more than once.',
+        )
+        parser.add_argument(
+            '--poll',
+            action='store_true',
+            help='Show progress: a bar on a terminal, else lines.',
+        )
+        parser.add_argument(
+            '--show',
+            action='store_true',
+            help='Print all that is known of the image, not only its ID.',
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """The columns and values of the new image."""
+        instance = factory.libvirt_driver(conf.CONF).instance(
+            parsed_args.server
+        )
+        manager = factory.snapshot_manager(conf.CONF)
+        with (
+            progress.listener(parsed_args.poll) as listener,
+            _cancelled_by_signals(
+                monitor_lib.Monitor(instance.uuid, listener)
+            ) as monitor,
+        ):
+            image = manager.snapshot_instance(
+                instance,
+                parsed_args.name,
+                dict(parsed_args.metadata),
+                monitor,
+            )
+        if parsed_args.show:
+            return _columns(image)
+        return ('id', 'name', 'status'), (image.id, image.name, image.status)
+
+
+class ListImages(lister.Lister):
+    """List the images in the image service."""
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+        """Columns and rows."""
+        images = image_api.from_conf(conf.CONF).list()
+        return ('ID', 'Name', 'Status', 'Size', 'Server'), (
+            (
+                image.id,
+                image.name,
+                image.status,
+                image.size,
+                image.properties.get('instance_uuid', ''),
+            )
+            for image in images
+        )
+
+
+class ShowImage(show.ShowOne):
+    """Show an image."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The arguments."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument('image', metavar='IMAGE', help='Name or ID.')
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """The columns and values of the image."""
+        images = image_api.from_conf(conf.CONF)
+        return _columns(image_api.find(images, parsed_args.image))
+
+
+def _metadata_item(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition('=')
+    if not separator or not key:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not of the form KEY=VALUE'
+        )
+    return key, value
+
+
+def _columns(
+    image: image_api.Image,
+) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    fields = {
+        'id': image.id,
+        'name': image.name,
+        'status': image.status,
+        'size': image.size,
+        'disk_format': image.disk_format,
+        'container_format': image.container_format,
+        'visibility': image.visibility,
+        'min_disk': image.min_disk,
+        'min_ram': image.min_ram,
+        'owner': image.owner,
+        'created_at': image.created_at,
+        'updated_at': image.updated_at,
+        'os_hash_algo': image.hash_algorithm,
+        'os_hash_value': image.hash_value,
+        **{key: image.properties[key] for key in sorted(image.properties)},
+    }
+    return tuple(fields), tuple(fields.values())
+
+
+@contextlib.contextmanager
+def _cancelled_by_signals(
+    monitor: monitor_lib.Monitor,
+) -> Iterator[monitor_lib.Monitor]:
+    """Let signals that end a process cancel the snapshot first.
+
+    A second interrupt ends the command where it stands; "nova-snap recover"
+    then cleans up.
+    """
+
+    def cancel(number: int, _frame: Any) -> None:
+        monitor.cancel(f'interrupted by {signal.Signals(number).name}.')
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, cancel) for number in signals}
+    try:
+        yield monitor
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

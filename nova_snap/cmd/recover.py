@@ -1,0 +1,65 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``nova-snap recover``."""
+
+import argparse
+
+from cliff import lister
+
+from nova_snap import conf
+from nova_snap import exception
+from nova_snap import factory
+from nova_snap.compute import manager
+
+
+class Recover(lister.Lister):
+    """End what interrupted snapshots began.
+
+    Puts guests back as they were, and removes temporary files and image
+    records. Snapshots that are running are left alone. Run it when the host
+    starts, and after a snapshot was killed.
+    """
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Columns and rows, one for each interrupted snapshot."""
+        recoveries = list(factory.snapshot_manager(conf.CONF).recover())
+        self.failed = any(recovery.left for recovery in recoveries)
+        return ('Server', 'Name', 'Begun At', 'Outcome'), [
+            (
+                recovery.entry.instance_uuid,
+                recovery.entry.instance_name,
+                recovery.entry.begun_at,
+                _outcome(recovery),
+            )
+            for recovery in recoveries
+        ]
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Print the rows; an error if something is left."""
+        super().run(parsed_args)
+        if self.failed:
+            raise exception.SnapshotFailed(
+                'Not everything could be put right; mend what is named '
+                'above, then run "nova-snap recover" again.'
+            )
+        return 0
+
+
+def _outcome(recovery: manager.Recovery) -> str:
+    if recovery.running:
+        return 'running'
+    if recovery.left:
+        return f'still to do: {", ".join(recovery.left)}'
+    return 'recovered'

@@ -1,0 +1,80 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``nova-snap list`` and ``nova-snap explain``."""
+
+import argparse
+from collections.abc import Iterator
+
+from cliff import lister
+
+from nova_snap import conf
+from nova_snap import factory
+from nova_snap.virt import decision as decision_lib
+
+
+class ListServers(lister.Lister):
+    """List the servers of this host."""
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], Iterator[tuple[str, ...]]]:
+        """Columns and rows."""
+        instances = factory.libvirt_driver(conf.CONF).instances()
+        return ('ID', 'Name', 'Power State'), (
+            (instance.uuid, instance.name, state.name.lower())
+            for instance, state in sorted(
+                instances, key=lambda found: found[0].name
+            )
+        )
+
+
+class Explain(lister.Lister):
+    """Say how a snapshot of a server would be taken, and why.
+
+    Touches nothing. The last row is the decision; each other row is a fact
+    that it is made from. A snapshot is live if no fact speaks against it.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The arguments."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument('server', metavar='SERVER', help='Name or ID.')
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Columns and rows."""
+        driver = factory.libvirt_driver(conf.CONF)
+        instance = driver.instance(parsed_args.server)
+        return ('Fact', 'Value', 'Speaks for', 'Meaning'), _rows(
+            driver.explain(instance)
+        )
+
+
+def _rows(decision: decision_lib.Decision) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [
+        (
+            reason.fact,
+            reason.value,
+            str(
+                decision_lib.Path.LIVE
+                if reason.allows_live
+                else decision_lib.Path.COLD
+            ),
+            reason.meaning,
+        )
+        for reason in decision.reasons
+    ]
+    method = str(decision.method or '-')
+    return [*rows, ('decision', method, str(decision.path), decision.summary)]

@@ -1,0 +1,117 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The command ``nova-snap``: options, configuration, exit codes."""
+
+import argparse
+import sys
+from typing import Any
+
+from nova_snap import concurrency
+
+concurrency.choose_backend()
+
+# Below, since eventlet has to patch before anything else is imported.
+from cliff import app  # noqa: E402
+from cliff import commandmanager  # noqa: E402
+from oslo_config import cfg  # noqa: E402
+import pbr.version  # noqa: E402
+
+from nova_snap import conf  # noqa: E402
+from nova_snap import exception  # noqa: E402
+
+#: Exit status by category; anything else is 1, and 0 is success.
+EXIT_STATUS: dict[type[BaseException], int] = {
+    exception.Invalid: 2,
+    cfg.Error: 2,
+    exception.NotFound: 3,
+    exception.Conflict: 4,
+    exception.NotPermitted: 5,
+    exception.Unavailable: 6,
+    exception.SnapshotCancelled: 7,
+    KeyboardInterrupt: 130,
+}
+
+EPILOG = """
+Exit status: 0 success, 1 failed, 2 wrong usage or configuration, 3 not found,
+4 conflict with another operation, 5 not permitted, 6 libvirt or the image
+service does not answer, 7 cancelled.
+"""
+
+
+class Shell(app.App):
+    """The application; commands are entry points of ``nova_snap.cli``."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            description='Images of running and stopped libvirt guests.',
+            version=pbr.version.VersionInfo('nova-snap').version_string(),
+            command_manager=commandmanager.CommandManager('nova_snap.cli'),
+            deferred_help=True,
+        )
+        self.status = 0
+
+    def build_option_parser(
+        self, *args: Any, **kwargs: Any
+    ) -> argparse.ArgumentParser:
+        """The options that come before the command."""
+        parser: argparse.ArgumentParser = super().build_option_parser(
+            *args, **kwargs
+        )
+        parser.epilog = EPILOG
+        parser.add_argument(
+            '--config-file',
+            metavar='FILE',
+            action='append',
+            help='Configuration file; may be given more than once. Default: '
+            'nova_snap.conf in ~/.nova_snap, ~, /etc/nova_snap or /etc.',
+        )
+        return parser
+
+    def initialize_app(self, argv: list[str]) -> None:
+        """Read the configuration, before a command runs."""
+        conf.CONF(
+            args=[],
+            project='nova_snap',
+            default_config_files=self.options.config_file,
+        )
+
+    def clean_up(
+        self, cmd: Any, result: int, err: BaseException | None
+    ) -> None:
+        """Choose the exit status after a command has run."""
+        self.status = exit_status(err) if err is not None else result
+
+
+def exit_status(error: BaseException) -> int:
+    """The exit status for an error."""
+    for category, status in EXIT_STATUS.items():
+        if isinstance(error, category):
+            return status
+    return 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    shell = Shell()
+    try:
+        # Without a command cliff would begin an interactive session.
+        result = shell.run(arguments or ['--help'])
+    except (cfg.Error, KeyboardInterrupt) as error:
+        print(f'nova-snap: {error or "interrupted"}', file=sys.stderr)
+        return exit_status(error)
+    return shell.status or result
+
+
+if __name__ == '__main__':
+    sys.exit(main())
