@@ -43,11 +43,26 @@ from nova_snap.image import refusal
 #: Seconds that a token has to be valid when an upload begins.
 MIN_TOKEN_LIFE = 1800
 
-#: No connection, or one that broke.  glanceclient's two are what it makes of
-#: some of keystoneauth's.
+_BROKEN = (
+    ks_exc.ConnectTimeout,
+    ks_exc.ConnectFailure,
+    ks_exc.UnknownConnectionError,
+)
+
+
+class Unreachable(Exception):
+    """There was no connection to Glance, or it broke, or nothing came."""
+
+    def __init__(self, error: BaseException) -> None:
+        # What was wrong is said by the innermost of five; those around it
+        # repeat it and the URL.
+        while error.__context__ is not None:
+            error = error.__context__
+        super().__init__(str(error))
+
+
 _CONNECTION_ERRORS = (
-    glance_exc.CommunicationError,
-    glance_exc.InvalidEndpoint,
+    Unreachable,
     ks_exc.ConnectionError,
     ks_exc.DiscoveryFailure,
 )
@@ -64,6 +79,7 @@ class Session(ks_session.Session):
 
         :raises Refused: the answer is 400 or more.  glanceclient has no
             class for 410, 415 or 504, and would lose the status.
+        :raises Unreachable: there is no answer.
         """
         if 'endpoint_filter' not in kwargs:
             return super().request(url, method, **kwargs)
@@ -74,7 +90,10 @@ class Session(ks_session.Session):
             kwargs |= {'allow_reauth': False, 'redirect': False}
         # No answer is large, and one that is cut is an error like others.
         kwargs['stream'] = False
-        answer = super().request(url, method, **kwargs)
+        try:
+            answer = super().request(url, method, **kwargs)
+        except _BROKEN as error:
+            raise Unreachable(error) from error
         if answer.status_code >= 300:
             raise refusal.Refused(answer.status_code, answer.text)
         return answer
@@ -168,6 +187,7 @@ class Connection:
                 option='[glance] auth_type', reason=str(error)
             ) from error
         except (
+            Unreachable,
             ks_exc.ClientException,
             glance_exc.BaseException,
             glance_exc.ClientException,

@@ -33,6 +33,11 @@ _MAX_SENTENCE = 500
 _BREAK = re.compile(r'<br\s*/?>|</(?:h1|p|title)>', re.IGNORECASE)
 _TAG = re.compile(r'<[^>]*>')
 _HEADING = re.compile(r'\d{3} [A-Z][\w ]*$')
+#: WebOb puts this before whatever Glance says with a 415, as when the content
+#: of an image is not what its disk_format says.
+_NOISE = re.compile(
+    r'The request media type \S+ is not supported by this server\.\s*'
+)
 
 
 class Refused(Exception):
@@ -59,7 +64,8 @@ def sentence(body: str) -> str:
         html.unescape(line).strip() for line in _TAG.sub('', text).splitlines()
     )
     kept = [line for line in lines if line and not _HEADING.match(line)]
-    return ' '.join(' '.join(kept).split())[:_MAX_SENTENCE]
+    text = ' '.join(' '.join(kept).split())
+    return (_NOISE.sub('', text) or text)[:_MAX_SENTENCE]
 
 
 def _message(body: str) -> str:
@@ -115,7 +121,7 @@ def translate(
                 f'there is no image API v2 there (HTTP {refused.status}); '
                 f'check the endpoint in [glance] or in the catalog.',
             )
-        case status if status < 500:
+        case status if status < 500 and status not in PASSING:
             return exception.ImageRejected(image_id=image_id, reason=reason)
         case status:
             return _unavailable(

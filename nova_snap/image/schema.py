@@ -136,6 +136,7 @@ def check(image: api.Image) -> None:
             f'the name has {len(image.name)} characters; '
             f'at most {MAX_NAME} are possible.'
         )
+    _check_characters('the name', image.name)
     _check_choice('disk format', image.disk_format, DISK_FORMATS)
     _check_choice(
         'container format', image.container_format, CONTAINER_FORMATS
@@ -180,9 +181,19 @@ def _check_keys(properties: Mapping[str, Any]) -> None:
             )
 
 
+def _check_characters(what: str, text: str) -> None:
+    """Glance's database takes the characters of three bytes, of all scripts.
+
+    Emoji and rare ideographs have four.
+    """
+    if any(ord(character) > 0xFFFF for character in text):
+        raise ValueError(f'{what} has characters of more than three bytes.')
+
+
 def _check_value(key: str, value: Any) -> None:
     if not isinstance(value, str):
         raise ValueError(f'the property {key!r} is not a string.')
+    _check_characters(f'the property {key!r}', key + value)
     if len(value.encode()) > MAX_VALUE:
         raise ValueError(
             f'the property {key!r} has more than {MAX_VALUE} bytes.'

@@ -73,9 +73,10 @@ class CutResponse:
 
 @dataclasses.dataclass(frozen=True)
 class Stall:
-    """Pass on ``after`` bytes of the body, then do nothing at all."""
+    """Pass on ``after`` bytes of the body, do nothing, then break."""
 
     after: int = 0
+    seconds: float = TIMEOUT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,9 +242,11 @@ class _Exchange:
                 self._pass(server, up=after)
                 _break(server)
                 _break(self._client)
-            case Stall(after):
+            case Stall(after, seconds):
                 self._pass(server, up=after)
-                self._stopped.wait(TIMEOUT)
+                self._stopped.wait(seconds)
+                _break(server)
+                _break(self._client)
             case Answer(after=after):
                 self._pass(server, up=after)
                 _break(server)

@@ -1,0 +1,175 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What the tests of the Glance adapter share: one Glance, a proxy each."""
+
+import io
+import logging
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+import uuid
+
+import fixtures
+from oslo_config import cfg
+import testtools
+
+from nova_snap import conf as nova_snap_conf
+from nova_snap import monitor
+from nova_snap.image import api
+from nova_snap.image import glance
+from tests.lab import fault_proxy
+from tests.lab import glance as lab_glance
+
+MiB = 1024 * 1024
+
+#: More than this Glance refuses with 413 of its own.
+SIZE_CAP = 256 * MiB
+
+_running: list[lab_glance.Glance] = []
+
+
+def real_glance() -> lab_glance.Glance:
+    """The Glance of this process, started at first use."""
+    if not _running:
+        directory = tempfile.mkdtemp(prefix='nova-snap-glance-')
+        server = lab_glance.Glance(
+            directory, extra=f'image_size_cap = {SIZE_CAP}'
+        )
+        server.start()
+        _running.append(server)
+    return _running[0]
+
+
+def make_conf(directory: str, text: str) -> cfg.ConfigOpts:
+    """A configuration of its own with these lines."""
+    path = pathlib.Path(directory, 'nova_snap.conf')
+    path.write_text(text, encoding='utf-8')
+    conf = cfg.ConfigOpts()
+    nova_snap_conf.register_opts(conf)
+    conf(['--config-file', str(path)], project='nova_snap')
+    return conf
+
+
+def record(**fields: Any) -> api.Image:
+    """A record with what a snapshot has, and these fields."""
+    return api.Image(
+        **{
+            'id': str(uuid.uuid4()),
+            'name': 'snapshot',
+            'status': 'queued',
+            'disk_format': 'raw',
+            'container_format': 'bare',
+            'properties': {'image_type': 'snapshot'},
+            **fields,
+        }
+    )
+
+
+class Pipe(io.RawIOBase):
+    """Bytes that can be read once, as from a program."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._data.readinto(buffer)
+
+
+class GlanceTestCase(testtools.TestCase):
+    """Tests on the real Glance behind a proxy that can fail."""
+
+    #: Of [glance], in seconds.
+    timeout = 30
+    num_retries = 2
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.log = self.useFixture(
+            fixtures.FakeLogger(
+                level=logging.DEBUG, format='%(name)s %(message)s'
+            )
+        )
+        self.useFixture(
+            fixtures.MonkeyPatch('nova_snap.image.glance.FIRST_PAUSE', 0.05)
+        )
+        self.glance = real_glance()
+        self.proxy = fault_proxy.FaultProxy(self.glance.url)
+        self.proxy.start()
+        self.addCleanup(self.proxy.stop)
+        self.service = self.make_service(self.proxy.url)
+
+    def make_service(
+        self, url: str, lines: str = ''
+    ) -> glance.GlanceImageService:
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        conf = make_conf(
+            directory,
+            f'[glance]\nauth_type = none\nendpoint_override = {url}\n'
+            f'timeout = {self.timeout}\nnum_retries = {self.num_retries}\n'
+            f'{lines}\n',
+        )
+        return glance.GlanceImageService.from_conf(conf)
+
+    def new_image(self, **fields: Any) -> str:
+        """The id of a new record, deleted when the test ends."""
+        image = self.service.create(record(**fields))
+        self.addCleanup(self.direct().delete, image.id)
+        return image.id
+
+    def direct(self) -> glance.GlanceImageService:
+        """The service without the proxy."""
+        return self.make_service(self.glance.url)
+
+    def fail_upload(
+        self, action: fault_proxy.Action, times: int | None = 1
+    ) -> None:
+        self.proxy.add('PUT', '/file$', action, times)
+
+    def uploads(self) -> int:
+        return self.proxy.count('PUT', '/file$')
+
+    def upload(
+        self, image_id: str, data: bytes, watch: monitor.Monitor | None = None
+    ) -> api.Image:
+        return self.service.upload(
+            image_id,
+            io.BytesIO(data),
+            len(data),
+            watch or monitor.Monitor('server'),
+        )
+
+    def stored(self, image_id: str) -> bytes:
+        """The bytes that Glance has."""
+        path = self.glance.directory / 'images' / image_id
+        return path.read_bytes()
+
+    def assert_left(self, image_id: str, status: str) -> None:
+        """The record has this status, and no data is left unless active."""
+        self.assert_status(image_id, status)
+        if status != 'active':
+            path = self.glance.directory / 'images' / image_id
+            self.assertFalse(path.exists())
+
+    def assert_status(self, image_id: str, status: str) -> None:
+        self.assertEqual(status, self.direct().get(image_id).status)
+
+
+def random_bytes(size: int) -> bytes:
+    return os.urandom(size)
