@@ -103,14 +103,17 @@ class Allocation:
                 for start in range(first, beyond, limit):
                     yield Span(start, min(limit, beyond - start))
 
-    def sample(self, number: int) -> Iterator[Span]:
-        """``number`` single clusters, evenly spread over the data."""
+    def sample(self, number: int, behind: int = 0) -> Iterator[Span]:
+        """``number`` single clusters, evenly spread over the data.
+
+        :param behind: how many clusters at the beginning to leave out.
+        """
+        population = self.count - behind
+        wanted = (behind + n * population // number for n in range(number))
+        ordinal = next(wanted, self.count)
         seen = 0
-        taken = 0
         for run in self.spans(L2_ENTRIES):
-            wanted = taken * self.count // number
-            while taken < number and wanted < seen + run.count:
-                yield Span(run.first + wanted - seen, 1)
-                taken += 1
-                wanted = taken * self.count // number
+            while ordinal < seen + run.count:
+                yield Span(run.first + ordinal - seen, 1)
+                ordinal = next(wanted, self.count)
             seen += run.count

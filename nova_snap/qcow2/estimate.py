@@ -32,6 +32,8 @@ MIN_SAMPLE = 512
 MAX_SAMPLE = 8192
 #: One cluster in this many.
 SAMPLE_SHARE = 40
+#: Share of what is probably needed at least that counts as certain.
+CERTAIN = 0.98
 #: A disk that stays larger than this share of itself is not compressed.
 INCOMPRESSIBLE = 0.95
 
@@ -53,6 +55,14 @@ class Estimate:
     def ratio(self) -> float:
         """Compressed size by size."""
         return self.mean / CLUSTER
+
+    @property
+    def certain(self) -> int:
+        """Bytes that will be needed in 99 of 100 cases, and some less."""
+        if not self.error:
+            return self.reserve
+        least = statistics.NormalDist(self.mean, self.error).inv_cdf(0.01)
+        return math.ceil(max(0.0, least * CERTAIN) * self.clusters)
 
     @property
     def reserve(self) -> int:

@@ -12,15 +12,19 @@
 
 """Where everything lies in the file: arithmetic, no I/O.
 
-An image has four parts, in this order::
+An image has these parts, in this order::
 
-    header | packed zone | L1, refcounts, L2 | raw clusters
+    header | zone 1 | L1, refcount table | zone 2 | refcount blocks, L2 | raw
 
-The packed zone is room for compressed clusters; a plain image is one whose
-zone is empty.  The header comes first and points to L1 and to the refcount
-table, so both stand at the very end of the zone, whose size is decided before
-the first byte.  What else is behind it follows from the extents and from what
-went into the zone.  doc/source/contributor/qcow2-writer.rst has the picture.
+The zones are room for compressed clusters, ``raw`` is room for clusters that
+are not compressed; a plain image is one whose zones are empty.
+
+The header comes first and points to L1 and to the refcount table, so their
+place, the end of zone 1, is decided before the first byte, when nobody knows
+how far the data will shrink.  They in turn point to the L2 tables and to the
+refcount blocks, so the end of zone 2 is decided when zone 1 is full, which is
+when most of the data is behind us and little is left to guess.
+doc/source/contributor/qcow2-writer.rst has the picture.
 """
 
 import dataclasses
@@ -30,8 +34,8 @@ from nova_snap.qcow2 import format as qcow2_format
 
 CLUSTER = qcow2_format.CLUSTER
 
-#: The zone begins behind the header.
-ZONE_OFFSET = CLUSTER
+#: The first zone begins behind the header.
+FIRST_ZONE_OFFSET = CLUSTER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,26 +43,21 @@ class Anchors:
     """What has to be known before the first byte.
 
     :ivar virtual_size: bytes; a multiple of 512.
-    :ivar zone_clusters: size of the packed zone.
+    :ivar first_zone_clusters: size of the first zone.
     :ivar l1_entries: entries of the L1 table.
     :ivar reftable_clusters: size of the refcount table, for the largest file
         that this can become.
     """
 
     virtual_size: int
-    zone_clusters: int
+    first_zone_clusters: int
     l1_entries: int
     reftable_clusters: int
 
     @property
-    def zone_end(self) -> int:
-        """The first byte behind the zone."""
-        return ZONE_OFFSET + self.zone_clusters * CLUSTER
-
-    @property
     def l1_offset(self) -> int:
-        """Where the L1 table begins."""
-        return self.zone_end
+        """Where the L1 table begins: behind the first zone."""
+        return FIRST_ZONE_OFFSET + self.first_zone_clusters * CLUSTER
 
     @property
     def l1_clusters(self) -> int:
@@ -71,8 +70,8 @@ class Anchors:
         return self.l1_offset + self.l1_clusters * CLUSTER
 
     @property
-    def refblocks_offset(self) -> int:
-        """Where the refcount blocks begin."""
+    def second_zone_offset(self) -> int:
+        """Where the second zone begins."""
         return self.reftable_offset + self.reftable_clusters * CLUSTER
 
     def header(self, compression: int) -> bytes:
@@ -89,33 +88,40 @@ class Anchors:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Everything behind the zone, known when the zone has ended.
+    """What has to be known when the first zone is full.
 
     :ivar anchors: what the header says.
+    :ivar second_zone_clusters: size of the second zone.
     :ivar refblocks: number of refcount blocks.
-    :ivar l2_tables: number of L2 tables, behind the refcount blocks.
-    :ivar raw_clusters: number of raw clusters, behind the L2 tables.
+    :ivar l2_tables: number of L2 tables.
     """
 
     anchors: Anchors
+    second_zone_clusters: int
     refblocks: int
     l2_tables: int
-    raw_clusters: int
+
+    @property
+    def refblocks_offset(self) -> int:
+        """Where the refcount blocks begin: behind the second zone."""
+        return (
+            self.anchors.second_zone_offset
+            + self.second_zone_clusters * CLUSTER
+        )
 
     @property
     def l2_offset(self) -> int:
         """Where the L2 tables begin."""
-        return self.anchors.refblocks_offset + self.refblocks * CLUSTER
+        return self.refblocks_offset + self.refblocks * CLUSTER
 
     @property
     def raw_offset(self) -> int:
         """Where the raw clusters begin."""
         return self.l2_offset + self.l2_tables * CLUSTER
 
-    @property
-    def length(self) -> int:
-        """Bytes of the whole file."""
-        return self.raw_offset + self.raw_clusters * CLUSTER
+    def length(self, raw_clusters: int) -> int:
+        """Bytes of the whole file, with so many raw clusters at its end."""
+        return self.raw_offset + raw_clusters * CLUSTER
 
 
 def virtual_size(size: int) -> int:
@@ -134,22 +140,27 @@ def virtual_size(size: int) -> int:
 
 
 def anchor(
-    size: int, zone_clusters: int, l2_tables: int, data_clusters: int
+    size: int,
+    first_zone_clusters: int,
+    most_clusters: int,
+    l2_tables: int,
+    data_clusters: int,
 ) -> Anchors:
     """Fix what the header says.
 
     :param size: bytes of the disk.
-    :param zone_clusters: room for compressed clusters.
+    :param first_zone_clusters: size of the first zone.
+    :param most_clusters: what the second may have at most.
     :param l2_tables: how many there are at most.
-    :param data_clusters: how many could become raw clusters behind the zone.
+    :param data_clusters: how many could become raw clusters.
     """
     rounded = virtual_size(size)
     l1_entries = qcow2_format.ceil_div(
         rounded, CLUSTER * qcow2_format.L2_ENTRIES
     )
-    anchors = Anchors(rounded, zone_clusters, l1_entries, 1)
+    anchors = Anchors(rounded, first_zone_clusters, l1_entries, 1)
     while True:
-        largest = finish(anchors, l2_tables, data_clusters)
+        largest = finish(anchors, most_clusters, l2_tables, data_clusters)
         clusters = qcow2_format.ceil_div(
             largest.refblocks, qcow2_format.REFTABLE_ENTRIES
         )
@@ -158,15 +169,23 @@ def anchor(
         anchors = dataclasses.replace(anchors, reftable_clusters=clusters)
 
 
-def finish(anchors: Anchors, l2_tables: int, raw_clusters: int) -> Layout:
-    """Lay out what is behind the zone.
+def finish(
+    anchors: Anchors,
+    second_zone_clusters: int,
+    l2_tables: int,
+    raw_clusters: int,
+) -> Layout:
+    """Lay out what is behind the first zone.
 
     The refcount blocks count themselves, so their number is approached from
     below; it grows at most twice.
+
+    :param raw_clusters: how many there may be; where there are fewer in the
+        end, some refcount blocks may have nothing to count.
     """
-    layout = Layout(anchors, 0, l2_tables, raw_clusters)
+    layout = Layout(anchors, second_zone_clusters, 0, l2_tables)
     while True:
-        clusters = layout.length // CLUSTER
+        clusters = layout.length(raw_clusters) // CLUSTER
         blocks = qcow2_format.ceil_div(clusters, qcow2_format.REFCOUNTS)
         if blocks == layout.refblocks:
             return layout

@@ -41,16 +41,18 @@ class Batch:
     span: allocation_lib.Span
     data: source_lib.Bytes
     sizes: list[int] | None = None
-    packed: bytes = b''
+    packed: source_lib.Bytes = b''
 
     def behind(self, count: int) -> 'Batch':
-        """What is left without the first clusters, not compressed."""
-        return Batch(
-            allocation_lib.Span(
-                self.span.first + count, self.span.count - count
-            ),
-            memoryview(self.data)[count * CLUSTER :],
+        """What is left without the first clusters."""
+        span = allocation_lib.Span(
+            self.span.first + count, self.span.count - count
         )
+        data = memoryview(self.data)[count * CLUSTER :]
+        if self.sizes is None:
+            return Batch(span, data)
+        packed = memoryview(self.packed)[sum(self.sizes[:count]) :]
+        return Batch(span, data, self.sizes[count:], packed)
 
 
 def read(source: source_lib.Source, span: allocation_lib.Span) -> Batch:

@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The bytes of the tables behind the packed zone, made piece by piece.
+"""The bytes of the tables, made piece by piece.
 
-No table is kept: each is made from the allocation and the sizes when its
+No table is kept: each is made from the allocation and the zones when its
 place in the stream has come.
 """
 
@@ -30,135 +30,123 @@ CLUSTER = qcow2_format.CLUSTER
 
 
 class Tables:
-    """L1, refcount table, refcount blocks and L2 tables, in this order.
+    """L1, refcount table, refcount blocks and L2 tables.
 
-    :ivar layout: where they and the raw clusters lie.
+    Made when the first zone has ended; see ``layout``.
+
+    :ivar layout: where they lie.
+    :ivar second_zone: the second zone, empty yet.
 
     :param anchors: what the header says.
     :param allocation: the clusters with data.
-    :param zone: the first of them, as far as they went into the zone.
+    :param first_zone: the first of them, compressed.
+    :param second_zone_clusters: size of the second zone.
+    :param stored_size: bytes of a cluster there that did not compress.
     """
 
     def __init__(
         self,
         anchors: layout_lib.Anchors,
         allocation: allocation_lib.Allocation,
-        zone: zone_lib.Zone,
+        first_zone: zone_lib.Zone,
+        second_zone_clusters: int,
+        stored_size: int,
     ) -> None:
         self._allocation = allocation
-        self._zone = zone
+        self._first_zone = first_zone
         self._used = list(self._used_tables())
-        raw = 0 if zone.raw_offset else allocation.count - len(zone)
-        self.layout = layout_lib.finish(anchors, len(self._used), raw)
+        self.layout = layout_lib.finish(
+            anchors,
+            second_zone_clusters,
+            len(self._used),
+            allocation.count - len(first_zone),
+        )
+        self.second_zone = zone_lib.Zone(
+            anchors.second_zone_offset, second_zone_clusters, stored_size
+        )
 
-    def __iter__(self) -> Iterator[bytes]:
-        """The bytes, in pieces of about a cluster."""
+    @property
+    def raw_clusters(self) -> int:
+        """How many clusters found no room in the zones."""
+        packed = len(self._first_zone) + len(self.second_zone)
+        return self._allocation.count - packed
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file, once the second zone has ended."""
+        return self.layout.length(self.raw_clusters)
+
+    def between_zones(self) -> Iterator[bytes]:
+        """L1 and the refcount table."""
         yield self._l1()
         yield self._refcount_table()
+
+    def behind_zones(self) -> Iterator[bytes]:
+        """Refcount blocks and L2 tables, when the second zone has ended."""
         yield from self._refcount_blocks()
         yield from self._l2_tables()
 
-    def _used_tables(self) -> Iterator[tuple[int, int]]:
-        """(number, clusters before it) of each L2 table with an entry."""
-        ordinal = 0
+    def _used_tables(self) -> Iterator[int]:
+        """The L2 tables that have an entry, as far as can be known yet."""
+        first = 0
         for table, count in self._allocation.tables():
-            beyond = ordinal + count
-            # What is not in the zone is raw, and has an entry.
-            if beyond > len(self._zone) or any(
-                self._zone.sizes(ordinal, beyond)
-            ):
-                yield table, ordinal
-            ordinal = beyond
+            if self._first_zone.any_data(first, first + count):
+                yield table
+            first += count
 
     def _l1(self) -> bytes:
         anchors = self.layout.anchors
         entries = array.array('Q', bytes(anchors.l1_clusters * CLUSTER))
         offset = self.layout.l2_offset
-        for table, _ in self._used:
+        for table in self._used:
             entries[table] = qcow2_format.standard_entry(offset)
             offset += CLUSTER
         return _big_endian(entries)
 
     def _refcount_table(self) -> bytes:
-        anchors = self.layout.anchors
-        offset = anchors.refblocks_offset
-        blocks = range(
-            offset, offset + self.layout.refblocks * CLUSTER, CLUSTER
-        )
-        table = _big_endian(array.array('Q', blocks))
-        return table.ljust(anchors.reftable_clusters * CLUSTER, b'\0')
+        first = self.layout.refblocks_offset
+        beyond = first + self.layout.refblocks * CLUSTER
+        table = _big_endian(array.array('Q', range(first, beyond, CLUSTER)))
+        size = self.layout.anchors.reftable_clusters * CLUSTER
+        return table.ljust(size, b'\0')
 
     def _refcount_blocks(self) -> Iterator[bytes]:
-        behind = self.layout.length - self.layout.anchors.zone_end
+        layout = self.layout
+        between = layout.anchors.second_zone_offset - layout.anchors.l1_offset
+        behind = self.length - layout.refblocks_offset
         counts = itertools.chain(
             [1],  # the header
-            self._zone.refcounts(),
+            self._first_zone.refcounts(),
+            itertools.repeat(1, between // CLUSTER),
+            self.second_zone.refcounts(),
             itertools.repeat(1, behind // CLUSTER),
         )
-        for _ in range(self.layout.refblocks):
+        for _ in range(layout.refblocks):
             block = itertools.islice(counts, qcow2_format.REFCOUNTS)
             yield _big_endian(array.array('H', block)).ljust(CLUSTER, b'\0')
 
     def _l2_tables(self) -> Iterator[bytes]:
-        entries = self._entries()
-        for table, ordinal in self._used:
-            entries.seek(ordinal)
-            yield _big_endian(self._l2_table(table, entries))
+        raw = qcow2_format.standard_entry(self.layout.raw_offset)
+        entries = itertools.chain(
+            self._first_zone.entries(),
+            self.second_zone.entries(),
+            itertools.count(raw, CLUSTER),
+        )
+        used = set(self._used)
+        for table, _ in self._allocation.tables():
+            l2_table = self._l2_table(table, entries)
+            if table in used:
+                yield _big_endian(l2_table)
 
-    def _l2_table(self, table: int, entries: '_Entries') -> 'array.array[int]':
+    def _l2_table(
+        self, table: int, entries: Iterator[int]
+    ) -> 'array.array[int]':
         result = array.array('Q', bytes(CLUSTER))
         for run in self._allocation.runs(table):
-            beyond = run.first + run.count
-            result[run.first : beyond] = entries.next(run.count)
-        return result
-
-    def _entries(self) -> '_Entries':
-        raw_offset = self._zone.raw_offset or self.layout.raw_offset
-        return _Entries(self._zone, raw_offset)
-
-
-class _Entries:
-    """The L2 entries of the clusters with data, one after another.
-
-    :param raw_offset: where those begin that are not in the zone.
-    """
-
-    def __init__(self, zone: zone_lib.Zone, raw_offset: int) -> None:
-        self._zone = zone
-        self._raw_offset = raw_offset
-        self._ordinal = 0
-        self._offset = layout_lib.ZONE_OFFSET
-
-    def seek(self, ordinal: int) -> None:
-        """Pass over clusters that have no entry (all of them are zeros)."""
-        self._ordinal = ordinal
-
-    def next(self, count: int) -> 'array.array[int]':
-        """The entries of the next clusters."""
-        packed = min(count, max(0, len(self._zone) - self._ordinal))
-        entries = self._packed(packed)
-        self._ordinal += packed
-        entries.extend(self._raw(count - packed))
-        self._ordinal += count - packed
-        return entries
-
-    def _packed(self, count: int) -> 'array.array[int]':
-        entries = array.array('Q')
-        offset = self._offset
-        ordinal = self._ordinal
-        for size in self._zone.sizes(ordinal, ordinal + count):
-            entries.append(
-                qcow2_format.compressed_entry(offset, size) if size else 0
+            result[run.first : run.first + run.count] = array.array(
+                'Q', itertools.islice(entries, run.count)
             )
-            offset += size
-        self._offset = offset
-        return entries
-
-    def _raw(self, count: int) -> 'array.array[int]':
-        index = self._ordinal - len(self._zone)
-        first = qcow2_format.standard_entry(self._raw_offset + index * CLUSTER)
-        # The flag does not disturb the sum: this is the range of entries.
-        return array.array('Q', range(first, first + count * CLUSTER, CLUSTER))
+        return result
 
 
 def _big_endian(numbers: 'array.array[int]') -> bytes:

@@ -25,20 +25,22 @@ a compressed one when its data has been compressed, because clusters that find
 no room in the packed zone lie uncompressed behind the tables.
 """
 
+from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 import functools
 import itertools
 
 from nova_snap import concurrency
 from nova_snap.qcow2 import allocation as allocation_lib
 from nova_snap.qcow2 import codec as codec_lib
-from nova_snap.qcow2 import estimate as estimate_lib
 from nova_snap.qcow2 import format as qcow2_format
 from nova_snap.qcow2 import layout as layout_lib
 from nova_snap.qcow2 import packer as packer_lib
 from nova_snap.qcow2 import pool as pool_lib
+from nova_snap.qcow2 import reserve as reserve_lib
 from nova_snap.qcow2 import source as source_lib
 from nova_snap.qcow2 import stream as stream_lib
 from nova_snap.qcow2 import tables as tables_lib
@@ -51,6 +53,7 @@ SPAN = 16
 #: Bytes of padding that are handed on together.
 _PADDING = 1 << 20
 
+_Batches = Iterator[packer_lib.Batch]
 _Pool = pool_lib.OrderedPool[allocation_lib.Span, packer_lib.Batch]
 
 
@@ -71,15 +74,15 @@ def write_compressed(
     *,
     level: int | None = None,
     threads: int = 2,
-    reserve: int | None = None,
+    reserve: reserve_lib.Reserve | None = None,
 ) -> stream_lib.Stream:
     """Write a compressed image, or a plain one where that is no larger.
 
     :param algorithm: ``zstd`` (QEMU 5.1 and later) or ``zlib``.
     :param level: the algorithm's own; default see ``codec``.
     :param threads: how many threads compress at once.
-    :param reserve: bytes to set aside for compressed clusters, instead of
-        what a sample says; any number gives a correct image.
+    :param reserve: says how much room to set aside for compressed clusters;
+        by default from samples.
     :raises LibraryMissing: zstd is wanted and not installed.
     :raises SourceError: the extents or the sample can't be read.
     :raises UnsupportedSize: the disk is too large.
@@ -90,21 +93,26 @@ def write_compressed(
 
 
 def _plain(source: source_lib.Source) -> stream_lib.Stream:
-    return stream_lib.Stream(ImageWriter(source, _allocation(source), None, 0))
+    allocation = _allocation(source)
+    return stream_lib.Stream(ImageWriter(source, allocation))
 
 
 def _compressed(
     source: source_lib.Source,
     codecs: list[codec_lib.Codec],
-    reserve: int | None,
+    reserve: reserve_lib.Reserve | None,
 ) -> stream_lib.Stream:
     allocation = _allocation(source)
     packer = packer_lib.Packer(source, codecs)
-    if reserve is None:
-        reserve = _estimate(allocation, packer)
-    return stream_lib.Stream(
-        ImageWriter(source, allocation, packer if reserve else None, reserve)
-    )
+    reserve = reserve or reserve_lib.Sampled(allocation, packer)
+    first = reserve.first()
+    if first is None:
+        writer = ImageWriter(source, allocation)
+    else:
+        writer = ImageWriter(
+            source, allocation, Compression(packer, first, reserve.second)
+        )
+    return stream_lib.Stream(writer)
 
 
 def _allocation(source: source_lib.Source) -> allocation_lib.Allocation:
@@ -112,24 +120,19 @@ def _allocation(source: source_lib.Source) -> allocation_lib.Allocation:
     return allocation_lib.Allocation.from_extents(source_lib.checked(source))
 
 
-def _estimate(
-    allocation: allocation_lib.Allocation, packer: packer_lib.Packer
-) -> int:
-    """The reserve by a sample; 0 where compressing is not worth it."""
-    if not allocation.count:
-        return 0
-    number = estimate_lib.sample_size(allocation.count)
-    pool = pool_lib.OrderedPool(
-        packer, allocation.sample(number), packer.threads
-    )
-    with contextlib.closing(pool):
-        sizes = list(
-            itertools.chain.from_iterable(batch.sizes or () for batch in pool)
-        )
-    estimate = estimate_lib.from_sample(sizes, allocation.count)
-    if estimate.ratio > estimate_lib.INCOMPRESSIBLE:
-        return 0
-    return max(1, estimate.reserve)
+@dataclasses.dataclass(frozen=True)
+class Compression:
+    """How an image is compressed.
+
+    :ivar packer: what reads and compresses.
+    :ivar first_zone: bytes of the first zone.
+    :ivar second_zone: gives the bytes of the second, when it is known how
+        many clusters are in the first.
+    """
+
+    packer: packer_lib.Packer
+    first_zone: int
+    second_zone: Callable[[int], int]
 
 
 class ImageWriter:
@@ -139,96 +142,126 @@ class ImageWriter:
     :ivar total: bytes of data that the source has.
     :ivar length: bytes of the image, once known.
 
-    :param packer: what compresses; None for a plain image.
-    :param reserve: bytes to set aside for compressed clusters.
+    :param compression: None for a plain image.
     """
 
     def __init__(
         self,
         source: source_lib.Source,
         allocation: allocation_lib.Allocation,
-        packer: packer_lib.Packer | None,
-        reserve: int,
+        compression: Compression | None = None,
     ) -> None:
         self._source = source
         self._allocation = allocation
-        self._packer = packer
-        self._anchors = layout_lib.anchor(
-            source.size,
-            qcow2_format.ceil_div(reserve, CLUSTER),
-            sum(1 for _ in allocation.tables()),
-            allocation.count,
+        self._compression = compression
+        self._stored_size = (
+            compression.packer.stored_size if compression else 0
         )
-        self._zone = zone_lib.Zone(
-            self._anchors, packer.stored_size if packer else 0
+        self._most_clusters = qcow2_format.ceil_div(
+            allocation.count * self._stored_size, CLUSTER
         )
+        self._anchors = self._anchor()
         self.done = 0
         self.total = allocation.count * CLUSTER
-        self.length = None if packer else self._tables().layout.length
+        self.length: int | None = None
+        if compression is None:
+            self.length = self._tables(self._first_zone(), 0).length
 
     def chunks(self) -> Generator[source_lib.Bytes, None, None]:
         """The bytes, in order; ending it early ends its threads."""
         with contextlib.closing(self._pool()) as batches:
             yield self._header()
-            rest = yield from self._packed(batches)
-            if self._zone.raw_offset is not None:
-                yield from _padding(
-                    self._zone.raw_offset - self._zone.position
-                )
-                yield from self._raw(rest)
-            yield from _padding(self._zone.unused)
-            tables = self._tables()
-            self.length = tables.layout.length
-            yield from tables
+            zone = self._first_zone()
+            rest = yield from self._fill(zone, batches)
+            tables = self._tables(zone, self._second_zone(len(zone)))
+            yield from tables.between_zones()
+            rest = yield from self._fill(tables.second_zone, rest)
+            self._stop_packing()
+            self.length = tables.length
+            yield from tables.behind_zones()
             yield from self._raw(rest)
 
-    def _header(self) -> bytes:
-        packer = self._packer
-        return self._anchors.header(
-            packer.compression if packer else qcow2_format.ZLIB
+    def _anchor(self) -> layout_lib.Anchors:
+        compression = self._compression
+        first_zone = compression.first_zone if compression else 0
+        return layout_lib.anchor(
+            self._source.size,
+            qcow2_format.ceil_div(first_zone, CLUSTER),
+            self._most_clusters,
+            sum(1 for _ in self._allocation.tables()),
+            self._allocation.count,
         )
 
-    def _tables(self) -> tables_lib.Tables:
-        return tables_lib.Tables(self._anchors, self._allocation, self._zone)
+    def _header(self) -> bytes:
+        compression = self._compression
+        return self._anchors.header(
+            compression.packer.compression
+            if compression
+            else qcow2_format.ZLIB
+        )
+
+    def _first_zone(self) -> zone_lib.Zone:
+        return zone_lib.Zone(
+            layout_lib.FIRST_ZONE_OFFSET,
+            self._anchors.first_zone_clusters,
+            self._stored_size,
+        )
+
+    def _second_zone(self, behind: int) -> int:
+        """How many host clusters to set aside, behind so many of the disk."""
+        if self._compression is None or behind == self._allocation.count:
+            return 0
+        size = self._compression.second_zone(behind)
+        return min(qcow2_format.ceil_div(size, CLUSTER), self._most_clusters)
+
+    def _tables(
+        self, first_zone: zone_lib.Zone, second_zone_clusters: int
+    ) -> tables_lib.Tables:
+        return tables_lib.Tables(
+            self._anchors,
+            self._allocation,
+            first_zone,
+            second_zone_clusters,
+            self._stored_size,
+        )
 
     def _pool(self) -> _Pool:
         spans = self._allocation.spans(SPAN)
-        if self._packer is None:
+        if self._compression is None:
             read = functools.partial(packer_lib.read, self._source)
             return pool_lib.OrderedPool(read, spans, self._source.parallel)
-        return pool_lib.OrderedPool(self._packer, spans, self._packer.threads)
+        packer = self._compression.packer
+        return pool_lib.OrderedPool(packer, spans, packer.threads)
 
-    def _packed(
-        self, batches: Iterator[packer_lib.Batch]
-    ) -> Generator[source_lib.Bytes, None, Iterator[packer_lib.Batch]]:
-        """Fill the zone; the value is what shall be raw."""
+    def _stop_packing(self) -> None:
+        """What is read from now on shall be raw."""
+        if self._compression is not None:
+            self._compression.packer.enabled = False
+
+    def _fill(
+        self, zone: zone_lib.Zone, batches: _Batches
+    ) -> Generator[source_lib.Bytes, None, _Batches]:
+        """Fill a zone to its end; the value is what found no room."""
+        rest: _Batches = iter(())
         for batch in batches:
-            if batch.sizes is None or self._zone.take_raw(
-                self._allocation.count - len(self._zone)
-            ):
-                return self._unpacked(batch, batches)
-            taken = self._zone.take(batch.sizes)
-            if taken < batch.span.count:
-                yield batch.packed[: sum(batch.sizes[:taken])]
-                self.done += taken * CLUSTER
-                return self._unpacked(batch.behind(taken), batches)
-            yield batch.packed
+            left = self._allocation.count - self.done // CLUSTER
+            if (gap := zone.take_raw(left)) is not None:
+                self._stop_packing()
+                yield from _padding(gap)
+                yield from self._raw(itertools.chain([batch], batches))
+                break
+            sizes = batch.sizes or []
+            taken = zone.take(sizes)
+            if size := sum(sizes[:taken]):
+                yield memoryview(batch.packed)[:size]
             self.done += taken * CLUSTER
-        return batches
+            if taken < batch.span.count:
+                rest = itertools.chain([batch.behind(taken)], batches)
+                break
+        yield from _padding(zone.unused)
+        return rest
 
-    def _unpacked(
-        self,
-        batch: packer_lib.Batch,
-        batches: Iterator[packer_lib.Batch],
-    ) -> Iterator[packer_lib.Batch]:
-        """A batch and those behind it, which need no compressing now."""
-        if self._packer is not None:
-            self._packer.enabled = False
-        return itertools.chain([batch], batches)
-
-    def _raw(
-        self, batches: Iterator[packer_lib.Batch]
-    ) -> Iterator[source_lib.Bytes]:
+    def _raw(self, batches: _Batches) -> Iterator[source_lib.Bytes]:
         for batch in batches:
             yield batch.data
             self.done += len(batch.data)

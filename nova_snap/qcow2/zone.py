@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The packed zone while it fills: what went into it, and how large it got.
+"""A zone of compressed clusters while it fills: what it has, how large it is.
 
 Compressed clusters lie behind one another without gaps, in the order of the
 disk, so that their sizes say everything: offsets, L2 entries and refcounts
@@ -25,7 +25,6 @@ from collections.abc import Sequence
 import itertools
 
 from nova_snap.qcow2 import format as qcow2_format
-from nova_snap.qcow2 import layout as layout_lib
 
 CLUSTER = qcow2_format.CLUSTER
 
@@ -37,31 +36,37 @@ class Zone:
     """Room for compressed clusters, taken from its beginning.
 
     :ivar position: where the next compressed cluster will begin.
-    :ivar raw_offset: where uncompressed clusters begin, if there are any
-        inside the zone.
+    :ivar raw_offset: where uncompressed clusters begin, if there are any.
+    :ivar raw_clusters: how many of them there are.
 
-    :param anchors: where the zone ends.
+    :param offset: where it begins; at a host cluster.
+    :param clusters: its size in host clusters.
     :param stored_size: bytes of every cluster that did not compress.
     """
 
-    def __init__(self, anchors: layout_lib.Anchors, stored_size: int) -> None:
-        self._end = anchors.zone_end
+    def __init__(self, offset: int, clusters: int, stored_size: int) -> None:
+        self._offset = offset
+        self._clusters = clusters
         self._stored_size = stored_size
         self._sizes = array.array('H')
-        self.position = layout_lib.ZONE_OFFSET
+        self.position = offset
         self.raw_offset: int | None = None
-        self._raw_clusters = 0
+        self.raw_clusters = 0
 
     def __len__(self) -> int:
-        """How many clusters were decided here, all-zero ones included."""
-        return len(self._sizes)
+        """How many of the disk's clusters it decided, zeros included."""
+        return len(self._sizes) + self.raw_clusters
 
     @property
     def unused(self) -> int:
         """Bytes that are left at the end."""
         if self.raw_offset is None:
             return self._end - self.position
-        return self._end - self.raw_offset - self._raw_clusters * CLUSTER
+        return self._end - self.raw_offset - self.raw_clusters * CLUSTER
+
+    @property
+    def _end(self) -> int:
+        return self._offset + self._clusters * CLUSTER
 
     def take(self, sizes: Sequence[int]) -> int:
         """Put clusters of these sizes behind one another.
@@ -81,39 +86,52 @@ class Zone:
         self.position = beyond
         return taken
 
-    def take_raw(self, clusters: int) -> bool:
-        """Put the last clusters here uncompressed, if there is room for it.
+    def take_raw(self, clusters: int) -> int | None:
+        """Put all that is left of the disk here, if there is room for it.
 
-        Zone that is left over is lost anyway: it may as well save the work
+        Room that is left over is lost anyway: it may as well save the work
         of compressing.
+
+        :returns: bytes of padding in front of it; None if there is no room.
         """
         start = qcow2_format.ceil_div(self.position, CLUSTER) * CLUSTER
         if start + clusters * CLUSTER > self._end:
-            return False
+            return None
         self.raw_offset = start
-        self._raw_clusters = clusters
-        return True
+        self.raw_clusters = clusters
+        return start - self.position
 
-    def sizes(self, start: int = 0, stop: int | None = None) -> Iterator[int]:
-        """Bytes of each cluster from ``start`` to before ``stop``."""
-        stored = self._stored_size
-        for size in self._sizes[start:stop]:
-            yield stored if size == _STORED else size
+    def any_data(self, start: int, stop: int) -> bool:
+        """Whether any of these clusters is not zeros, by their numbers."""
+        return stop > len(self._sizes) or any(self._sizes[start:stop])
+
+    def entries(self) -> Iterator[int]:
+        """The L2 entries of its clusters; 0 for zeros."""
+        offset = self._offset
+        for size in self._real_sizes():
+            yield (qcow2_format.compressed_entry(offset, size) if size else 0)
+            offset += size
+        if self.raw_offset is not None:
+            first = qcow2_format.standard_entry(self.raw_offset)
+            beyond = first + self.raw_clusters * CLUSTER
+            yield from range(first, beyond, CLUSTER)
 
     def refcounts(self) -> Iterator[int]:
-        """The refcount of each host cluster of the zone."""
-        clusters = (self._end - layout_lib.ZONE_OFFSET) // CLUSTER
-        raw_start = clusters
-        if self.raw_offset is not None:
-            raw_start = (self.raw_offset - layout_lib.ZONE_OFFSET) // CLUSTER
+        """The refcounts of its host clusters."""
+        unused = self.unused // CLUSTER
         packed = itertools.chain(
-            count_references(self.sizes()), itertools.repeat(0)
+            count_references(self._real_sizes()), itertools.repeat(0)
         )
-        yield from itertools.islice(packed, raw_start)
-        yield from itertools.repeat(1, self._raw_clusters)
-        yield from itertools.repeat(
-            0, clusters - raw_start - self._raw_clusters
+        yield from itertools.islice(
+            packed, self._clusters - self.raw_clusters - unused
         )
+        yield from itertools.repeat(1, self.raw_clusters)
+        yield from itertools.repeat(0, unused)
+
+    def _real_sizes(self) -> Iterator[int]:
+        stored = self._stored_size
+        for size in self._sizes:
+            yield stored if size == _STORED else size
 
 
 def count_references(sizes: Iterable[int]) -> Iterator[int]:
