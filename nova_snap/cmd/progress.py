@@ -69,33 +69,39 @@ class _Bar:
     def close(self) -> None:
         """End the bar that is being drawn."""
         if self._bar is not None:
-            if self._bar.total is not None:
-                self._bar.update(self._bar.total - self._bar.n)
             self._bar.close()
             self._bar = None
 
 
 class _Lines:
-    """A line at each new stage, and every LINE_INTERVAL seconds."""
+    """A line at the end of a stage, and every LINE_INTERVAL seconds."""
 
     def __init__(self) -> None:
-        self._stage: monitor.Stage | None = None
-        self._next = 0.0
+        self._last: monitor.Progress | None = None
+        self._printed_at = time.monotonic()
 
     def show(self, progress: monitor.Progress) -> None:
         """Print a line if it is time for one."""
-        now = time.monotonic()
-        if progress.stage is self._stage and now < self._next:
-            return
-        self._stage = progress.stage
-        self._next = now + LINE_INTERVAL
-        done = tqdm.tqdm.format_sizeof(progress.done, 'B', 1024)
-        line = f'{progress.stage}: {done}'
-        if progress.total:
-            total = tqdm.tqdm.format_sizeof(progress.total, 'B', 1024)
-            share = 100 * progress.done // progress.total
-            line += f' of {total} ({share} %)'
-        print(line, file=sys.stderr, flush=True)
+        if self._last is not None and progress.stage is not self._last.stage:
+            self._print(self._last)
+        self._last = progress
+        if time.monotonic() - self._printed_at >= LINE_INTERVAL:
+            self._print(progress)
 
     def close(self) -> None:
-        """Nothing is left to be drawn."""
+        """Print where it ended."""
+        if self._last is not None:
+            self._print(self._last)
+
+    def _print(self, progress: monitor.Progress) -> None:
+        self._printed_at = time.monotonic()
+        line = f'{progress.stage}: {_size(progress.done)}'
+        if progress.total:
+            share = 100 * progress.done // progress.total
+            line += f' of {_size(progress.total)} ({share} %)'
+        print(line, file=sys.stderr, flush=True)
+
+
+def _size(count: int) -> str:
+    text: str = tqdm.tqdm.format_sizeof(count, 'iB', 1024)
+    return text

@@ -36,6 +36,8 @@ class Recover(lister.Lister):
         """Columns and rows, one for each interrupted snapshot."""
         recoveries = list(factory.snapshot_manager(conf.CONF).recover())
         self.failed = any(recovery.left for recovery in recoveries)
+        if not recoveries:
+            self.app.stderr.write('Nothing was left behind.\n')
         return ('Server', 'Name', 'Begun At', 'Outcome'), [
             (
                 recovery.entry.instance_uuid,

@@ -13,6 +13,7 @@
 """The command ``nova-snap``: options, configuration, exit codes."""
 
 import argparse
+import logging
 import sys
 from typing import Any
 
@@ -41,6 +42,9 @@ EXIT_STATUS: dict[type[BaseException], int] = {
     KeyboardInterrupt: 130,
 }
 
+#: Libraries whose chatter says nothing of a snapshot.
+QUIET_LOGGERS = ('stevedore', 'urllib3')
+
 EPILOG = """
 Exit status: 0 success, 1 failed, 2 wrong usage or configuration, 3 not found,
 4 conflict with another operation, 5 not permitted, 6 libvirt or the image
@@ -50,6 +54,9 @@ service does not answer, 7 cancelled.
 
 class Shell(app.App):
     """The application; commands are entry points of ``nova_snap.cli``."""
+
+    #: Warnings and errors; -v adds what happens, --debug everything.
+    DEFAULT_VERBOSE_LEVEL = 0
 
     def __init__(self) -> None:
         super().__init__(
@@ -79,11 +86,17 @@ class Shell(app.App):
 
     def initialize_app(self, argv: list[str]) -> None:
         """Read the configuration, before a command runs."""
-        conf.CONF(
-            args=[],
-            project='nova_snap',
-            default_config_files=self.options.config_file,
-        )
+        for name in QUIET_LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        try:
+            conf.CONF(
+                args=[],
+                project='nova_snap',
+                default_config_files=self.options.config_file,
+            )
+        except cfg.Error:
+            self.status = EXIT_STATUS[cfg.Error]
+            raise
 
     def clean_up(
         self, cmd: Any, result: int, err: BaseException | None

@@ -151,6 +151,7 @@ def _flat_image(
             snapshot.converting,
             secret,
         )
+    snapshot.converting(1)
     if is_stopped and snapshot.guest.power_state().is_active:
         # QEMU's locks on files forbid it; Ceph has none that would.
         raise exception.GuestStarted(server=snapshot.guest.uuid)

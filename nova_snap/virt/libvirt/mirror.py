@@ -190,6 +190,7 @@ def _flat_image(
             and qemu_img.can_flatten(delta)
         ):
             qemu_img.flatten(delta, snapshot.converting)
+            snapshot.converting(1)
             return path
         flat = path.with_suffix('.image')
         qemu_img.convert(
@@ -199,5 +200,6 @@ def _flat_image(
             snapshot.compress,
             snapshot.converting,
         )
+        snapshot.converting(1)
     path.unlink()
     return flat
