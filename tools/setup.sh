@@ -1,0 +1,137 @@
+#!/bin/bash
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+# Makes this checkout ready to run on a Debian 12 host:
+#
+#   tools/setup.sh [--tests] [EXTRA...]
+#
+# installs the system packages that are missing (apt), makes the virtual
+# environment .venv and installs the project into it, editable, with the named
+# extras ("demo").  --tests adds what the tests need.  A second run does only
+# what is missing.  Nothing is started, and a libvirt that the host runs is
+# left alone.
+
+set -euo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$top/.venv
+log=$top/.lab/setup.log
+
+# What a host needs that runs the guests of tests and demo.
+# libvirt-dev to python3-dev build libvirt-python; busybox-static to
+# qemu-guest-agent go into the guests; python3-libnbd is used by the
+# distribution's own Python only, and so .venv is made from that.
+packages="
+    qemu-system-x86 qemu-utils
+    libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system
+    libvirt-clients
+    libvirt-dev gcc libc6-dev pkg-config python3-dev python3-venv
+    busybox-static cpio kmod qemu-guest-agent
+    e2fsprogs fdisk mount util-linux
+    python3-libnbd git ca-certificates"
+
+say() { printf 'setup: %s\n' "$*"; }
+
+# Run a command with its output in the log; show the log's end if it fails.
+logged() {
+    printf '+ %s\n' "$*" >>"$log"
+    if ! "$@" >>"$log" 2>&1 </dev/null; then
+        printf 'setup: failed: %s\n' "$*" >&2
+        tail -n 30 "$log" >&2
+        printf 'setup: all of it is in %s\n' "$log" >&2
+        return 1
+    fi
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+missing_packages() {
+    local package
+    for package in $packages; do
+        dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null |
+            grep -q '^.i' || echo "$package"
+    done
+}
+
+install_packages() {
+    local missing
+    missing=$(missing_packages | tr '\n' ' ')
+    [ -n "$missing" ] || return 0
+    command -v apt-get >/dev/null || {
+        say "this is no Debian; install what these are called here: $missing"
+        return 1
+    } >&2
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || {
+        say "not root and no sudo; have installed: $missing"
+        return 1
+    } >&2
+    say "installing with apt: $missing"
+    logged as_root apt-get update
+    # RUNLEVEL=1: no service that comes with a package is started.
+    logged as_root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends $missing
+}
+
+make_venv() {
+    if ! "$venv/bin/python" -c '' 2>/dev/null; then
+        say "making the virtual environment $venv"
+        rm -rf "$venv"
+        logged /usr/bin/python3 -m venv "$venv"
+    fi
+    [ -x "$venv/bin/uv" ] || logged "$venv/bin/pip" install uv
+    link_libnbd
+}
+
+# libnbd's binding comes from the distribution only; nothing else of the
+# system's Python shall be seen in the virtual environment.
+link_libnbd() {
+    local target file
+    target=$("$venv/bin/python" -c \
+        'import sysconfig; print(sysconfig.get_path("platlib"))')
+    for file in /usr/lib/python3/dist-packages/{nbd.py,libnbdmod*.so}; do
+        [ ! -e "$file" ] || ln -sf "$file" "$target/"
+    done
+}
+
+install_project() {
+    local extras=$1 tests=$2 wanted
+    wanted=("--editable" "$top${extras:+[$extras]}")
+    [ "$tests" = 0 ] ||
+        wanted+=("-r" "$top/test-requirements.txt" "tox" "tox-uv")
+    say "installing nova_snap${extras:+ with $extras}"
+    logged "$venv/bin/uv" pip install -p "$venv/bin/python" "${wanted[@]}"
+}
+
+main() {
+    local extras='' tests=0 word
+    for word in "$@"; do
+        case $word in
+            --tests) tests=1 ;;
+            -*)
+                printf 'usage: tools/setup.sh [--tests] [EXTRA...]\n' >&2
+                return 2
+                ;;
+            *) extras=${extras:+$extras,}$word ;;
+        esac
+    done
+    mkdir -p "$(dirname "$log")"
+    : >"$log"
+    install_packages
+    make_venv
+    install_project "$extras" "$tests"
+    say "ready: $venv/bin"
+}
+
+main "$@"
