@@ -90,7 +90,11 @@ class Entry:
         """
         duty = Duty(kind, data)
         self.duties.append(duty)
-        self._write()
+        try:
+            self._write()
+        except OSError:
+            self.duties.remove(duty)  # not begun, so not owed
+            raise
         try:
             yield
         finally:
@@ -205,11 +209,15 @@ def _write_durably(path: pathlib.Path, text: str) -> None:
     descriptor = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
     )
-    with open(descriptor, 'w') as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.rename(path)
+    try:
+        with open(descriptor, 'w') as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink()
+        raise
     _sync_directory(path.parent)
 
 
