@@ -188,7 +188,7 @@ class Host:
         events.start_loop()
         try:
             connection = libvirt.open(self.uri)
-            connection.setKeepAlive(*KEEPALIVE)
+            _keep_alive(connection)
             self.events.register(connection)
         except libvirt.libvirtError as error:
             raise exception.HypervisorUnavailable(
@@ -207,6 +207,15 @@ class Host:
         raise exception.HypervisorError(
             action=action, reason=str(error), code=code
         ) from error
+
+
+def _keep_alive(connection: Any) -> None:
+    """Find out when the daemon hangs; some drivers have none that could."""
+    try:
+        connection.setKeepAlive(*KEEPALIVE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+            raise
 
 
 def _version(number: int) -> Version:
