@@ -61,8 +61,8 @@ class Anchors:
 
     @property
     def l1_clusters(self) -> int:
-        """Clusters of the L1 table; one even for a disk of no bytes."""
-        return max(1, qcow2_format.ceil_div(self.l1_entries * 8, CLUSTER))
+        """Clusters of the L1 table."""
+        return qcow2_format.ceil_div(self.l1_entries * 8, CLUSTER)
 
     @property
     def reftable_offset(self) -> int:
@@ -158,7 +158,9 @@ def anchor(
     l1_entries = qcow2_format.ceil_div(
         rounded, CLUSTER * qcow2_format.L2_ENTRIES
     )
-    anchors = Anchors(rounded, first_zone_clusters, l1_entries, 1)
+    # A disk of no bytes gets a table too; QEMU opens it with more entries
+    # than it needs, and calls a table without entries a leak.
+    anchors = Anchors(rounded, first_zone_clusters, max(1, l1_entries), 1)
     while True:
         largest = finish(anchors, most_clusters, l2_tables, data_clusters)
         clusters = qcow2_format.ceil_div(

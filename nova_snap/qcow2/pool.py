@@ -21,6 +21,7 @@ from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 import contextlib
+import dataclasses
 from typing import Any
 from typing import Generic
 from typing import TypeVar
@@ -32,33 +33,30 @@ R = TypeVar('R')
 T = TypeVar('T')
 
 
+@dataclasses.dataclass
 class _Slot(Generic[J, R]):
-    """A job on its way to a result or an error."""
+    """The place of a result, or of an error, in the order of the jobs."""
 
-    def __init__(self, job: J) -> None:
-        self._job = job
-        self._result: R | None = None
-        self._error: BaseException | None = None
-        self.done = False
+    job: J | None = None
+    result: R | None = None
+    error: BaseException | None = None
+    done: bool = False
 
     def run(self, function: Callable[[J], R]) -> None:
-        try:
-            self._result = function(self._job)
-        except BaseException as error:
-            # It is the consumer's: result() raises it there.
-            self._error = error
-
-    def result(self) -> R:
-        if self._error is not None:
-            raise self._error
-        return self._result  # type: ignore[return-value]
+        if self.error is None:
+            try:
+                self.result = function(self.job)  # type: ignore[arg-type]
+            except BaseException as error:
+                # It is the consumer's, which raises it.
+                self.error = error
 
 
 class OrderedPool(Generic[J, R]):
     """Map a function over jobs, several at once; iterate for the results.
 
-    An error of the function is raised in its result's place.  Close the pool
-    whether it is used up or not.
+    An error of the function is raised in its result's place; one of the jobs'
+    iterator is raised at their end.  Close the pool whether it is used up or
+    not.
 
     :param function: runs in a native thread; must not use green threads.
     :param jobs: taken from one at a time, only as far as there is room.
@@ -100,7 +98,9 @@ class OrderedPool(Generic[J, R]):
                 raise StopIteration
             slot = self._slots.popleft()
             self._changed.notify_all()
-        return slot.result()
+        if slot.error is not None:
+            raise slot.error
+        return slot.result  # type: ignore[return-value]
 
     def close(self) -> None:
         """Begin no more jobs and wait for those that are under way."""
@@ -127,12 +127,18 @@ class OrderedPool(Generic[J, R]):
             self._changed.wait_for(
                 lambda: self._ended or len(self._slots) < self._depth
             )
-            job = None if self._ended else next(self._jobs, None)
-            if job is None:
+            if self._ended:
+                return None
+            slot: _Slot[J, R] = _Slot()
+            try:
+                slot.job = next(self._jobs)
+            except StopIteration:
                 self._ended = True
                 self._changed.notify_all()
                 return None
-            slot: _Slot[J, R] = _Slot(job)
+            except Exception as error:
+                slot.error = error
+                self._ended = True
             self._slots.append(slot)
             return slot
 
