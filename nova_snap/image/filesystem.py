@@ -319,8 +319,15 @@ class FilesystemImageService(api.ImageService):
             return not _is_in_use(path)
         if path.name.endswith(_TEMPORARY):
             return True
-        record = path.with_name(path.name + _RECORD)
-        return path.suffix == '' and not record.exists()
+        return path.suffix == '' and not self._has_active_record(path.name)
+
+    def _has_active_record(self, image_id: str) -> bool:
+        try:
+            image = self._read_if_there(image_id)
+        except exception.ImageServiceUnavailable:
+            # A record that a person has to mend keeps its data.
+            return True
+        return image is not None and image.status == api.ImageStatus.ACTIVE
 
     @contextlib.contextmanager
     def _translated(self, image_id: str) -> Iterator[None]:

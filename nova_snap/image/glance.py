@@ -286,6 +286,10 @@ class _Upload:
             if error.status in (409, 410):
                 # Refused with 404 if it was deleted in the meantime.
                 self._client.images.get(self._id)
+            if error.status == 409 and self._failure is not None:
+                # What the earlier try sent was still in Glance's buffers,
+                # and only now keeps the image busy.
+                raise self._failure from error
             raise
 
     def _arrived_after_all(self, failure: Exception) -> bool:

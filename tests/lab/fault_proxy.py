@@ -269,7 +269,7 @@ class _Exchange:
         first, self._rest = self._rest[:up], self._rest[up:]
         server.sendall(first)
         up -= len(first)
-        while up > 0 and down > 0:
+        while up > 0:
             ready, _, _ = select.select([self._client, server], [], [])
             if self._client in ready:
                 data = self._client.recv(min(CHUNK, up))
@@ -279,11 +279,11 @@ class _Exchange:
                 server.sendall(data)
                 up -= len(data)
             if server in ready:
-                data = server.recv(min(CHUNK, down))
-                if not data:
-                    return
-                self._client.sendall(data)
+                data = server.recv(CHUNK)
+                self._client.sendall(data[:down])
                 down -= len(data)
+                if not data or down <= 0:
+                    return
 
     def _answer(self, answer: Answer) -> None:
         """Answer, then read what still comes, so that nothing is reset."""

@@ -13,6 +13,7 @@
 
 """What the tests of the Glance adapter share: one Glance, a proxy each."""
 
+import atexit
 import io
 import logging
 import os
@@ -45,6 +46,7 @@ def real_glance() -> lab_glance.Glance:
     """The Glance of this process, started at first use."""
     if not _running:
         directory = tempfile.mkdtemp(prefix='nova-snap-glance-')
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
         server = lab_glance.Glance(
             directory, extra=f'image_size_cap = {SIZE_CAP}'
         )
@@ -100,11 +102,7 @@ class GlanceTestCase(testtools.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.log = self.useFixture(
-            fixtures.FakeLogger(
-                level=logging.DEBUG, format='%(name)s %(message)s'
-            )
-        )
+        self.useFixture(fixtures.FakeLogger(level=logging.INFO))
         self.useFixture(
             fixtures.MonkeyPatch('nova_snap.image.glance.FIRST_PAUSE', 0.05)
         )

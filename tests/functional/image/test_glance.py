@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
+import time
 
 import fixtures
 
@@ -225,11 +225,17 @@ class UploadTest(base.GlanceTestCase):
         self.settle(image_id)
 
     def settle(self, image_id):
-        """Glance puts the image back once it sees the broken connection."""
-        for _ in range(100):
-            if self.direct().get(image_id).status == 'queued':
+        """Glance puts the image back once it sees the broken connection.
+
+        That may be before it has even begun to take the data.
+        """
+        calm = 0
+        for _ in range(200):
+            queued = self.direct().get(image_id).status == 'queued'
+            calm = calm + 1 if queued else 0
+            if calm == 10:
                 break
-            threading.Event().wait(0.05)
+            time.sleep(0.05)
         self.assert_left(image_id, 'queued')
 
     def test_glance_with_another_hash(self):

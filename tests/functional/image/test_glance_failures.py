@@ -15,6 +15,7 @@
 
 import datetime
 import json
+import logging
 import urllib.request
 
 import fixtures
@@ -204,12 +205,13 @@ class ConnectionTest(base.GlanceTestCase):
         self.assertEqual(2, self.proxy.count('GET', image_id))
 
     def test_nobody_there(self):
+        url = self.proxy.url
         self.proxy.stop()
         error = self.assertRaises(
             exception.ImageServiceUnavailable, self.service.list
         )
         self.assertIn('refused', str(error))
-        self.assertIn(self.proxy.url, str(error))
+        self.assertIn(url, str(error))
 
     def test_another_server_there(self):
         self.proxy.add('GET', '/', fault_proxy.Answer(404), None)
@@ -369,10 +371,11 @@ class LoginTest(base.GlanceTestCase):
         self.assertIn(self.put_tokens()[0], before)
 
     def test_no_secret_is_logged(self):
+        log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
         self.test_token_revoked_during_the_upload_is_replaced()
-        self.assertIn('X-Auth-Token', self.log.output)
-        self.assertNotIn('secret-token', self.log.output)
-        self.assertNotIn('opensesame', self.log.output)
+        self.assertIn('X-Auth-Token', log.output)
+        self.assertNotIn('secret-token', log.output)
+        self.assertNotIn('opensesame', log.output)
 
     def test_wrong_password(self):
         self.keystone.add('POST', '', fault_proxy.Answer(401), None)
