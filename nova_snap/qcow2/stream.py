@@ -142,8 +142,6 @@ class _File(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0:
             return self.readall()
-        if size <= len(self._rest):
-            return bytes(self._take(size))
         pieces = []
         while size and self._fill():
             pieces.append(self._take(min(size, len(self._rest))))
@@ -157,6 +155,8 @@ class _File(io.RawIOBase):
 
     def _fill(self) -> bool:
         """Have something at hand; False at the end of the stream."""
+        if self.closed:
+            raise ValueError('The stream was closed.')
         if not self._rest:
             self._rest = memoryview(next(self._stream, b''))
         return bool(self._rest)

@@ -37,7 +37,7 @@ class MappedSource(file_source.FileSource):
 
 
 class PatternSource:
-    """Data that is made up: ``pattern``, again and again.
+    """Data that is made up: every read begins with ``pattern``.
 
     :param fail_at: the read that touches this byte fails.
     """
@@ -49,7 +49,7 @@ class PatternSource:
         size: int,
         pattern: bytes = bytes(1 << 20),
         extents: Iterable[source_lib.Extent] | None = None,
-        fail_at: int | None = None,
+        fail_at: int = -1,
         parallel: int = 2,
     ) -> None:
         self.size = size
@@ -66,13 +66,14 @@ class PatternSource:
             yield from self._extents
 
     def read(self, offset, length):
-        if self._fail_at in range(offset, offset + length):
+        if offset <= self._fail_at < offset + length:
             raise errors.SourceError(self.name, 'the disk is broken.')
         self.bytes_read += length
         if length == len(self._pattern):
             return self._pattern
-        times = length // len(self._pattern) + 1
-        return (self._pattern * times)[:length]
+        if length > len(self._pattern):
+            raise ValueError('The pattern is shorter than a read.')
+        return self._pattern[:length]
 
     def close(self):
         pass
