@@ -169,7 +169,7 @@ def _flavor(
     def number(name: str) -> int:
         child = _child(element, name)
         text = child.text if child is not None else None
-        return int(text) if text and text.isdigit() else 0
+        return int(text) if text and text.isdecimal() else 0
 
     return instance_lib.Flavor(
         name=element.get('name', ''),
