@@ -1,0 +1,59 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Run nova-snap in a process that kills itself at a given step.
+
+    python -m tests.functional.die_at before MODULE:NAME ARGUMENT...
+
+"before" and "after" are the moments right before the call of the function
+NAME (``Class.method`` or ``function``) in MODULE and right after it returned.
+The product has no such hooks: the function is wrapped here.
+"""
+
+import functools
+import importlib
+import os
+import signal
+import sys
+from typing import Any
+
+
+def die() -> None:
+    """Die as a process does that the kernel kills: with no clean-up."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wrap(moment: str, step: str) -> None:
+    """Replace the function of a step by one that dies."""
+    module_name, _, path = step.partition(':')
+    owner: Any = importlib.import_module(module_name)
+    *parents, name = path.split('.')
+    for parent in parents:
+        owner = getattr(owner, parent)
+    function = getattr(owner, name)
+
+    @functools.wraps(function)
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        if moment == 'before':
+            die()
+        result = function(*args, **kwargs)
+        die()
+        return result
+
+    setattr(owner, name, dying)
+
+
+if __name__ == '__main__':
+    wrap(sys.argv[1], sys.argv[2])
+    from nova_snap.cmd import shell
+
+    sys.exit(shell.main(sys.argv[3:]))
