@@ -268,16 +268,17 @@ class _Upload:
                 raise
             if not self._renew_login():
                 raise
-            self._incoming.restart()
             self._send_again(error)
 
-    def _send_again(self, error: refusal.Refused) -> None:
+    def _send_again(self, refused: refusal.Refused) -> None:
+        self._failure = refused
         try:
-            self._send()
-        except refusal.Refused as second:
+            if not self._arrived_after_all(refused):
+                self._send()
+        except refusal.Refused as error:
             # Glance deletes an image whose token expires while its data
             # comes in: nobody wanted that, so it is no ImageNotFound.
-            raise error if second.status == 404 else second from None
+            raise refused if error.status == 404 else error from None
 
     def _send(self) -> None:
         try:
@@ -288,8 +289,8 @@ class _Upload:
                 self._client.images.get(self._id)
             if error.status == 409 and self._failure is not None:
                 # What the earlier try sent was still in Glance's buffers,
-                # and only now keeps the image busy.
-                raise self._failure from error
+                # and only now keeps the image busy; that will pass.
+                raise refusal.Refused(503, error.reason) from error
             raise
 
     def _arrived_after_all(self, failure: Exception) -> bool:

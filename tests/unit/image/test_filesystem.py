@@ -102,7 +102,7 @@ class FilesystemTestCase(testtools.TestCase):
             [sys.executable, '-c', program, str(self.directory), *argv],
             **kwargs,
         )
-        self.addCleanup(process.communicate)
+        self.addCleanup(process.__exit__, None, None, None)
         self.addCleanup(process.kill)
         return process
 
@@ -323,7 +323,7 @@ class ConcurrencyTest(FilesystemTestCase):
         made = self.service.create(record())
         process = self.start_upload(made.id)
         process.kill()
-        process.communicate()
+        process.wait()
         self.assertIn(f'{made.id}.upload', self.files())
         self.assertEqual('queued', self.make().get(made.id).status)
         self.assertEqual([f'{made.id}.json'], self.files())
@@ -332,7 +332,7 @@ class ConcurrencyTest(FilesystemTestCase):
         made = self.service.create(record())
         process = self.start_upload(made.id)
         process.kill()
-        process.communicate()
+        process.wait()
         self.assertEqual('active', self.upload(made.id, b'x').status)
 
     def test_killed_at_any_point_there_is_no_image_or_a_whole_one(self):
@@ -343,7 +343,7 @@ class ConcurrencyTest(FilesystemTestCase):
             process.stdout.readline()
             time.sleep(pause.uniform(0, 0.06))
             process.kill()
-            process.communicate()
+            process.wait()
             active += self.check_all()
         self.assertGreater(active, 0)
 
