@@ -66,19 +66,33 @@ class LargeTest(testtools.TestCase):
             self.assertLess(self.judge(write), 20 * 64 * KIB)
 
     def test_a_million_extents(self):
-        """4 KiB of data, 4 KiB of nothing, and so on, for 4 GiB."""
+        """A sector of data, a sector of nothing, and so on."""
         number = 1 << 20
-        block = 4 * KIB
+        sector = 512
         with self.raw.open('wb') as file:
-            for position in range(0, number * block, 2 * block):
-                file.seek(position)
-                file.write(b'%16d' % position * 4)
-            file.truncate(number * block)
+            for position in range(0, number * sector, 2 * sector):
+                file.write((b'%16d' % position * 32).ljust(2 * sector, b'\0'))
         extents = (
-            source_lib.Extent(block * n, block, n % 2 == 0)
+            source_lib.Extent(sector * n, sector, n % 2 == 0)
             for n in range(number)
         )
         self.judge(writer.write_compressed, extents)
+
+    def test_a_million_extents_far_apart(self):
+        """As above with clusters: the map stays small and exact."""
+        number = 1 << 20
+        cluster = 64 * KIB
+        source = support.PatternSource(
+            number * cluster,
+            extents=(
+                source_lib.Extent(cluster * n, cluster, n % 2 == 0)
+                for n in range(number)
+            ),
+        )
+        with writer.write_plain(source) as stream:
+            # header, L1, refcount table, 17 refcount blocks, 128 L2 tables
+            tables = 3 + 17 + 128
+            self.assertEqual((tables + number // 2) * cluster, stream.length)
 
     def test_random_data_is_not_compressed(self):
         with self.raw.open('wb') as file:
