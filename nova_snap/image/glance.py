@@ -170,7 +170,7 @@ class GlanceImageService(api.ImageService):
             retry=tenacity.retry_if_exception(is_worth_it),
             stop=tenacity.stop_after_attempt(self._tries),
             wait=tenacity.wait_exponential_jitter(
-                initial=FIRST_PAUSE, max=LONGEST_PAUSE
+                initial=FIRST_PAUSE, max=LONGEST_PAUSE, jitter=FIRST_PAUSE
             ),
             sleep=lambda seconds: _pause(seconds, monitor),
             before_sleep=_log_retry,
