@@ -184,10 +184,10 @@ class SnapshotTestCase(lab_base.LabTestCase):
         with contextlib.suppress(FileNotFoundError):
             for image in self.images.list():
                 self.assertEqual('active', image.status, image)
-        self.assertEqual([], _programs(self.state_path))
+        self.assertEqual([], programs(self.state_path))
 
 
-def _programs(folder: pathlib.Path) -> list[str]:
+def programs(folder: pathlib.Path) -> list[str]:
     """Command lines of qemu-img processes that work in a folder."""
     found = []
     for directory in pathlib.Path('/proc').glob('[0-9]*'):
