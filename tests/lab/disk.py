@@ -105,6 +105,12 @@ def info(image: pathlib.Path, image_format: str) -> dict[str, Any]:
     return result
 
 
+def probed_format(image: pathlib.Path) -> str:
+    """What QEMU takes an image for that nobody names the format of."""
+    words = command.run('qemu-img', 'info', '-U', '--output=json', image)
+    return str(json.loads(words.stdout)['format'])
+
+
 def check(image: pathlib.Path, image_format: str = 'qcow2') -> str:
     """``qemu-img check``; an empty string is a clean image."""
     result = command.run(
@@ -117,9 +123,12 @@ def check(image: pathlib.Path, image_format: str = 'qcow2') -> str:
 def differences(
     one: pathlib.Path, one_format: str, other: pathlib.Path, other_format: str
 ) -> str:
-    """``qemu-img compare``; an empty string is the same guest data."""
+    """``qemu-img compare``; an empty string is the same guest data.
+
+    Also of a disk that a guest has open; that guest should be paused.
+    """
     result = command.run(
-        *('qemu-img', 'compare', '-f', one_format, '-F', other_format),
+        *('qemu-img', 'compare', '-U', '-f', one_format, '-F', other_format),
         *(one, other),
         accept=(0, 1),
     )

@@ -214,6 +214,8 @@ class Guest:
     def block_jobs(self) -> dict[str, dict[str, Any]]:
         """What blockJobInfo says of each disk that has a job."""
         with self.domain() as dom:
+            if not dom.isActive():
+                return {}
             targets = re.findall(r"<target dev='(\w+)' bus", dom.XMLDesc(0))
             jobs = {name: dom.blockJobInfo(name) for name in targets}
         return {name: job for name, job in jobs.items() if job}
