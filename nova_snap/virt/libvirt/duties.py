@@ -38,6 +38,10 @@ LOG = logging.getLogger(__name__)
 #: Seconds that a managed save which outlived our process is waited for.
 SAVE_TIMEOUT = 3600
 
+#: Seconds for which a device that is still there is watched: the guest may
+#: have been asked to let go of it, which can't be taken back, and be about to.
+DETACH_GRACE = 20
+
 
 class Kind(enum.StrEnum):
     """The kinds of duty, by what is owed; they stand in the journal."""
@@ -113,6 +117,7 @@ class Undoing:
                 self._guest.uuid,
             )
             return
+        self._wait_for_departure({d['address'] for d in data['devices']})
         failure: exception.HypervisorError | None = None
         for device in data['devices']:
             try:
@@ -132,9 +137,19 @@ class Undoing:
             raise failure
 
     def _attach_device(self, address: str, xml: str) -> None:
-        present = domain_xml.passthrough_devices(self._guest.xml())
-        if address not in [device.address for device in present]:
+        if address not in self._present_devices():
             self._guest.attach_device(xml)
+
+    def _present_devices(self) -> set[str]:
+        devices = domain_xml.passthrough_devices(self._guest.xml())
+        return {device.address for device in devices}
+
+    def _wait_for_departure(self, addresses: set[str]) -> None:
+        deadline = time.monotonic() + DETACH_GRACE
+        while (
+            self._present_devices() & addresses and time.monotonic() < deadline
+        ):
+            time.sleep(monitor.POLL_INTERVAL)
 
     def _wait_for_save(self) -> None:
         # libvirtd carries a save on to its end when our process dies.
