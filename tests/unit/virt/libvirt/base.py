@@ -1,0 +1,72 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A real Guest on a libvirt whose faults come at will."""
+
+import pathlib
+
+import fixtures
+import libvirt
+
+from nova_snap import journal as journal_lib
+from nova_snap import monitor as monitor_lib
+from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import host as host_lib
+from tests.unit import base
+from tests.unit.virt.libvirt import fake_libvirt
+from tests.unit.virt.libvirt import samples
+
+RUNNING = libvirt.VIR_DOMAIN_RUNNING
+PAUSED = libvirt.VIR_DOMAIN_PAUSED
+SHUTOFF = libvirt.VIR_DOMAIN_SHUTOFF
+
+
+class GuestTestCase(base.TestCase):
+    """A guest with a domain, and a journal."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        # What waits between two looks at a guest need not wait here.
+        self.useFixture(
+            fixtures.MonkeyPatch('nova_snap.monitor.POLL_INTERVAL', 0.02)
+        )
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'nova_snap.virt.libvirt.duties.DETACH_GRACE', 1
+            )
+        )
+        self.journal = journal_lib.Journal(self.folder() / 'journal')
+        self.monitor = monitor_lib.Monitor(samples.UUID)
+
+    def use(self, domain: fake_libvirt.Domain) -> guest_lib.Guest:
+        """The guest that is this domain."""
+        connection = fake_libvirt.Connection(domain)
+        self.useFixture(
+            fixtures.MonkeyPatch('libvirt.open', lambda _uri: connection)
+        )
+        host = host_lib.Host('fake:///system')
+        return guest_lib.Guest(host, samples.UUID, samples.NAME)
+
+    def owed(self) -> list[str]:
+        """The kinds of duty that are on disk."""
+        return [
+            duty.kind
+            for entry in self.journal.entries()
+            for duty in entry.duties
+        ]
+
+    def disk_with(self, content: bytes) -> pathlib.Path:
+        """A raw disk in a file."""
+        path = self.folder() / 'disk'
+        path.write_bytes(content)
+        return path

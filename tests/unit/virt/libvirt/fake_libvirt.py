@@ -1,0 +1,191 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A libvirt whose faults come at will, below the real Host and Guest.
+
+For what no machine at hand has (PCI devices of the host) and for what can't
+be brought about in time (an agent that freezes too late).  It behaves as
+libvirt 9.0 does with QEMU, as far as snapshots see it; everything else is
+proven with the real libvirt in ``tests/functional``.
+"""
+
+from collections.abc import Callable
+import re
+import time
+from typing import Any
+
+import libvirt
+
+from tests.unit.virt.libvirt import samples
+
+
+def error(code: int, message: str) -> libvirt.libvirtError:
+    """An error as the bindings raise it."""
+    raised = libvirt.libvirtError(message)
+    raised.err = (code, libvirt.VIR_FROM_QEMU, message, 2, '', '', '', -1, -1)
+    return raised
+
+
+def pci_slot(xml: str) -> str:
+    """The slot of a device on the host, from its XML."""
+    found = re.search(r'<source>.*?slot=.(0x\w+)', xml, re.DOTALL)
+    assert found
+    return found.group(1)
+
+
+class Domain:
+    """One domain.
+
+    ``attach_errors`` and ``stubborn`` hold the slots of devices that can't
+    be attached, or that the guest never lets go of; ``refused`` those whose
+    removal it refuses by an event.  To let go takes ``detaching`` seconds.  ``freeze`` and ``thaw`` are what the
+    agent does.
+    """
+
+    def __init__(self, disk: str = '', *devices: str) -> None:
+        self.state_now = libvirt.VIR_DOMAIN_RUNNING
+        self.exists = True
+        self.agent = samples.agent()
+        self.devices = list(devices)
+        self.attach_errors: set[str] = set()
+        self.stubborn: set[str] = set()
+        self.refused: set[str] = set()
+        self.freeze: Callable[[], None] = lambda: None
+        self.thaw: Callable[[], None] = lambda: None
+        self.ping: Callable[[], None] = lambda: None
+        self.save: Callable[[], None] = lambda: None
+        self.detaching = 0.1
+        self.is_saved = False
+        self.is_frozen = False
+        self.agent_timeout = libvirt.VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK
+        self.events: dict[int, Callable[..., None]] = {}
+        self._disk = disk
+        self._leaving: dict[str, float] = {}
+
+    @property
+    def slots(self) -> list[str]:
+        """The slots of the host's devices that the guest has."""
+        return [pci_slot(device) for device in self.devices]
+
+    def UUIDString(self) -> str:  # noqa: N802
+        return samples.UUID
+
+    def state(self) -> list[int]:
+        return [self.state_now, 1]
+
+    def isActive(self) -> bool:  # noqa: N802
+        return self.state_now != libvirt.VIR_DOMAIN_SHUTOFF
+
+    def isPersistent(self) -> int:  # noqa: N802
+        return 1
+
+    def XMLDesc(self, _flags: int = 0) -> str:  # noqa: N802
+        now = time.monotonic()
+        gone = {slot for slot, at in self._leaving.items() if at <= now}
+        self.devices = [d for d in self.devices if pci_slot(d) not in gone]
+        for slot in gone:
+            del self._leaving[slot]
+        return samples.domain(
+            self._disk, devices=self.agent + ''.join(self.devices)
+        )
+
+    def detachDeviceFlags(self, xml: str, _flags: int) -> None:  # noqa: N802
+        """Ask the guest; it lets go of the device later, or does not."""
+        slot = pci_slot(xml)
+        if slot not in self.slots:
+            raise error(libvirt.VIR_ERR_DEVICE_MISSING, 'device not found')
+        if slot in self.refused:
+            (alias,) = re.findall(r"<alias name=.(hostdev\d+)", xml)
+            event = libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED
+            self.events[event](None, self, alias, None)
+        elif slot not in self.stubborn:
+            self._leaving[slot] = time.monotonic() + self.detaching
+
+    def attachDeviceFlags(self, xml: str, _flags: int) -> None:  # noqa: N802
+        slot = pci_slot(xml)
+        if slot in self.attach_errors:
+            raise error(
+                libvirt.VIR_ERR_OPERATION_FAILED, 'device is in use elsewhere'
+            )
+        if slot in self.slots:
+            raise error(
+                libvirt.VIR_ERR_OPERATION_FAILED, 'device already attached'
+            )
+        self.devices.append(xml)
+
+    def managedSave(self) -> None:  # noqa: N802
+        if self.devices:
+            raise error(
+                libvirt.VIR_ERR_OPERATION_INVALID,
+                'domain has assigned non-USB host devices',
+            )
+        self.save()
+        self.state_now = libvirt.VIR_DOMAIN_SHUTOFF
+        self.is_saved = True
+
+    def hasManagedSaveImage(self) -> bool:  # noqa: N802
+        return self.is_saved
+
+    def createWithFlags(self, flags: int) -> None:  # noqa: N802
+        self.is_saved = False
+        self.state_now = (
+            libvirt.VIR_DOMAIN_PAUSED
+            if flags & libvirt.VIR_DOMAIN_START_PAUSED
+            else libvirt.VIR_DOMAIN_RUNNING
+        )
+
+    def jobInfo(self) -> list[int]:  # noqa: N802
+        return [libvirt.VIR_DOMAIN_JOB_NONE] + [0] * 11
+
+    def agentSetResponseTimeout(  # noqa: N802
+        self, timeout: int, _flags: int
+    ) -> None:
+        self.agent_timeout = timeout
+
+    def getTime(self) -> dict[str, int]:  # noqa: N802
+        self.ping()
+        return {'seconds': 1, 'nseconds': 0}
+
+    def fsFreeze(self) -> int:  # noqa: N802
+        self.freeze()
+        self.is_frozen = True
+        return 1
+
+    def fsThaw(self) -> int:  # noqa: N802
+        self.thaw()
+        self.is_frozen = False
+        return 1
+
+
+class Connection:
+    """A connection to a host with one domain."""
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+
+    def isAlive(self) -> int:  # noqa: N802
+        return 1
+
+    def setKeepAlive(self, _interval: int, _count: int) -> int:  # noqa: N802
+        return 0
+
+    def domainEventRegisterAny(  # noqa: N802
+        self, _domain: Any, event: int, callback: Any, _opaque: Any
+    ) -> int:
+        self._domain.events[event] = callback
+        return event
+
+    def lookupByUUIDString(self, uuid: str) -> Domain:  # noqa: N802
+        if not self._domain.exists or uuid != samples.UUID:
+            raise error(libvirt.VIR_ERR_NO_DOMAIN, 'Domain not found')
+        return self._domain
