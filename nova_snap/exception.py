@@ -151,6 +151,10 @@ class BlockJobFailed(SnapshotFailed):
     message = 'Copying disk %(disk)s of server %(server)s failed: %(reason)s'
 
 
+class ExportFailed(SnapshotFailed):
+    message = 'Reading the disk of server %(server)s failed: %(reason)s'
+
+
 class QuiesceNotPossible(SnapshotFailed):
     message = (
         'The image of server %(server)s demands os_require_quiesce, and its '
@@ -164,8 +168,8 @@ class QuiesceNotPossible(SnapshotFailed):
 class NotEnoughSpace(SnapshotFailed):
     message = (
         'Not enough free space in %(path)s: %(free_mib)d MiB are free and '
-        '%(reserved_mib)d MiB are reserved for the guests whose disks lie '
-        'there.'
+        '%(needed_mib)d MiB are needed, [snapshot] reserved_space_mb for the '
+        'disks of guests included.'
     )
 
 

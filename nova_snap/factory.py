@@ -24,10 +24,19 @@ from nova_snap import journal
 from nova_snap import locks as locks_lib
 from nova_snap.compute import manager
 from nova_snap.image import api as image_api
+from nova_snap.virt import decision
 from nova_snap.virt.libvirt import driver
 from nova_snap.virt.libvirt import host
+from nova_snap.virt.libvirt import pull
 
 MIB = 1 << 20
+
+#: The live methods that each value of [snapshot] live_method admits.
+LIVE_METHODS = {
+    'mirror': (decision.Method.MIRROR,),
+    'pull': (decision.Method.PULL,),
+    'auto': (decision.Method.PULL, decision.Method.MIRROR),
+}
 
 #: Where nova-compute prepares its snapshots.
 NOVA_SNAPSHOTS_DIRECTORY = pathlib.Path('/var/lib/nova/instances/snapshots')
@@ -84,8 +93,26 @@ def _driver_options(conf: cfg.ConfigOpts) -> driver.Options:
         quiesce_timeout=conf.libvirt.quiesce_timeout,
         detach_timeout=conf.libvirt.device_detach_timeout,
         reserved_space=conf.snapshot.reserved_space_mb * MIB,
+        live_methods=LIVE_METHODS[conf.snapshot.live_method],
+        streaming=_pull_options(conf),
+        scratch_directory=_optional_path(conf.snapshot.scratch_directory),
+        scratch_share=conf.snapshot.scratch_percent / 100,
+        scratch_minimum=conf.snapshot.scratch_min_mb * MIB,
         ceph_conf=conf.libvirt.images_rbd_ceph_conf,
     )
+
+
+def _pull_options(conf: cfg.ConfigOpts) -> pull.Options:
+    return pull.Options(
+        compression=conf.snapshot.compression_type,
+        compression_threads=conf.snapshot.compression_threads,
+        connections=conf.snapshot.export_connections,
+        bandwidth_limit=conf.snapshot.bandwidth_limit_mb * MIB,
+    )
+
+
+def _optional_path(text: str | None) -> pathlib.Path | None:
+    return pathlib.Path(text) if text else None
 
 
 def _snapshots_directory(conf: cfg.ConfigOpts) -> pathlib.Path:

@@ -41,8 +41,9 @@ class ListServers(lister.Lister):
 class Explain(lister.Lister):
     """Say how a snapshot of a server would be taken, and why.
 
-    Touches nothing. The last row is the decision; each other row is a fact
-    that it is made from. A snapshot is live if no fact speaks against it.
+    Touches nothing. Each row is a fact, with the live methods that it allows;
+    the last row is the decision. A snapshot is live by the first method of
+    [snapshot] live_method that every fact allows, else cold.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -57,7 +58,7 @@ class Explain(lister.Lister):
         """Columns and rows."""
         driver = factory.libvirt_driver(conf.CONF)
         instance = driver.instance(parsed_args.server)
-        return ('Fact', 'Value', 'Speaks for', 'Meaning'), _rows(
+        return ('Fact', 'Value', 'Live Methods', 'Meaning'), _rows(
             driver.explain(instance)
         )
 
@@ -67,14 +68,10 @@ def _rows(decision: decision_lib.Decision) -> list[tuple[str, ...]]:
         (
             reason.fact,
             reason.value,
-            str(
-                decision_lib.Path.LIVE
-                if reason.allows_live
-                else decision_lib.Path.COLD
-            ),
+            ' '.join(sorted(reason.allows)) or 'none',
             reason.meaning,
         )
         for reason in decision.reasons
     ]
-    method = str(decision.method or '-')
-    return [*rows, ('decision', method, str(decision.path), decision.summary)]
+    method = str(decision.method or 'none')
+    return [*rows, ('decision', str(decision.path), method, decision.summary)]

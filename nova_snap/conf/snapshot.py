@@ -40,11 +40,79 @@ Directory in which the "filesystem" image service keeps images. Default:
         default=1024,
         min=0,
         help="""
-MiB that a snapshot leaves free on the file system of [libvirt]
-snapshots_directory. When less is left, the snapshot is given up. Often the
-disks of guests lie on the same file system, and a guest whose disk can't grow
-is paused by QEMU.
+MiB that a snapshot leaves free on the file system of its temporary files.
+When less is left, the snapshot is given up. Often the disks of guests lie on
+the same file system, and a guest whose disk can't grow is paused by QEMU.
 """,
+    ),
+    cfg.StrOpt(
+        'live_method',
+        default='mirror',
+        choices=[
+            ('mirror', 'copy the disk to a delta file, then convert it'),
+            ('pull', 'export the disk as it is now, and stream it'),
+            ('auto', 'pull where it is possible, else mirror'),
+        ],
+        help="""
+How the disk of a running guest is read. "pull" needs no temporary image, fixes
+the point in time when the snapshot begins, and takes root disks on LVM and RBD
+live; it needs libvirt 7.2, QEMU 4.2 and python3-libnbd.
+""",
+    ),
+    cfg.StrOpt(
+        'compression_type',
+        default='zstd',
+        choices=[
+            ('zstd', 'fast and small; read by QEMU 5.1 and later'),
+            ('zlib', 'read by every QEMU'),
+        ],
+        help="""
+How "pull" compresses images, where [libvirt] snapshot_compression is set.
+""",
+    ),
+    cfg.IntOpt(
+        'compression_threads',
+        default=2,
+        min=1,
+        max=64,
+        help='How many processors "pull" may use for compressing an image.',
+    ),
+    cfg.IntOpt(
+        'export_connections',
+        default=4,
+        min=1,
+        max=16,
+        help='How many connections "pull" reads a disk over.',
+    ),
+    cfg.IntOpt(
+        'bandwidth_limit_mb',
+        default=0,
+        min=0,
+        help='MiB per second that "pull" reads at most; 0 means no limit.',
+    ),
+    cfg.StrOpt(
+        'scratch_directory',
+        help="""
+Directory for what guests overwrite while "pull" reads their disks. A write of
+a guest waits until what it replaces is stored here, so it should be as fast
+as the disks of the guests. Default: [libvirt] snapshots_directory.
+""",
+    ),
+    cfg.IntOpt(
+        'scratch_percent',
+        default=10,
+        min=0,
+        max=100,
+        help="""
+"pull" begins when so much of what a root disk has allocated is free in the
+scratch directory, beyond reserved_space_mb.
+""",
+    ),
+    cfg.IntOpt(
+        'scratch_min_mb',
+        default=256,
+        min=0,
+        help='MiB that have to be free for it at least.',
     ),
     cfg.IntOpt(
         'cancel_check_interval',

@@ -26,11 +26,15 @@ module                    the one thing that it knows
 ``tables``                the bytes of L1, L2 and refcount tables
 ``source``                what is read: the protocol, and checked reads
 ``file_source``           raw files and block devices
-``nbd_source``            NBD exports (``libnbd`` finds the binding)
+``nbd_source``            NBD exports, over several of ``nbd_connection``
+``libnbd``                where the Python binding of libnbd is
 ``codec``                 zstd and zlib clusters
+``zone``                  compressed clusters and where they lie
 ``packer``                from source clusters to compressed bytes
-``estimate``              how much room the compressed clusters will need
-``pool``                  work done ahead by native threads, in order
+``estimate``              how much room compressed clusters need: arithmetic
+``reserve``               the same by samples of the data
+``pool``                  work done ahead by threads, in order
+``native``                threads that eventlet has not replaced
 ``writer``                the two ways of writing an image
 ``stream``                what a caller gets: chunks, or a file to read
 ========================  ================================================

@@ -17,6 +17,7 @@ threads would take turns and stop the hub.  The consumer of their work waits
 through :func:`nova_snap.concurrency.run_blocking`.
 """
 
+from collections.abc import Callable
 import importlib
 import sys
 from types import ModuleType
@@ -40,3 +41,9 @@ def threading() -> ModuleType:
 def queue() -> ModuleType:
     """The module ``queue``, for such threads."""
     return _module('queue')
+
+
+def sleep() -> Callable[[float], None]:
+    """The function ``time.sleep``, for such threads."""
+    function: Callable[[float], None] = _module('time').sleep
+    return function

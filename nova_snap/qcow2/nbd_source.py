@@ -12,27 +12,19 @@
 
 """An NBD export as a source, read over several connections."""
 
-from collections.abc import Generator
 from collections.abc import Iterator
 import contextlib
-import time
-from typing import Any
 
 from nova_snap import concurrency
 from nova_snap.qcow2 import errors
-from nova_snap.qcow2 import libnbd
+from nova_snap.qcow2 import nbd_connection
 from nova_snap.qcow2 import pool
 from nova_snap.qcow2 import source as source_lib
 
-#: The metadata context that tells data from holes and zeros (NBD protocol,
-#: "Metadata querying").
-_ALLOCATION = 'base:allocation'
-#: Flag of that context: the extent reads as zeros.
+#: Flag of the context base:allocation: the extent reads as zeros.
 _STATE_ZERO = 1 << 1
 #: Bytes whose extents are asked for at once; the protocol has 32 bits.
 _STATUS_LENGTH = 1 << 30
-#: Milliseconds of waiting after which the clock is looked at.
-_POLL = 1000
 
 
 class NbdSource:
@@ -48,13 +40,15 @@ class NbdSource:
     """
 
     def __init__(
-        self, uri: str, connections: int = 4, timeout: float = 120
+        self, uri: str, connections: int = 2, timeout: float = 120
     ) -> None:
         self.name = uri
-        self._nbd: Any = libnbd.load()
-        self._timeout = timeout
-        self._handles: list[Any] = []
-        concurrency.run_blocking(self._connect, connections)
+        self._connections = concurrency.run_blocking(
+            _connect, uri, connections, timeout
+        )
+        self._free = pool.Shelf(self._connections)
+        self.size = self._connections[0].size
+        self.parallel = len(self._connections)
 
     def __enter__(self) -> 'NbdSource':
         return self
@@ -64,108 +58,45 @@ class NbdSource:
 
     def extents(self) -> Iterator[source_lib.Extent]:
         """What the server's allocation map says; without one, all data."""
-        handle = self._handles[0]
-        if self.size and not handle.can_meta_context(_ALLOCATION):
-            yield source_lib.Extent(0, self.size, True)
-            return
-        position = 0
-        while position < self.size:
-            for length, flags in self._status(position):
-                # The last answer may go beyond what was asked, not the end.
-                yield source_lib.Extent(
-                    position, length, not flags & _STATE_ZERO
-                )
-                position += length
+        with self._borrow() as connection:
+            if self.size and not connection.has_map:
+                yield source_lib.Extent(0, self.size, True)
+                return
+            position = 0
+            while position < self.size:
+                asked = min(_STATUS_LENGTH, self.size - position)
+                for length, flags in connection.status(position, asked):
+                    data = not flags & _STATE_ZERO
+                    yield source_lib.Extent(position, length, data)
+                    position += length
 
-    def read(self, offset: int, length: int) -> bytearray:
+    def read(self, offset: int, length: int) -> bytes:
         """Exactly these bytes."""
-        if not self._handles:
-            raise errors.SourceError(self.name, 'it was closed.')
-        data = bytearray(length)
-        view = memoryview(data)
-        step = self._maximum or length
-        with self._free.borrow() as handle, self._translated():
-            for start in range(0, length, step):
-                # from_buffer shares the memory; it needs libnbd 1.14.
-                buffer = self._nbd.Buffer.from_buffer(
-                    view[start : start + step]
-                )
-                self._wait(handle, handle.aio_pread(buffer, offset + start))
-        return data
+        with self._borrow() as connection:
+            return connection.read(offset, length)
 
     def close(self) -> None:
         """Close the connections; safe to call twice."""
-        concurrency.run_blocking(_disconnect, self._handles)
-        # libnbd closes a connection when nothing refers to it any more.
-        self._handles = []
-        self._free = pool.Shelf(self._handles)
+        connections, self._connections = self._connections, []
+        self._free = pool.Shelf(self._connections)
+        for connection in connections:
+            connection.disconnect()
 
-    def _connect(self, connections: int) -> None:
-        try:
-            with self._translated():
-                first = self._open()
-                self.size = first.get_size()
-                self._maximum = first.get_block_size(self._nbd.SIZE_MAXIMUM)
-                if first.can_multi_conn():
-                    for _ in range(connections - 1):
-                        self._open()
-        except BaseException:
-            _disconnect(self._handles)
-            raise
-        self.parallel = len(self._handles)
-        self._free = pool.Shelf(self._handles)
-
-    def _open(self) -> Any:
-        handle = self._nbd.NBD()
-        self._handles.append(handle)
-        handle.add_meta_context(_ALLOCATION)
-        handle.connect_uri(self.name)
-        return handle
-
-    def _status(self, position: int) -> list[tuple[int, int]]:
-        """(length, flags) of some extents from ``position``, at least one."""
-        found: list[int] = []
-
-        def take(context: str, start: int, entries: Any, error: Any) -> int:
-            if context == _ALLOCATION:
-                found.extend(entries)
-            return 0
-
-        handle = self._handles[0]
-        count = min(_STATUS_LENGTH, self.size - position)
-        with self._translated():
-            self._wait(handle, handle.aio_block_status(count, position, take))
-        if not found:
-            raise errors.SourceError(
-                self.name, f'the server has no extents for byte {position}.'
-            )
-        return list(zip(found[::2], found[1::2], strict=True))
-
-    def _wait(self, handle: Any, cookie: int) -> None:
-        """Wait for an answer, but not for ever.
-
-        libnbd's synchronous calls have no limit, and whoever closes a stream
-        waits for the reads that are under way.
-        """
-        deadline = time.monotonic() + self._timeout
-        while not handle.aio_command_completed(cookie):
-            if time.monotonic() > deadline:
-                raise errors.SourceError(
-                    self.name,
-                    f'the server did not answer for {self._timeout} s.',
-                )
-            handle.poll(_POLL)
-
-    @contextlib.contextmanager
-    def _translated(self) -> Generator[None, None, None]:
-        try:
-            yield
-        except self._nbd.Error as error:
-            raise errors.SourceError(self.name, error.string) from error
+    def _borrow(
+        self,
+    ) -> contextlib.AbstractContextManager[nbd_connection.NbdConnection]:
+        if not self._connections:
+            raise errors.SourceError(self.name, 'it was closed.')
+        return self._free.borrow()
 
 
-def _disconnect(handles: list[Any]) -> None:
-    """Say good-bye, without waiting for an answer."""
-    for handle in handles:
-        if handle.aio_is_ready():
-            handle.aio_disconnect()
+def _connect(
+    uri: str, number: int, timeout: float
+) -> list[nbd_connection.NbdConnection]:
+    first = nbd_connection.NbdConnection(uri, timeout)
+    if not first.is_shareable:
+        return [first]
+    others = [
+        nbd_connection.NbdConnection(uri, timeout) for _ in range(1, number)
+    ]
+    return [first, *others]

@@ -27,36 +27,45 @@ class Method(enum.StrEnum):
     """How a live path reads the disk."""
 
     MIRROR = 'mirror'
+    PULL = 'pull'
 
 
 @dataclasses.dataclass(frozen=True)
 class Reason:
-    """One fact, its value, whether it allows a live snapshot, and why."""
+    """One fact, its value, the live methods that it allows, and why."""
 
     fact: str
     value: str
-    allows_live: bool
+    allows: frozenset[Method]
     meaning: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """The path, what it does to the guest, and the reasons for it."""
+    """The path, what it does to the guest, and the reasons for it.
+
+    ``considered`` are the live methods that the configuration admits, the
+    preferred one first; ``method`` is the one chosen, None on the cold path.
+    """
 
     path: Path
     method: Method | None
     suspends: bool
+    considered: tuple[Method, ...]
     reasons: tuple[Reason, ...]
 
     @property
     def objections(self) -> tuple[Reason, ...]:
-        """The reasons that speak against a live snapshot."""
-        return tuple(r for r in self.reasons if not r.allows_live)
+        """The reasons that speak against a method that was considered."""
+        considered = set(self.considered)
+        return tuple(r for r in self.reasons if considered - r.allows)
 
     @property
     def summary(self) -> str:
         """The decision in one sentence."""
-        if self.path is Path.LIVE:
+        if self.method is Method.PULL:
+            return 'The guest keeps running; its disk is read as it is now.'
+        if self.method is Method.MIRROR:
             return 'The guest keeps running; its disk is copied meanwhile.'
         why = '; '.join(reason.meaning for reason in self.objections)
         if self.suspends:

@@ -53,12 +53,19 @@ class BlockDevice:
 
         libvirt reads it by the format that the XML names.
         """
-        capacity, _allocation, _physical = self._guest.call(
+        return self._info()[0]
+
+    def allocation(self) -> int:
+        """The bytes that the topmost layer takes on the host."""
+        return self._info()[1]
+
+    def _info(self) -> tuple[int, int]:
+        capacity, allocation, _physical = self._guest.call(
             'read the size of its root disk',
             lambda domain: domain.blockInfo(self.device),
             insist=True,
         )
-        return int(capacity)
+        return int(capacity), int(allocation)
 
     def supports_block_jobs(self) -> bool:
         """Whether libvirt knows block jobs on this disk; touches nothing.

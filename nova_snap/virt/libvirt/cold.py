@@ -57,7 +57,7 @@ def extracted(
             )
             stack.enter_context(_suspended(snapshot))
         flat = _flat_image(snapshot, is_stopped)
-    with snapshot_lib.opened(flat, snapshot.image_format) as data:
+    with snapshot_lib.opened(flat, snapshot) as data:
         yield data
 
 

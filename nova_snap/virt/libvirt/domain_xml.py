@@ -86,6 +86,24 @@ def root_disk(xml: str) -> RootDisk:
     raise Unsupported('it has no disk.')
 
 
+def disk_devices(xml: str) -> list[str]:
+    """The target names of all disks, CD-ROM drives and the like included."""
+    disks = _parse(xml).iterfind('./devices/disk')
+    return [_device(disk) for disk in disks]
+
+
+def qemu_uid(xml: str) -> int | None:
+    """The user that QEMU runs as, where libvirt labels what it opens.
+
+    In the live XML it is the label of the model "dac", as ``+UID:+GID``.
+    """
+    for label in _parse(xml).iterfind('./seclabel'):
+        if label.get('model') == 'dac':
+            user = label.findtext('label', '').partition(':')[0].lstrip('+')
+            return int(user) if user.isdigit() else None
+    return None
+
+
 def mirror(xml: str, device: str) -> Mirror | None:
     """The mirror of a disk, while one is under way."""
     for disk in _disks(_parse(xml)):

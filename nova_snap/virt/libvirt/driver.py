@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import dataclasses
+import os
 import pathlib
 import uuid
 
@@ -36,11 +37,14 @@ from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import cold
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import duties
+from nova_snap.virt.libvirt import facts
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import host as host_lib
 from nova_snap.virt.libvirt import mirror
 from nova_snap.virt.libvirt import policy
+from nova_snap.virt.libvirt import pull
 from nova_snap.virt.libvirt import quiesce
+from nova_snap.virt.libvirt import shared_folder
 from nova_snap.virt.libvirt import snapshot as snapshot_lib
 from nova_snap.virt.storage import qemu_img
 from nova_snap.virt.storage import source as storage
@@ -62,7 +66,9 @@ class Options:
     """What an operator sets; names as in the configuration.
 
     ``image_format`` None means the format of the root disk;
-    ``reserved_space`` is in bytes, the timeouts in seconds.
+    ``reserved_space`` is in bytes, the timeouts in seconds.  A ``pull``
+    begins when ``scratch_share`` of what the root disk has allocated, and at
+    least ``scratch_minimum`` bytes, are free beyond the reserve.
     """
 
     snapshots_directory: pathlib.Path
@@ -73,6 +79,13 @@ class Options:
     quiesce_timeout: int = 60
     detach_timeout: int = 20
     reserved_space: int = 0
+    live_methods: tuple[decision_lib.Method, ...] = (
+        decision_lib.Method.MIRROR,
+    )
+    streaming: pull.Options = pull.Options()
+    scratch_directory: pathlib.Path | None = None
+    scratch_share: float = 0.1
+    scratch_minimum: int = 0
     ceph_conf: str | None = None
 
 
@@ -147,7 +160,7 @@ class LibvirtDriver(driver.ComputeDriver):
         disk = self._root_disk(guest)
         decision = self._decide(guest, disk)
         self._require_suspendable(guest, decision)
-        self._require_space()
+        self._require_space(guest, disk, decision)
         disk = dataclasses.replace(
             disk, source=qemu_img.with_known_chain(disk.source)
         )
@@ -187,7 +200,7 @@ class LibvirtDriver(driver.ComputeDriver):
             },
         )
         update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
-        with self._folder(entry) as folder:
+        with self._folder(plan, entry) as folder:
             snapshot = snapshot_lib.Snapshot(
                 guest=plan.guest,
                 disk=plan.disk,
@@ -204,7 +217,7 @@ class LibvirtDriver(driver.ComputeDriver):
             )
             with self._extracted(plan.decision, snapshot) as data:
                 update_task_state(task_states.TaskState.IMAGE_UPLOADING)
-                images.upload(image_id, data.stream, data.size, monitor)
+                images.upload(image_id, data.stream, data.size, data.monitor)
 
     def undoers(self, instance_uuid: str) -> Mapping[str, journal.Undo]:
         """The undoing for a guest, which need not exist any more."""
@@ -216,24 +229,42 @@ class LibvirtDriver(driver.ComputeDriver):
         decision: decision_lib.Decision,
         snapshot: snapshot_lib.Snapshot,
     ) -> contextlib.AbstractContextManager[snapshot_lib.ImageData]:
-        if decision.path is decision_lib.Path.LIVE:
+        if decision.method is decision_lib.Method.PULL:
+            return pull.extracted(snapshot, self._options.streaming)
+        if decision.method is decision_lib.Method.MIRROR:
             return mirror.extracted(snapshot)
         return cold.extracted(
             snapshot, decision.suspends, self._options.detach_timeout
         )
 
     @contextlib.contextmanager
-    def _folder(self, entry: journal.Entry) -> Iterator[pathlib.Path]:
-        """A folder that QEMU may enter and nobody may list."""
-        folder = self._options.snapshots_directory / str(uuid.uuid4())
+    def _folder(
+        self, plan: LibvirtPlan, entry: journal.Entry
+    ) -> Iterator[pathlib.Path]:
+        """A folder that only QEMU and we can use."""
+        folder = self._directory(plan.decision) / str(uuid.uuid4())
         with entry.owing(
             duties.Kind.REMOVE_FOLDER,
             duties.remove_folder,
             folder=str(folder),
         ):
-            folder.mkdir()
-            folder.chmod(0o701)
+            if plan.decision.method is decision_lib.Method.PULL:
+                uid = domain_xml.qemu_uid(plan.guest.xml())
+                shared_folder.make(
+                    folder, os.geteuid() if uid is None else uid
+                )
+            else:
+                folder.mkdir()
+                # QEMU may enter it, and nobody may list it.
+                folder.chmod(0o701)
             yield folder
+
+    def _directory(self, decision: decision_lib.Decision) -> pathlib.Path:
+        """Where the temporary files of a snapshot are."""
+        options = self._options
+        if decision.method is decision_lib.Method.PULL:
+            return options.scratch_directory or options.snapshots_directory
+        return options.snapshots_directory
 
     def _guest(self, instance: instance_lib.Instance) -> guest_lib.Guest:
         return guest_lib.Guest(self._host, instance.uuid, instance.name)
@@ -273,22 +304,14 @@ class LibvirtDriver(driver.ComputeDriver):
     def _decide(
         self, guest: guest_lib.Guest, disk: domain_xml.RootDisk
     ) -> decision_lib.Decision:
-        device = block_device.BlockDevice(guest, disk.device)
-        state = guest.power_state()
-        return policy.decide(
-            policy.Facts(
-                power_state=state,
-                virt_type=domain_xml.virt_type(guest.xml()),
-                qemu_version=self._host.hypervisor_version(),
-                libvirt_version=self._host.libvirt_version(),
-                source_type=disk.source.source_type,
-                is_encrypted=disk.source.is_encrypted,
-                ephemeral_encryption=self._options.ephemeral_encryption,
-                live_disabled=self._options.live_disabled,
-                supports_block_jobs=not state.is_active
-                or device.supports_block_jobs(),
-            )
+        found = facts.gather(
+            guest,
+            disk,
+            self._image_format(disk.source),
+            self._options.ephemeral_encryption,
+            self._options.live_disabled,
         )
+        return policy.decide(found, self._options.live_methods)
 
     def _require_suspendable(
         self, guest: guest_lib.Guest, decision: decision_lib.Decision
@@ -302,10 +325,20 @@ class LibvirtDriver(driver.ComputeDriver):
         if reason is not None:
             raise exception.UnsupportedGuest(server=guest.uuid, reason=reason)
 
-    def _require_space(self) -> None:
-        directory = self._options.snapshots_directory
+    def _require_space(
+        self,
+        guest: guest_lib.Guest,
+        disk: domain_xml.RootDisk,
+        decision: decision_lib.Decision,
+    ) -> None:
+        directory = self._directory(decision)
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-        snapshot_lib.require_space(directory, self._options.reserved_space)
+        needed = self._options.reserved_space
+        if decision.method is decision_lib.Method.PULL:
+            device = block_device.BlockDevice(guest, disk.device)
+            share = self._options.scratch_share * device.allocation()
+            needed += max(int(share), self._options.scratch_minimum)
+        snapshot_lib.require_space(directory, needed)
 
     def _image_format(self, source: storage.DiskSource) -> str:
         if self._options.image_format:

@@ -29,6 +29,7 @@ from oslo_log import log as logging
 from nova_snap import exception
 from nova_snap import journal
 from nova_snap import monitor
+from nova_snap.virt.libvirt import backup
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
@@ -48,6 +49,7 @@ class Kind(enum.StrEnum):
 
     REMOVE_FOLDER = 'remove the folder'
     END_MIRROR = 'end the block job'
+    END_EXPORT = 'end the export'
     DEFINE = 'define the guest again'
     THAW = 'thaw the guest'
     RESUME = 'start the guest again'
@@ -65,6 +67,7 @@ class Undoing:
         return {
             Kind.REMOVE_FOLDER: remove_folder,
             Kind.END_MIRROR: self.end_mirror,
+            Kind.END_EXPORT: self.end_export,
             Kind.DEFINE: self.define,
             Kind.THAW: self.thaw,
             Kind.RESUME: self.resume,
@@ -80,6 +83,21 @@ class Undoing:
             return  # stopped while it was undefined: the job went with it
         if mirror is not None and mirror.target == data['target']:
             device.abort_job()
+
+    def end_export(self, data: journal.Data) -> None:
+        """End the export in ``folder``.
+
+        A guest that was ``running``, and that QEMU paused because its old
+        data found no room, goes on.
+        """
+        folder = pathlib.Path(data['folder'])
+        backup.end(self._guest, backup.Export.in_folder(folder))
+        if data['running'] and self._guest.is_paused_by_io_error():
+            LOG.warning(
+                'Resuming server %s, which an I/O error had paused.',
+                self._guest.uuid,
+            )
+            self._guest.resume()
 
     def define(self, data: journal.Data) -> None:
         """Make the guest persistent again, from ``xml`` and ``autostart``."""

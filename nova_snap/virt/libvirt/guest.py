@@ -199,6 +199,23 @@ class Guest:
 
         self.call('start it', start, insist=True)
 
+    def is_paused_by_io_error(self) -> bool:
+        """Whether QEMU has paused it because it could not write."""
+        try:
+            state = self.call(
+                'read its state', lambda domain: domain.state(), insist=True
+            )
+        except exception.GuestGone:
+            return False
+        return tuple(state) == (
+            libvirt.VIR_DOMAIN_PAUSED,
+            libvirt.VIR_DOMAIN_PAUSED_IOERROR,
+        )
+
+    def resume(self) -> None:
+        """Let a paused guest go on."""
+        self.call('resume it', lambda domain: domain.resume())
+
     # The guest agent
 
     def is_agent_alive(self) -> bool:

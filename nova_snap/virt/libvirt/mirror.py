@@ -59,7 +59,7 @@ def extracted(
         with quiesce.quiesced(guest, snapshot.quiesce, snapshot.entry):
             mirror.end()
     flat = _flat_image(snapshot, delta)
-    with snapshot_lib.opened(flat, snapshot.image_format) as data:
+    with snapshot_lib.opened(flat, snapshot) as data:
         yield data
 
 

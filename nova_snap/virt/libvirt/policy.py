@@ -12,10 +12,11 @@
 
 """Live or cold, by which method, and why: from facts to a decision.
 
-Pure functions, no I/O; the facts are gathered in ``driver.py``.
+Pure functions, no I/O; the facts are gathered in ``facts.py``.
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 
 from nova_snap.compute import power_state
@@ -24,16 +25,26 @@ from nova_snap.virt.storage import source as storage
 
 Version = tuple[int, int, int]
 
-#: blockRebase with VIR_DOMAIN_BLOCK_REBASE_COPY: drive-mirror came with QEMU
-#: 1.3.0; Nova has asked for libvirt 1.0.0 since it has had live snapshots.
-MIN_QEMU_MIRROR: Version = (1, 3, 0)
-MIN_LIBVIRT_MIRROR: Version = (1, 0, 0)
+MIRROR = decision.Method.MIRROR
+PULL = decision.Method.PULL
+_BOTH = frozenset({MIRROR, PULL})
+_NONE: frozenset[decision.Method] = frozenset()
+
+#: mirror: blockRebase with VIR_DOMAIN_BLOCK_REBASE_COPY; drive-mirror came
+#: with QEMU 1.3.0, and Nova asked for libvirt 1.0.0 since its first live
+#: snapshots.  pull: libvirt 7.2.0 made virDomainBackupBegin complete, which
+#: needs QEMU 4.2.
+MIN_QEMU = {MIRROR: (1, 3, 0), PULL: (4, 2, 0)}
+MIN_LIBVIRT = {MIRROR: (1, 0, 0), PULL: (7, 2, 0)}
 
 #: Hypervisors of libvirt that have block jobs.
 BLOCK_JOB_VIRT_TYPES = ('kvm', 'qemu')
 
 #: A container has no memory that could be saved and restored.
 NEVER_SUSPENDED_VIRT_TYPES = ('lxc',)
+
+#: Formats that can be written as a stream.
+STREAM_FORMATS = ('qcow2', 'raw')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,18 +60,25 @@ class Facts:
     ephemeral_encryption: bool
     live_disabled: bool
     supports_block_jobs: bool
+    backup_running: bool
+    image_format: str
+    has_libnbd: bool
 
 
-def decide(facts: Facts) -> decision.Decision:
-    """Live if every fact allows it, else cold."""
+def decide(
+    facts: Facts, methods: Sequence[decision.Method]
+) -> decision.Decision:
+    """The first of the methods that every fact allows, else cold."""
     reasons = tuple(_reasons(facts))
-    is_live = all(reason.allows_live for reason in reasons)
+    allowed = _BOTH.intersection(*(reason.allows for reason in reasons))
+    method = next((method for method in methods if method in allowed), None)
     return decision.Decision(
-        path=decision.Path.LIVE if is_live else decision.Path.COLD,
-        method=decision.Method.MIRROR if is_live else None,
-        suspends=not is_live
+        path=decision.Path.LIVE if method else decision.Path.COLD,
+        method=method,
+        suspends=method is None
         and facts.power_state.is_active
         and facts.virt_type not in NEVER_SUSPENDED_VIRT_TYPES,
+        considered=tuple(methods),
         reasons=reasons,
     )
 
@@ -68,93 +86,128 @@ def decide(facts: Facts) -> decision.Decision:
 def _reasons(facts: Facts) -> Iterator[decision.Reason]:
     yield _power_state(facts.power_state)
     yield _virt_type(facts.virt_type)
-    yield _version('QEMU version', facts.qemu_version, MIN_QEMU_MIRROR)
-    yield _version(
-        'libvirt version', facts.libvirt_version, MIN_LIBVIRT_MIRROR
-    )
+    yield _version('QEMU version', facts.qemu_version, MIN_QEMU)
+    yield _version('libvirt version', facts.libvirt_version, MIN_LIBVIRT)
     yield _source_type(facts.source_type)
-    yield _flag(
+    yield _reason(
         'root disk encrypted',
         facts.is_encrypted,
-        'the root disk is encrypted, and a copy made live would not be',
-        'the root disk is not encrypted by QEMU',
+        _NONE if facts.is_encrypted else _BOTH,
+        'the root disk is encrypted, and what is copied live would not be'
+        if facts.is_encrypted
+        else 'the root disk is not encrypted by QEMU',
     )
-    yield _flag(
+    yield _reason(
         '[ephemeral_storage_encryption] enabled',
         facts.ephemeral_encryption,
-        'disks of this host are encrypted, and a copy made live would not be',
-        'disks of this host are not encrypted',
+        _NONE if facts.ephemeral_encryption else _BOTH,
+        'disks here are encrypted, and what is copied live would not be'
+        if facts.ephemeral_encryption
+        else 'disks here are not encrypted',
     )
-    yield _flag(
+    yield _reason(
         '[workarounds] disable_libvirt_livesnapshot',
         facts.live_disabled,
-        'the configuration forbids live snapshots',
-        'the configuration allows live snapshots',
+        _NONE if facts.live_disabled else _BOTH,
+        'the configuration forbids live snapshots'
+        if facts.live_disabled
+        else 'the configuration allows live snapshots',
     )
-    yield _block_jobs(facts.supports_block_jobs)
+    yield _reason(
+        'block jobs',
+        facts.supports_block_jobs,
+        _BOTH if facts.supports_block_jobs else _NONE,
+        'libvirt has block jobs for the root disk'
+        if facts.supports_block_jobs
+        else 'libvirt has no block jobs for the root disk',
+    )
+    yield from _pull_reasons(facts)
+
+
+def _pull_reasons(facts: Facts) -> Iterator[decision.Reason]:
+    yield _reason(
+        'other backup job',
+        facts.backup_running,
+        _BOTH - {PULL} if facts.backup_running else _BOTH,
+        'another backup job runs, and a guest has one at a time'
+        if facts.backup_running
+        else 'no other backup job runs',
+    )
+    can_stream = facts.image_format in STREAM_FORMATS
+    yield _reason(
+        'image format',
+        facts.image_format,
+        _BOTH if can_stream else _BOTH - {PULL},
+        f'{facts.image_format} can be written as a stream'
+        if can_stream
+        else f'{facts.image_format} cannot be written as a stream',
+    )
+    yield _reason(
+        'libnbd',
+        facts.has_libnbd,
+        _BOTH if facts.has_libnbd else _BOTH - {PULL},
+        "libnbd's Python binding is installed"
+        if facts.has_libnbd
+        else "libnbd's Python binding (python3-libnbd) is not installed",
+    )
+
+
+def _reason(
+    fact: str, value: object, allows: frozenset[decision.Method], meaning: str
+) -> decision.Reason:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return decision.Reason(fact, text, allows, meaning)
 
 
 def _power_state(state: power_state.PowerState) -> decision.Reason:
-    if state.is_active:
-        meaning = f'the guest is {state.name.lower()}, so QEMU has its disk'
-    else:
-        meaning = f'the guest does not run (it is {state.name.lower()})'
-    return decision.Reason(
-        'power state', state.name.lower(), state.is_active, meaning
+    name = state.name.lower()
+    return _reason(
+        'power state',
+        name,
+        _BOTH if state.is_active else _NONE,
+        f'the guest is {name}, so QEMU has its disk'
+        if state.is_active
+        else f'the guest does not run (it is {name})',
     )
 
 
 def _virt_type(virt_type: str) -> decision.Reason:
     allows = virt_type in BLOCK_JOB_VIRT_TYPES
-    meaning = (
-        f'{virt_type} guests have block jobs'
-        if allows
-        else f'{virt_type} guests have no block jobs'
+    return _reason(
+        'virt type',
+        virt_type,
+        _BOTH if allows else _NONE,
+        f'{virt_type} guests have {"" if allows else "no "}block jobs',
     )
-    return decision.Reason('virt type', virt_type, allows, meaning)
 
 
-def _version(name: str, version: Version, minimum: Version) -> decision.Reason:
-    allows = version >= minimum
-    word = 'at least' if allows else 'older than'
-    return decision.Reason(
+def _version(
+    name: str, version: Version, minimum: dict[decision.Method, Version]
+) -> decision.Reason:
+    needs = ', '.join(
+        f'{method} needs {_dotted(minimum[method])}' for method in minimum
+    )
+    return _reason(
         name,
         _dotted(version),
-        allows,
-        f'{name} is {word} {_dotted(minimum)}',
+        frozenset(m for m in minimum if version >= minimum[m]),
+        f'{name.removesuffix(" version")} is {_dotted(version)}; {needs}',
     )
 
 
 def _source_type(source_type: storage.SourceType) -> decision.Reason:
-    allows = source_type not in (
+    is_file = source_type not in (
         storage.SourceType.LVM,
         storage.SourceType.RBD,
     )
-    meaning = (
+    return _reason(
+        'source type',
+        source_type,
+        _BOTH if is_file else _BOTH - {MIRROR},
         'a root disk in a file can be copied live'
-        if allows
-        else f'a root disk on {source_type} is not copied live'
+        if is_file
+        else f'a root disk on {source_type} cannot be mirrored',
     )
-    return decision.Reason('source type', str(source_type), allows, meaning)
-
-
-def _flag(
-    fact: str, value: bool, against: str, in_favour: str
-) -> decision.Reason:
-    text = 'true' if value else 'false'
-    return decision.Reason(
-        fact, text, not value, against if value else in_favour
-    )
-
-
-def _block_jobs(supported: bool) -> decision.Reason:
-    meaning = (
-        'libvirt has block jobs for the root disk'
-        if supported
-        else 'libvirt has no block jobs for the root disk'
-    )
-    text = 'true' if supported else 'false'
-    return decision.Reason('block jobs', text, supported, meaning)
 
 
 def _dotted(version: Version) -> str:

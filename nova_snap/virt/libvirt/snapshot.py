@@ -38,11 +38,16 @@ DiskOperationSlot: TypeAlias = Callable[
 
 @dataclasses.dataclass(frozen=True)
 class ImageData:
-    """The bytes of an image; ``size`` is in bytes."""
+    """The bytes of an image.
+
+    ``size`` is in bytes, None where it is not known yet; ``monitor`` is what
+    the progress of sending them is reported to.
+    """
 
     stream: BinaryIO
     format: str
-    size: int
+    size: int | None
+    monitor: monitor_lib.Monitor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,21 +96,23 @@ class Snapshot:
         )
 
 
-def require_space(folder: pathlib.Path, reserved: int) -> None:
-    """Raise NotEnoughSpace if less than ``reserved`` bytes are free."""
+def require_space(folder: pathlib.Path, needed: int) -> None:
+    """Raise NotEnoughSpace if less than ``needed`` bytes are free."""
     stat = os.statvfs(folder)
     free = stat.f_bavail * stat.f_frsize
-    if free < reserved:
+    if free < needed:
         raise exception.NotEnoughSpace(
-            path=folder.parent,
-            free_mib=free // MIB,
-            reserved_mib=reserved // MIB,
+            path=folder, free_mib=free // MIB, needed_mib=-(-needed // MIB)
         )
 
 
 @contextlib.contextmanager
-def opened(path: pathlib.Path, image_format: str) -> Iterator[ImageData]:
+def opened(path: pathlib.Path, snapshot: Snapshot) -> Iterator[ImageData]:
     """A finished image file as image data."""
     with path.open('rb') as stream:
-        size = os.fstat(stream.fileno()).st_size
-        yield ImageData(stream=stream, format=image_format, size=size)
+        yield ImageData(
+            stream=stream,
+            format=snapshot.image_format,
+            size=os.fstat(stream.fileno()).st_size,
+            monitor=snapshot.monitor,
+        )

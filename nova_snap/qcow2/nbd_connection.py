@@ -1,0 +1,139 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""One connection to an NBD server, with limits that libnbd does not have."""
+
+from collections.abc import Generator
+import contextlib
+import time
+from typing import Any
+
+from nova_snap.qcow2 import errors
+from nova_snap.qcow2 import libnbd
+
+#: The metadata context that tells data from holes and zeros (NBD protocol,
+#: "Metadata querying").
+_ALLOCATION = 'base:allocation'
+#: Bytes that are read at once.
+_BUFFER = 1 << 20
+#: Milliseconds of waiting after which the clock is looked at.
+_POLL = 1000
+
+
+class NbdConnection:
+    """A connection for one thread at a time.
+
+    :ivar size: bytes of the export.
+    :ivar is_shareable: whether several connections see the same
+        (multi-conn).
+    :ivar has_map: whether the server knows what is data.
+
+    :param uri: of the export.
+    :param timeout: seconds within which the server has to answer a request.
+    :raises LibraryMissing: libnbd's Python binding is not installed.
+    :raises SourceError: there is no such export.
+    """
+
+    def __init__(self, uri: str, timeout: float) -> None:
+        self._uri = uri
+        self._timeout = timeout
+        self._nbd: Any = libnbd.load()
+        self._handle = self._nbd.NBD()
+        self._memory = memoryview(bytearray(_BUFFER))
+        self._buffers: dict[int, Any] = {}
+        self._is_stuck = False
+        with self._translated():
+            self._handle.add_meta_context(_ALLOCATION)
+            self._handle.connect_uri(uri)
+            self.size: int = self._handle.get_size()
+            self.is_shareable = bool(self._handle.can_multi_conn())
+            self.has_map = bool(self._handle.can_meta_context(_ALLOCATION))
+            maximum = self._handle.get_block_size(self._nbd.SIZE_MAXIMUM)
+        self._step = min(maximum or _BUFFER, _BUFFER)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes."""
+        beyond = offset + length
+        pieces = [
+            self._read(start, min(self._step, beyond - start))
+            for start in range(offset, beyond, self._step)
+        ]
+        return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+
+    def status(self, offset: int, length: int) -> list[tuple[int, int]]:
+        """(length, flags) of extents from ``offset``, one at least.
+
+        They need not reach to the end of what was asked for.
+        """
+        found: list[int] = []
+
+        def take(context: str, start: int, entries: Any, error: Any) -> int:
+            if context == _ALLOCATION:
+                found.extend(entries)
+            return 0
+
+        with self._translated():
+            self._wait(self._handle.aio_block_status(length, offset, take))
+        if not found:
+            raise errors.SourceError(
+                self._uri, f'the server has no extents for byte {offset}.'
+            )
+        return list(zip(found[::2], found[1::2], strict=True))
+
+    def disconnect(self) -> None:
+        """Say good-bye, without waiting for an answer.
+
+        libnbd closes the connection when nothing refers to it any more.
+        """
+        if self._handle.aio_is_ready():
+            self._handle.aio_disconnect()
+
+    def _read(self, offset: int, length: int) -> bytes:
+        with self._translated():
+            self._wait(self._handle.aio_pread(self._buffer(length), offset))
+        return bytes(self._memory[:length])
+
+    def _buffer(self, length: int) -> Any:
+        """The beginning of the one piece of memory, for libnbd.
+
+        libnbd 1.14 never lets go of a buffer that it has read into, so there
+        is one for each length and none for each request.
+        """
+        if length not in self._buffers:
+            self._buffers[length] = self._nbd.Buffer.from_buffer(
+                self._memory[:length]
+            )
+        return self._buffers[length]
+
+    def _wait(self, cookie: int) -> None:
+        """Wait for an answer, but not for ever.
+
+        libnbd's synchronous calls have no limit, and whoever closes a stream
+        waits for the reads that are under way.
+        """
+        deadline = time.monotonic() + self._timeout
+        while not self._handle.aio_command_completed(cookie):
+            if self._is_stuck or time.monotonic() > deadline:
+                # A late answer may still come into the memory.
+                self._is_stuck = True
+                raise errors.SourceError(
+                    self._uri,
+                    f'the server did not answer for {self._timeout} s.',
+                )
+            self._handle.poll(_POLL)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except self._nbd.Error as error:
+            raise errors.SourceError(self._uri, error.string) from error

@@ -1,0 +1,54 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A source that is read no faster than its owner wishes."""
+
+from collections.abc import Iterator
+import time
+
+from nova_snap.qcow2 import native
+from nova_snap.qcow2 import source as source_lib
+
+
+class ThrottledSource:
+    """Another source, read with at most ``limit`` bytes per second.
+
+    Each read has its place on one time line, whichever thread makes it, so
+    the limit is that of all together.
+    """
+
+    def __init__(self, source: source_lib.Source, limit: int) -> None:
+        self.name = source.name
+        self.size = source.size
+        self.parallel = source.parallel
+        self._source = source
+        self._limit = limit
+        self._lock = native.threading().Lock()
+        self._sleep = native.sleep()
+        self._free_at = time.monotonic()
+
+    def extents(self) -> Iterator[source_lib.Extent]:
+        """Those of the other source."""
+        return self._source.extents()
+
+    def read(self, offset: int, length: int) -> source_lib.Bytes:
+        """Read, once it is our turn."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._free_at)
+            self._free_at = turn + length / self._limit
+        self._sleep(turn - now)
+        return self._source.read(offset, length)
+
+    def close(self) -> None:
+        """Close the other source."""
+        self._source.close()

@@ -1,0 +1,136 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A backup job of a guest in pull mode: its disk as it was, over NBD.
+
+libvirt (6.0.0 and later, complete since 7.2.0) lets QEMU export the disk as
+it is when the job begins; what the guest overwrites later is first copied to
+a scratch file.  https://libvirt.org/formatbackup.html
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+import urllib.parse
+import xml.etree.ElementTree as ElementTree  # nosec B405: libvirtd's output
+
+import libvirt
+
+from nova_snap import exception
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import guest as guest_lib
+
+#: The name of the export on its socket; nothing else is exported there.
+EXPORT = 'root'
+
+#: Bytes that the path of a unix socket may have (unix(7)).
+MAX_SOCKET_PATH = 107
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Where the frozen disk is to be read, and where old data goes."""
+
+    socket: pathlib.Path
+    scratch: pathlib.Path
+
+    @classmethod
+    def in_folder(cls, folder: pathlib.Path) -> 'Export':
+        """The export that has a folder for itself."""
+        return cls(folder / 'nbd.sock', folder / 'scratch.qcow2')
+
+    @property
+    def uri(self) -> str:
+        """As libnbd has it: nbd+unix:///root?socket=PATH."""
+        query = urllib.parse.urlencode({'socket': str(self.socket)})
+        return f'nbd+unix:///{EXPORT}?{query}'
+
+
+def begin(guest: guest_lib.Guest, device: str, export: Export) -> None:
+    """Fix the point in time and export it.
+
+    :raises HypervisorError: libvirt refused, as it does while another
+        backup job runs.
+    """
+    xml = _job_xml(domain_xml.disk_devices(guest.xml()), device, export)
+    guest.call(
+        'begin the backup of its root disk',
+        lambda domain: domain.backupBegin(xml, None, 0),
+    )
+
+
+def is_running(guest: guest_lib.Guest, export: Export | None = None) -> bool:
+    """Whether a backup job runs: any, or the one of this export."""
+    try:
+        xml: str = guest.call(
+            'read its backup job',
+            lambda domain: domain.backupGetXMLDesc(0),
+            insist=True,
+        )
+    except exception.GuestGone:
+        return False
+    except exception.HypervisorError as error:
+        if error.code in (
+            libvirt.VIR_ERR_NO_DOMAIN_BACKUP,
+            libvirt.VIR_ERR_OPERATION_INVALID,  # the guest does not run
+            libvirt.VIR_ERR_NO_SUPPORT,
+        ):
+            return False
+        raise
+    if export is None:
+        return True
+    server = _parse(xml).find('server')
+    return server is not None and server.get('socket') == str(export.socket)
+
+
+def end(guest: guest_lib.Guest, export: Export) -> None:
+    """End the job of this export, if it runs; insists.
+
+    A job of another program is left alone.
+    """
+    if not is_running(guest, export):
+        return
+
+    def abort(domain: Any) -> None:
+        domain.abortJob()
+
+    try:
+        guest.call('end the backup of its root disk', abort, insist=True)
+    except exception.HypervisorError:
+        if is_running(guest, export):
+            raise
+
+
+def _job_xml(devices: list[str], device: str, export: Export) -> str:
+    root = ElementTree.Element('domainbackup', mode='pull')
+    ElementTree.SubElement(
+        root, 'server', transport='unix', socket=str(export.socket)
+    )
+    disks = ElementTree.SubElement(root, 'disks')
+    for name in devices:
+        if name != device:
+            ElementTree.SubElement(disks, 'disk', name=name, backup='no')
+    disk = ElementTree.SubElement(
+        disks,
+        'disk',
+        name=device,
+        backup='yes',
+        type='file',
+        exportname=EXPORT,
+    )
+    ElementTree.SubElement(disk, 'driver', type='qcow2')
+    ElementTree.SubElement(disk, 'scratch', file=str(export.scratch))
+    return ElementTree.tostring(root, encoding='unicode')
+
+
+def _parse(xml: str) -> ElementTree.Element:
+    return ElementTree.fromstring(xml)  # noqa: S314  # nosec B314

@@ -1,0 +1,56 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Gathering the facts that a decision is made from; touches nothing."""
+
+from nova_snap.qcow2 import errors
+from nova_snap.qcow2 import libnbd
+from nova_snap.virt.libvirt import backup
+from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import policy
+
+
+def gather(
+    guest: guest_lib.Guest,
+    disk: domain_xml.RootDisk,
+    image_format: str,
+    ephemeral_encryption: bool,
+    live_disabled: bool,
+) -> policy.Facts:
+    """The facts about a guest as it is now."""
+    device = block_device.BlockDevice(guest, disk.device)
+    state = guest.power_state()
+    return policy.Facts(
+        power_state=state,
+        virt_type=domain_xml.virt_type(guest.xml()),
+        qemu_version=guest.host.hypervisor_version(),
+        libvirt_version=guest.host.libvirt_version(),
+        source_type=disk.source.source_type,
+        is_encrypted=disk.source.is_encrypted,
+        ephemeral_encryption=ephemeral_encryption,
+        live_disabled=live_disabled,
+        supports_block_jobs=not state.is_active
+        or device.supports_block_jobs(),
+        backup_running=state.is_active and backup.is_running(guest),
+        image_format=image_format,
+        has_libnbd=_has_libnbd(),
+    )
+
+
+def _has_libnbd() -> bool:
+    try:
+        libnbd.load()
+    except errors.LibraryMissing:
+        return False
+    return True

@@ -1,0 +1,62 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A folder that two users of the host share, and nobody else enters.
+
+QEMU makes its sockets and its scratch files itself, as the user that it runs
+as; we read them, often as another.
+"""
+
+import os
+import pathlib
+import struct
+
+#: The extended attribute and layout of a POSIX access control list; see
+#: acl(5) and include/uapi/linux/posix_acl_xattr.h.
+_ACCESS = 'system.posix_acl_access'
+_DEFAULT = 'system.posix_acl_default'
+_VERSION = 2
+_USER_OBJ, _USER, _GROUP_OBJ, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x10, 0x20
+_NO_ID = 0xFFFFFFFF
+_ALL, _NONE = 7, 0
+
+
+def make(path: pathlib.Path, uid: int) -> None:
+    """Make a folder for us and for the user ``uid``.
+
+    Root only has to give it away; anybody else needs a file system with
+    access control lists.
+
+    :raises OSError: the folder can't be made, or can't be shared.
+    """
+    path.mkdir(mode=0o700)
+    if uid == os.geteuid():
+        return
+    if os.geteuid() == 0:
+        os.chown(path, uid, -1)
+        return
+    os.setxattr(path, _ACCESS, _access_list(uid))
+    # What is made inside gets this list: a socket of QEMU is ours to open.
+    os.setxattr(path, _DEFAULT, _access_list(uid, os.geteuid()))
+
+
+def _access_list(*uids: int) -> bytes:
+    """Everything for the owner and these users, nothing for others."""
+    entries = [
+        (_USER_OBJ, _ALL, _NO_ID),
+        *((_USER, _ALL, uid) for uid in sorted(uids)),
+        (_GROUP_OBJ, _NONE, _NO_ID),
+        (_MASK, _ALL, _NO_ID),
+        (_OTHER, _NONE, _NO_ID),
+    ]
+    packed = [struct.pack('<HHI', *entry) for entry in entries]
+    return struct.pack('<I', _VERSION) + b''.join(packed)
