@@ -235,6 +235,7 @@ class _Exchange:
         match action:
             case None:
                 self._pass(server)
+                self._hang_up()
             case CutResponse(after):
                 self._pass(server, down=after)
                 _break(self._client)
@@ -276,7 +277,9 @@ class _Exchange:
                 if not data:
                     _break(server)
                     return
-                server.sendall(data)
+                # A server that has answered early may have hung up already.
+                with contextlib.suppress(ConnectionError):
+                    server.sendall(data)
                 up -= len(data)
             if server in ready:
                 data = server.recv(CHUNK)
@@ -285,8 +288,14 @@ class _Exchange:
                 if not data or down <= 0:
                     return
 
+    def _hang_up(self) -> None:
+        """Read what still comes, lest a reset overtakes the answer."""
+        self._client.shutdown(socket.SHUT_WR)
+        while self._client.recv(CHUNK):
+            pass
+
     def _answer(self, answer: Answer) -> None:
-        """Answer, then read what still comes, so that nothing is reset."""
+        """Say it, as a server would."""
         lines = [
             f'HTTP/1.1 {answer.status} As Told',
             f'Content-Type: {answer.content_type}',
@@ -296,9 +305,7 @@ class _Exchange:
         ]
         head = '\r\n'.join(lines).encode() + b'\r\n\r\n'
         self._client.sendall(head + answer.body)
-        self._client.shutdown(socket.SHUT_WR)
-        while self._client.recv(CHUNK):
-            pass
+        self._hang_up()
 
 
 def _read_head(client: socket.socket) -> tuple[Request | None, bytes]:
