@@ -114,13 +114,20 @@ class Undoing:
         """Start the guest from its saved memory, ``paused`` or not.
 
         A guest that is shut off without saved memory was shut off by
-        somebody else, and stays so.
+        somebody else, and stays so; as does one that was undefined.
         """
-        self._wait_for_save()
-        if self._guest.power_state().is_active:
-            return
-        if self._guest.has_managed_save():
-            self._guest.start(paused=data['paused'])
+        try:
+            self._wait_for_save()
+            if self._guest.power_state().is_active:
+                return
+            if self._guest.has_managed_save():
+                self._guest.start(paused=data['paused'])
+        except exception.GuestGone:
+            LOG.warning(
+                'Server %s was undefined while it was suspended, so it is '
+                'not started again.',
+                self._guest.uuid,
+            )
 
     def attach_devices(self, data: journal.Data) -> None:
         """Attach each of ``devices`` (address and XML) that is missing.
