@@ -245,7 +245,7 @@ class LibvirtDriver(driver.ComputeDriver):
         folder = self._directory(plan.decision) / str(uuid.uuid4())
         with entry.owing(
             duties.Kind.REMOVE_FOLDER,
-            duties.remove_folder,
+            duties.Undoing(plan.guest).remove_folder,
             folder=str(folder),
         ):
             if plan.decision.method is decision_lib.Method.PULL:

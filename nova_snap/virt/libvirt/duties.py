@@ -65,7 +65,7 @@ class Undoing:
     def undoers(self) -> Mapping[str, journal.Undo]:
         """The function for each kind."""
         return {
-            Kind.REMOVE_FOLDER: remove_folder,
+            Kind.REMOVE_FOLDER: self.remove_folder,
             Kind.END_MIRROR: self.end_mirror,
             Kind.END_EXPORT: self.end_export,
             Kind.DEFINE: self.define,
@@ -73,6 +73,28 @@ class Undoing:
             Kind.RESUME: self.resume,
             Kind.ATTACH_DEVICES: self.attach_devices,
         }
+
+    def remove_folder(self, data: journal.Data) -> None:
+        """Remove ``folder``, unless the guest's disk has come to lie there.
+
+        That is so when another program ended the mirror with a pivot.
+
+        :raises UnsafeDisk: it is so.
+        """
+        for delta in pathlib.Path(data['folder']).glob('*.delta'):
+            self._require_unused(delta)
+        remove_folder(data)
+
+    def _require_unused(self, delta: pathlib.Path) -> None:
+        if not self._guest.power_state().is_active:
+            return
+        if str(delta) in self._guest.xml():
+            raise exception.UnsafeDisk(
+                disk=delta,
+                reason='another program has made the server write to it; '
+                'copy it back with "virsh blockcopy --pivot" before the '
+                'server is shut off.',
+            )
 
     def end_mirror(self, data: journal.Data) -> None:
         """End the block job on ``device``, if it copies to ``target``."""
