@@ -64,9 +64,9 @@ class Found:
 def _devices(xml: str) -> list[str]:
     # Neither the aliases, of which a restarted libvirtd forgets some, nor
     # whether the agent has opened its channel again yet.
-    marks = ('<address type=', '<target ')
+    marks = ('<address type=', '<target ', '<source file=')
     return [
-        line.partition(' state=')[0]
+        line.partition(' state=')[0].partition(' index=')[0]
         for line in xml.splitlines()
         if any(mark in line for mark in marks)
     ]
