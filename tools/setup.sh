@@ -30,11 +30,11 @@ log=$top/.lab/setup.log
 # What a host needs that runs the guests of tests and demo.
 # libvirt-dev to python3-dev build libvirt-python; busybox-static to
 # qemu-guest-agent go into the guests; python3-libnbd is used by the
-# distribution's own Python only, and so .venv is made from that.
+# distribution's own Python only, and so .venv is made from that.  Not
+# libvirt-daemon-system: it would make libvirtd a service of the host.
 packages="
     qemu-system-x86 qemu-utils
-    libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system
-    libvirt-clients
+    libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
     libvirt-dev gcc libc6-dev pkg-config python3-dev python3-venv
     busybox-static cpio kmod qemu-guest-agent
     e2fsprogs fdisk mount util-linux
@@ -79,7 +79,7 @@ install_packages() {
     } >&2
     say "installing with apt: $missing"
     logged as_root apt-get update
-    # RUNLEVEL=1: no service that comes with a package is started.
+    # RUNLEVEL=1: the scripts of a package that has a service don't start it.
     logged as_root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
         apt-get install -y --no-install-recommends $missing
 }

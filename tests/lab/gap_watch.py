@@ -35,7 +35,7 @@ from typing import Self
 #: Seconds between two looks.
 INTERVAL = 0.001
 #: Seconds within which a guest that ticks must be heard.
-FIRST_TICK_TIMEOUT = 60.0
+PATIENCE = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +66,15 @@ class GapWatch:
     the end of the block counts, though no tick ended it.
 
     :param serial_log: the file that the guest's console goes to.
+    :param patience: seconds within which the first tick must be heard.
     :raises NoTicks: on entry, the guest does not tick.
     """
 
-    def __init__(self, serial_log: pathlib.Path) -> None:
+    def __init__(
+        self, serial_log: pathlib.Path, patience: float = PATIENCE
+    ) -> None:
         self._serial_log = serial_log
+        self._patience = patience
         self._result: Result | None = None
 
     @property
@@ -82,7 +86,8 @@ class GapWatch:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, '-I', '-S', __file__, self._serial_log],
+            [sys.executable, '-I', '-S', __file__]
+            + [self._serial_log, str(self._patience)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -90,7 +95,7 @@ class GapWatch:
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
             self._process.communicate()
-            raise NoTicks(f'no tick within {FIRST_TICK_TIMEOUT} s')
+            raise NoTicks(f'no tick within {self._patience} s')
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -128,8 +133,8 @@ class _Watch:
             self.longest_at = self.last
 
 
-def _first_tick(watch: _Watch) -> bool:
-    deadline = time.monotonic() + FIRST_TICK_TIMEOUT
+def _first_tick(watch: _Watch, patience: float) -> bool:
+    deadline = time.monotonic() + patience
     while not watch.ticks:
         now = time.monotonic()
         if now > deadline:
@@ -154,9 +159,9 @@ def _watch_until_end_of_input(watch: _Watch) -> Result:
     )
 
 
-def _main(serial_log: str) -> int:
+def _main(serial_log: str, patience: str) -> int:
     watch = _Watch(os.open(serial_log, os.O_RDONLY))
-    if not _first_tick(watch):
+    if not _first_tick(watch, float(patience)):
         return 1
     print('ticking', flush=True)
     print(json.dumps(dataclasses.asdict(_watch_until_end_of_input(watch))))
@@ -164,4 +169,4 @@ def _main(serial_log: str) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(_main(sys.argv[1]))
+    sys.exit(_main(*sys.argv[1:]))

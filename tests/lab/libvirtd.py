@@ -55,6 +55,8 @@ OVERLAID = {
 #: Where libvirtd keeps what QEMU told it about itself.
 CAPABILITIES = '/var/cache/libvirt/qemu'
 
+USER = 'libvirt-qemu'
+
 QEMU_CONF = """\
 user = "root"
 group = "root"
@@ -144,10 +146,11 @@ class Libvirtd:
         :param timeout: seconds.
         :raises LibvirtdFailed: it ended or did not answer in time.
         """
+        process = None
         if not self.is_running():
             self._prepare()
-            self._launch()
-        self._wait_until_it_answers(timeout)
+            process = self._launch()
+        self._wait_until_it_answers(process, timeout)
 
     def kill(self, signum: int = signal.SIGKILL, timeout: float = 30) -> None:
         """End libvirtd and wait for its end; the guests go on."""
@@ -209,6 +212,7 @@ class Libvirtd:
     def _prepare(self) -> None:
         for name in OVERLAID:
             (self._libvirt / name).mkdir(parents=True, exist_ok=True)
+        self._add_user()
         (self._libvirt / 'cache/qemu').mkdir(exist_ok=True)
         (paths.cache() / 'qemu').mkdir(exist_ok=True)
         etc = self._libvirt / 'etc'
@@ -219,12 +223,31 @@ class Libvirtd:
             command.run('mount', '--bind', self.mounts, self.mounts)
             command.run('mount', '--make-shared', self.mounts)
 
-    def _launch(self) -> None:
+    def _add_user(self) -> None:
+        """Give the namespace the user that Debian's libvirt insists on.
+
+        The package that makes it on the host would make libvirtd a service
+        of the host, too.
+        """
+        for name, entry in (
+            ('passwd', f'{USER}:x:64055:64055::/var/lib/libvirt:/bin/false'),
+            ('group', f'{USER}:x:64055:'),
+        ):
+            lines = pathlib.Path(f'/etc/{name}').read_text().splitlines()
+            if not any(line.startswith(f'{USER}:') for line in lines):
+                lines.append(entry)
+            (self._libvirt / name).write_text('\n'.join(lines) + '\n')
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         for target in OVERLAID.values():
             pathlib.Path(target).mkdir(parents=True, exist_ok=True)
         steps = [
             f'mount --bind "$1/{name}" {target} || exit 1'
             for name, target in OVERLAID.items()
+        ]
+        steps += [
+            f'mount --bind "$1/{file}" /etc/{file} || exit 1'
+            for file in ('passwd', 'group')
         ]
         # Asking QEMU what it can takes seconds: the labs share the answer.
         steps.append(f'mount --bind "$3" {CAPABILITIES} || exit 1')
@@ -232,7 +255,7 @@ class Libvirtd:
         steps.append('[ ! -d /run/dbus ] || mount -t tmpfs lab /run/dbus')
         steps.append('exec libvirtd -f /etc/libvirt/libvirtd.conf -p "$2"')
         with open(self.log, 'ab') as log:
-            subprocess.Popen(
+            return subprocess.Popen(
                 ['unshare', '--mount', '--propagation', 'slave']
                 + ['sh', '-c', '\n'.join(steps), 'sh']
                 + [self._libvirt, self._pid_file, paths.cache() / 'qemu'],
@@ -243,14 +266,17 @@ class Libvirtd:
                 start_new_session=True,
             )
 
-    def _wait_until_it_answers(self, timeout: float) -> None:
+    def _wait_until_it_answers(
+        self, process: subprocess.Popen[bytes] | None, timeout: float
+    ) -> None:
         deadline = time.monotonic() + timeout
         while True:
             try:
                 with self.connection():
                     return
             except libvirt.libvirtError as error:
-                if time.monotonic() > deadline:
+                ended = process is not None and process.poll() is not None
+                if ended or time.monotonic() > deadline:
                     raise LibvirtdFailed(
                         f'{error}\n{self.log.read_text()[-4000:]}'
                     ) from error
