@@ -31,14 +31,21 @@ LINE_INTERVAL = 5
 @contextlib.contextmanager
 def listener(wanted: bool) -> Iterator[Listener | None]:
     """Something that shows progress on standard error, if wanted."""
-    if not wanted:
+    if not wanted or sys.stderr is None:  # None: closed
         yield None
         return
     shown = _Bar() if sys.stderr.isatty() else _Lines()
+
+    def show(progress: monitor.Progress) -> None:
+        # That nobody takes what is shown is no reason to give up.
+        with contextlib.suppress(OSError):
+            shown.show(progress)
+
     try:
-        yield shown.show
+        yield show
     finally:
-        shown.close()
+        with contextlib.suppress(OSError):
+            shown.close()
 
 
 class _Bar:
