@@ -33,6 +33,7 @@ from nova_snap.compute import task_states
 from nova_snap.image import api as image_api
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
+from nova_snap.virt.libvirt import backup
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import cold
 from nova_snap.virt.libvirt import domain_xml
@@ -160,6 +161,7 @@ class LibvirtDriver(driver.ComputeDriver):
         disk = self._root_disk(guest)
         decision = self._decide(guest, disk)
         self._require_suspendable(guest, decision)
+        self._require_no_backup(guest)
         self._require_space(guest, disk, decision)
         disk = dataclasses.replace(
             disk, source=qemu_img.with_known_chain(disk.source)
@@ -324,6 +326,19 @@ class LibvirtDriver(driver.ComputeDriver):
             )
         if reason is not None:
             raise exception.UnsupportedGuest(server=guest.uuid, reason=reason)
+
+    def _require_no_backup(self, guest: guest_lib.Guest) -> None:
+        """Refuse while another program backs the guest up.
+
+        A mirror begins with blockJobAbort, and that ends a backup, too
+        (libvirt 9.0); so does suspending the guest.
+        """
+        if guest.power_state().is_active and backup.is_running(guest):
+            raise exception.Conflict(
+                f'Another program takes a backup of server {guest.uuid} '
+                '(see "virsh domjobinfo"); wait until it has ended, then try '
+                'again.'
+            )
 
     def _require_space(
         self,
