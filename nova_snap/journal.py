@@ -37,6 +37,8 @@ import uuid
 from oslo_log import log as logging
 from oslo_utils import timeutils
 
+from nova_snap import exception
+
 LOG = logging.getLogger(__name__)
 
 Data = Mapping[str, Any]
@@ -86,15 +88,20 @@ class Entry:
         block nor keeps the duties around it from being undone.
 
         :param undo: called with ``data``, the way recovery would call it.
-        :raises OSError: the journal can't be written; nothing was begun.
+        :raises SnapshotFailed: the journal can't be written; the block was
+            not begun.
         """
         duty = Duty(kind, data)
         self.duties.append(duty)
         try:
             self._write()
-        except OSError:
+        except OSError as error:
             self.duties.remove(duty)  # not begun, so not owed
-            raise
+            raise exception.SnapshotFailed(
+                f'The journal in {self.path.parent} cannot be written '
+                f'({error.strerror}), and without it nothing is begun; make '
+                'room there.'
+            ) from error
         try:
             yield
         finally:
