@@ -21,6 +21,7 @@ from typing import Any
 
 import testtools
 
+from nova_snap import exception
 from nova_snap import journal as journal_lib
 from tests.unit import base
 
@@ -258,7 +259,9 @@ class CrashTest(JournalTestCase):
         directory = self.small_disk(65536)
         begun: list[str] = []
         with (
-            testtools.ExpectedException(OSError, '.*No space left.*'),
+            testtools.ExpectedException(
+                exception.SnapshotFailed, '.*No space left.*'
+            ),
             journal_lib.Journal(directory).begun(INSTANCE, 'web') as entry,
             entry.owing('outer', self.undo),
             entry.owing('inner', self.undo, xml='x' * 100000),
