@@ -181,6 +181,7 @@ class FaultTestCase(base.SnapshotTestCase):
     ) -> subprocess.Popen[str]:
         """Begin a snapshot that takes a while."""
         self.speed = speed
+        self.log_file.unlink(missing_ok=True)
         self.addCleanup(setattr, self, 'speed', None)
         return self.start(
             'image-create', guest.uuid, 'image', *arguments, **options

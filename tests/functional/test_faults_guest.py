@@ -170,10 +170,7 @@ class TestLive(faults.FaultTestCase):
                 '</domainbackup>',
                 None,
             )
-        ticks = guest.ticks()
-        process = self.begin(guest, speed=None)
-        self.assert_ended(process, 0)
-        self.assert_image_right(self.the_image(), ticks)
+        self.snapshot_fails(guest, 4, guest.uuid, 'backup')
         with guest.domain() as domain:
             self.assertIn(str(socket), domain.backupGetXMLDesc())
             domain.abortJob()
