@@ -85,7 +85,9 @@ class MemoryDriver(driver_lib.ComputeDriver):
     def explain(
         self, instance: instance_lib.Instance
     ) -> decision_lib.Decision:
-        return decision_lib.Decision(decision_lib.Path.COLD, None, True, ())
+        return decision_lib.Decision(
+            decision_lib.Path.COLD, None, True, (), ()
+        )
 
     def plan(
         self,

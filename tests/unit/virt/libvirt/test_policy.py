@@ -39,18 +39,35 @@ LIVE = policy.Facts(
     ephemeral_encryption=False,
     live_disabled=False,
     supports_block_jobs=True,
+    backup_running=False,
+    image_format='qcow2',
+    has_libnbd=True,
 )
 
-#: The facts that allow it, from the table in the operator's guide.
+MIRROR = decision_lib.Method.MIRROR
+PULL = decision_lib.Method.PULL
+
+#: The facts that allow any method, from the table in the operator's guide.
 ALLOWING: dict[str, set[Any]] = {
     'power_state': {State.RUNNING, State.PAUSED},
     'virt_type': {'kvm', 'qemu'},
-    'source_type': {SourceType.QCOW2, SourceType.RAW},
     'is_encrypted': {False},
     'ephemeral_encryption': {False},
     'live_disabled': {False},
     'supports_block_jobs': {True},
 }
+
+#: The facts that one method needs besides.
+ALLOWING_ONE: dict[decision_lib.Method, dict[str, set[Any]]] = {
+    MIRROR: {'source_type': {SourceType.QCOW2, SourceType.RAW}},
+    PULL: {
+        'backup_running': {False},
+        'image_format': {'qcow2', 'raw'},
+        'has_libnbd': {True},
+    },
+}
+MIN_QEMU = {MIRROR: (1, 3, 0), PULL: (4, 2, 0)}
+MIN_LIBVIRT = {MIRROR: (1, 0, 0), PULL: (7, 2, 0)}
 
 versions = strategies.tuples(*[strategies.integers(0, 30)] * 3)
 any_facts = strategies.builds(
@@ -60,12 +77,27 @@ any_facts = strategies.builds(
     qemu_version=versions,
     libvirt_version=versions,
     source_type=strategies.sampled_from(SourceType),
+    image_format=strategies.sampled_from(['qcow2', 'raw', 'vmdk', 'vdi']),
 )
+any_methods = strategies.sampled_from([(MIRROR,), (PULL,), (PULL, MIRROR)])
 
 
-def decide(**changes: Any) -> decision_lib.Decision:
+def decide(
+    *methods: decision_lib.Method, **changes: Any
+) -> decision_lib.Decision:
     """The decision where all but these facts allow a live snapshot."""
-    return policy.decide(dataclasses.replace(LIVE, **changes))
+    facts = dataclasses.replace(LIVE, **changes)
+    return policy.decide(facts, methods or (MIRROR,))
+
+
+def is_allowed(facts: policy.Facts, method: decision_lib.Method) -> bool:
+    """Whether the tables allow a method."""
+    table = {**ALLOWING, **ALLOWING_ONE[method]}
+    return (
+        all(getattr(facts, name) in values for name, values in table.items())
+        and facts.qemu_version >= MIN_QEMU[method]
+        and facts.libvirt_version >= MIN_LIBVIRT[method]
+    )
 
 
 class LiveTest(base.TestCase):
@@ -117,12 +149,14 @@ class ColdTest(base.TestCase):
     def test_old_qemu(self) -> None:
         for version in ((1, 2, 99), (0, 15, 1)):
             self.check_cold(
-                'QEMU version', 'older than 1.3.0', qemu_version=version
+                'QEMU version', 'mirror needs 1.3.0', qemu_version=version
             )
 
     def test_old_libvirt(self) -> None:
         self.check_cold(
-            'libvirt version', 'older than 1.0.0', libvirt_version=(0, 10, 2)
+            'libvirt version',
+            'mirror needs 1.0.0',
+            libvirt_version=(0, 10, 2),
         )
 
     def test_lvm_and_rbd(self) -> None:
@@ -185,27 +219,66 @@ class ColdTest(base.TestCase):
             self.assertIn(reason.meaning, decision.summary)
 
 
+class PullTest(base.TestCase):
+    """What the other method needs, and what it does not."""
+
+    def check(
+        self, method: decision_lib.Method | None, **changes: Any
+    ) -> None:
+        """With "auto", the method is this one."""
+        self.assertIs(method, decide(PULL, MIRROR, **changes).method)
+
+    def test_preferred_where_it_is_possible(self) -> None:
+        self.check(PULL)
+        self.check(PULL, power_state=State.PAUSED)
+
+    def test_takes_lvm_and_rbd_live(self) -> None:
+        self.check(PULL, source_type=SourceType.LVM)
+        self.check(PULL, source_type=SourceType.RBD)
+
+    def test_otherwise_mirror(self) -> None:
+        self.check(MIRROR, has_libnbd=False)
+        self.check(MIRROR, backup_running=True)
+        self.check(MIRROR, image_format='vmdk')
+        self.check(MIRROR, qemu_version=(4, 1, 99))
+        self.check(MIRROR, libvirt_version=(7, 1, 99))
+
+    def test_otherwise_cold(self) -> None:
+        self.check(None, has_libnbd=False, source_type=SourceType.LVM)
+        self.check(None, is_encrypted=True)
+
+    def test_never_the_one_that_was_not_asked_for(self) -> None:
+        decision = decide(PULL, has_libnbd=False)
+        self.assertIs(decision_lib.Path.COLD, decision.path)
+        self.assertIn('python3-libnbd', decision.summary)
+
+    def test_its_facts_do_not_object_to_mirror(self) -> None:
+        decision = decide(MIRROR, has_libnbd=False, image_format='vdi')
+        self.assertIs(MIRROR, decision.method)
+        self.assertEqual((), decision.objections)
+
+
 class EveryDecisionTest(base.TestCase):
     """What holds whatever the facts are."""
 
-    @given(any_facts)
-    def test_live_if_and_only_if_every_fact_allows(
-        self, facts: policy.Facts
+    @given(any_facts, any_methods)
+    def test_the_first_method_that_every_fact_allows(
+        self, facts: policy.Facts, methods: tuple[decision_lib.Method, ...]
     ) -> None:
-        allowed = [
-            getattr(facts, name) in values for name, values in ALLOWING.items()
-        ]
-        allowed.append(facts.qemu_version >= (1, 3, 0))
-        allowed.append(facts.libvirt_version >= (1, 0, 0))
-        decision = policy.decide(facts)
-        self.assertEqual(all(allowed), decision.path is decision_lib.Path.LIVE)
-        self.assertEqual(allowed.count(False), len(decision.objections))
+        decision = policy.decide(facts, methods)
+        allowed = [m for m in methods if is_allowed(facts, m)]
+        self.assertIs(allowed[0] if allowed else None, decision.method)
+        self.assertEqual(
+            bool(allowed), decision.path is decision_lib.Path.LIVE
+        )
+        if not allowed:
+            self.assertNotEqual((), decision.objections)
 
-    @given(any_facts)
+    @given(any_facts, any_methods)
     def test_only_what_runs_and_has_to_is_suspended(
-        self, facts: policy.Facts
+        self, facts: policy.Facts, methods: tuple[decision_lib.Method, ...]
     ) -> None:
-        decision = policy.decide(facts)
+        decision = policy.decide(facts, methods)
         if decision.suspends:
             self.assertIs(decision_lib.Path.COLD, decision.path)
             self.assertTrue(facts.power_state.is_active)
@@ -213,7 +286,7 @@ class EveryDecisionTest(base.TestCase):
 
     @given(any_facts)
     def test_every_fact_is_explained(self, facts: policy.Facts) -> None:
-        reasons = policy.decide(facts).reasons
+        reasons = policy.decide(facts, (MIRROR,)).reasons
         names = [reason.fact for reason in reasons]
         self.assertEqual(
             len(dataclasses.fields(policy.Facts)), len(set(names))
