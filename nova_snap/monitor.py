@@ -37,6 +37,7 @@ class Stage(enum.StrEnum):
     COPYING = 'copying'
     CONVERTING = 'converting'
     UPLOADING = 'uploading'
+    WRITING = 'writing'
 
 
 @dataclasses.dataclass(frozen=True)

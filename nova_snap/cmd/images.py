@@ -14,8 +14,6 @@
 
 import argparse
 from collections.abc import Iterator
-import contextlib
-import signal
 from typing import Any
 
 from cliff import lister
@@ -24,6 +22,7 @@ from cliff import show
 from nova_snap import conf
 from nova_snap import factory
 from nova_snap import monitor as monitor_lib
+from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress
 from nova_snap.image import api as image_api
 
@@ -70,7 +69,7 @@ class CreateImage(show.ShowOne):
         manager = factory.snapshot_manager(conf.CONF)
         with (
             progress.listener(parsed_args.poll) as listener,
-            _cancelled_by_signals(
+            interrupts.cancelling(
                 monitor_lib.Monitor(instance.uuid, listener)
             ) as monitor,
         ):
@@ -152,26 +151,3 @@ def _columns(
         **{key: image.properties[key] for key in sorted(image.properties)},
     }
     return tuple(fields), tuple(fields.values())
-
-
-@contextlib.contextmanager
-def _cancelled_by_signals(
-    monitor: monitor_lib.Monitor,
-) -> Iterator[monitor_lib.Monitor]:
-    """Let signals that end a process cancel the snapshot first.
-
-    A second interrupt ends the command where it stands; "nova-snap recover"
-    then cleans up.
-    """
-
-    def cancel(number: int, _frame: Any) -> None:
-        monitor.cancel(f'interrupted by {signal.Signals(number).name}.')
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, cancel) for number in signals}
-    try:
-        yield monitor
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import contextlib
 import dataclasses
 import threading
+from typing import BinaryIO
 
 from oslo_log import log as logging
 
@@ -33,6 +34,9 @@ from nova_snap.image import api as image_api
 from nova_snap.virt import driver as driver_lib
 
 LOG = logging.getLogger(__name__)
+
+#: Bytes that an export writes at a time.
+WRITE_SIZE = 1 << 20
 
 #: The kind of duty that an image record is.
 REMOVE_RECORD = 'remove the image record'
@@ -107,6 +111,28 @@ class SnapshotManager:
             )
             with self._locks.snapshot_slot(monitor):
                 return self._take(plan, record, monitor)
+
+    def export_instance(
+        self,
+        instance: instance_lib.Instance,
+        target: BinaryIO,
+        monitor: monitor_lib.Monitor,
+    ) -> None:
+        """Write an image of an instance to a file, without any record.
+
+        :param target: is written in order; never sought in.
+        :raises SnapshotFailed: the target takes no more, besides what
+            :meth:`snapshot_instance` raises.
+        """
+        with self._locks.instance(instance.uuid):
+            self._recover_instance(instance.uuid)
+            plan = self._driver.plan(instance, {})
+            with (
+                self._locks.snapshot_slot(monitor),
+                self._journal.begun(instance.uuid, instance.name) as entry,
+                self._driver.extracted(plan, entry, monitor) as data,
+            ):
+                _write(data, target)
 
     def recover(self) -> Iterator[Recovery]:
         """End what interrupted snapshots began; safe to run at any time."""
@@ -241,6 +267,19 @@ class SnapshotManager:
         )
         entry.close()
         return Recovery(entry, left=tuple(d.kind for d in entry.duties))
+
+
+def _write(data: driver_lib.ImageData, target: BinaryIO) -> None:
+    written = 0
+    while chunk := data.stream.read(WRITE_SIZE):
+        try:
+            target.write(chunk)
+        except OSError as error:
+            raise exception.SnapshotFailed(
+                f'The image could not be written: {error.strerror}.'
+            ) from error
+        written += len(chunk)
+        data.monitor.report(monitor_lib.Stage.WRITING, written, data.size)
 
 
 def _log_task_state(

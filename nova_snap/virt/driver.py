@@ -15,7 +15,9 @@
 import abc
 from collections.abc import Callable
 from collections.abc import Mapping
+import contextlib
 import dataclasses
+from typing import BinaryIO
 
 from nova_snap import journal
 from nova_snap import monitor as monitor_lib
@@ -39,6 +41,20 @@ class Plan:
     decision: decision_lib.Decision
     disk_format: str
     virtual_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData:
+    """The bytes of an image.
+
+    ``size`` is in bytes, None where it is not known yet; ``monitor`` is what
+    the progress of sending them is reported to.
+    """
+
+    stream: BinaryIO
+    format: str
+    size: int | None
+    monitor: monitor_lib.Monitor
 
 
 class ComputeDriver(abc.ABC):
@@ -88,6 +104,22 @@ class ComputeDriver(abc.ABC):
         """
 
     @abc.abstractmethod
+    def extracted(
+        self,
+        plan: Plan,
+        entry: journal.Entry,
+        monitor: monitor_lib.Monitor,
+    ) -> contextlib.AbstractContextManager[ImageData]:
+        """Read the root disk as was decided, for the length of a block.
+
+        When the block has ended, the guest is as it was, or ``entry`` has
+        what is still owed.
+
+        :raises SnapshotFailed: or one of its subclasses.
+        :raises SnapshotCancelled: as the monitor says.
+        """
+
+    @abc.abstractmethod
     def snapshot(
         self,
         plan: Plan,
@@ -97,13 +129,9 @@ class ComputeDriver(abc.ABC):
         monitor: monitor_lib.Monitor,
         update_task_state: UpdateTaskState,
     ) -> None:
-        """Take the snapshot and send its data to an image record.
+        """Extract the root disk, and send it to an image record.
 
-        When this returns or raises, the guest is as it was, or ``entry``
-        has what is still owed.
-
-        :raises SnapshotFailed: or one of its subclasses.
-        :raises SnapshotCancelled: as the monitor says.
+        Raises as :meth:`extracted` does, and as the image service does.
         """
 
     @abc.abstractmethod

@@ -26,6 +26,7 @@ from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap.compute import power_state
+from nova_snap.virt import driver
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import duties
 from nova_snap.virt.libvirt import quiesce
@@ -38,7 +39,7 @@ LOG = logging.getLogger(__name__)
 @contextlib.contextmanager
 def extracted(
     snapshot: snapshot_lib.Snapshot, suspends: bool, detach_timeout: int
-) -> Iterator[snapshot_lib.ImageData]:
+) -> Iterator[driver.ImageData]:
     """The root disk of a guest as a flat image.
 
     :param suspends: whether the guest runs and has to be suspended.

@@ -190,53 +190,68 @@ class LibvirtDriver(driver.ComputeDriver):
         monitor: monitor_lib.Monitor,
         update_task_state: driver.UpdateTaskState,
     ) -> None:
-        """Read the root disk as was decided, and send it off."""
+        """Extract, and upload."""
+        update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
+        with self.extracted(plan, entry, monitor) as data:
+            update_task_state(task_states.TaskState.IMAGE_UPLOADING)
+            images.upload(image_id, data.stream, data.size, data.monitor)
+
+    @contextlib.contextmanager
+    def extracted(
+        self,
+        plan: driver.Plan,
+        entry: journal.Entry,
+        monitor: monitor_lib.Monitor,
+    ) -> Iterator[driver.ImageData]:
+        """Read the root disk as was decided."""
         if not isinstance(plan, LibvirtPlan):
             raise TypeError('The plan is not one of this driver.')
+        decision, options = plan.decision, self._options
         LOG.info(
             'Snapshot of server %(server)s: %(path)s. %(summary)s',
             {
                 'server': plan.instance.uuid,
-                'path': plan.decision.path,
-                'summary': plan.decision.summary,
+                'path': decision.path,
+                'summary': decision.summary,
             },
         )
-        update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
-        with self._folder(plan, entry) as folder:
-            snapshot = snapshot_lib.Snapshot(
-                guest=plan.guest,
-                disk=plan.disk,
-                virtual_size=plan.virtual_size,
-                image_format=plan.disk_format,
-                compress=self._options.compression
-                and plan.disk_format == 'qcow2',
-                quiesce=plan.quiesce,
-                folder=folder,
-                reserved_space=self._options.reserved_space,
-                entry=entry,
-                monitor=monitor,
-                disk_operation_slot=self._disk_operation_slot,
-            )
-            with self._extracted(plan.decision, snapshot) as data:
-                update_task_state(task_states.TaskState.IMAGE_UPLOADING)
-                images.upload(image_id, data.stream, data.size, data.monitor)
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(self._folder(plan, entry))
+            snapshot = self._snapshot(plan, folder, entry, monitor)
+            if decision.method is decision_lib.Method.PULL:
+                extracted = pull.extracted(snapshot, options.streaming)
+            elif decision.method is decision_lib.Method.MIRROR:
+                extracted = mirror.extracted(snapshot)
+            else:
+                extracted = cold.extracted(
+                    snapshot, decision.suspends, options.detach_timeout
+                )
+            yield stack.enter_context(extracted)
 
     def undoers(self, instance_uuid: str) -> Mapping[str, journal.Undo]:
         """The undoing for a guest, which need not exist any more."""
         guest = guest_lib.Guest(self._host, instance_uuid, instance_uuid)
         return duties.Undoing(guest).undoers()
 
-    def _extracted(
+    def _snapshot(
         self,
-        decision: decision_lib.Decision,
-        snapshot: snapshot_lib.Snapshot,
-    ) -> contextlib.AbstractContextManager[snapshot_lib.ImageData]:
-        if decision.method is decision_lib.Method.PULL:
-            return pull.extracted(snapshot, self._options.streaming)
-        if decision.method is decision_lib.Method.MIRROR:
-            return mirror.extracted(snapshot)
-        return cold.extracted(
-            snapshot, decision.suspends, self._options.detach_timeout
+        plan: LibvirtPlan,
+        folder: pathlib.Path,
+        entry: journal.Entry,
+        monitor: monitor_lib.Monitor,
+    ) -> snapshot_lib.Snapshot:
+        return snapshot_lib.Snapshot(
+            guest=plan.guest,
+            disk=plan.disk,
+            virtual_size=plan.virtual_size,
+            image_format=plan.disk_format,
+            compress=self._options.compression and plan.disk_format == 'qcow2',
+            quiesce=plan.quiesce,
+            folder=folder,
+            reserved_space=self._options.reserved_space,
+            entry=entry,
+            monitor=monitor,
+            disk_operation_slot=self._disk_operation_slot,
         )
 
     @contextlib.contextmanager

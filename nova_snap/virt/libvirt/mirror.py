@@ -23,6 +23,7 @@ import uuid
 
 from nova_snap import exception
 from nova_snap import monitor
+from nova_snap.virt import driver
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import duties
 from nova_snap.virt.libvirt import events
@@ -38,7 +39,7 @@ END_TIMEOUT = 10
 @contextlib.contextmanager
 def extracted(
     snapshot: snapshot_lib.Snapshot,
-) -> Iterator[snapshot_lib.ImageData]:
+) -> Iterator[driver.ImageData]:
     """The root disk of a running guest as a flat image.
 
     :raises BlockJobFailed: QEMU could not copy the disk.

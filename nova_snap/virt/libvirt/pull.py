@@ -38,6 +38,7 @@ from nova_snap.qcow2 import source as source_lib
 from nova_snap.qcow2 import stream as stream_lib
 from nova_snap.qcow2 import throttle
 from nova_snap.qcow2 import writer
+from nova_snap.virt import driver
 from nova_snap.virt.libvirt import backup
 from nova_snap.virt.libvirt import duties
 from nova_snap.virt.libvirt import quiesce
@@ -63,7 +64,7 @@ class Options:
 @contextlib.contextmanager
 def extracted(
     snapshot: snapshot_lib.Snapshot, options: Options
-) -> Iterator[snapshot_lib.ImageData]:
+) -> Iterator[driver.ImageData]:
     """The root disk of a running guest as a stream.
 
     The snapshot's folder is one that QEMU can write to.
@@ -80,7 +81,7 @@ def extracted(
         _source(export, options) as source,
         _stream(snapshot, source, options) as stream,
     ):
-        yield snapshot_lib.ImageData(
+        yield driver.ImageData(
             stream=_Reader.of(stream, guard),
             format=snapshot.image_format,
             size=stream.length,

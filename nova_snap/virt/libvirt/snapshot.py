@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What every way of reading a root disk is given, and what it yields."""
+"""What every way of reading a root disk is given."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from typing import BinaryIO
 from typing import TypeAlias
 
 from nova_snap import exception
 from nova_snap import journal
 from nova_snap import monitor as monitor_lib
+from nova_snap.virt import driver
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import duties
 from nova_snap.virt.libvirt import guest as guest_lib
@@ -34,20 +34,6 @@ MIB = 1 << 20
 DiskOperationSlot: TypeAlias = Callable[
     [monitor_lib.Monitor], contextlib.AbstractContextManager[None]
 ]
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageData:
-    """The bytes of an image.
-
-    ``size`` is in bytes, None where it is not known yet; ``monitor`` is what
-    the progress of sending them is reported to.
-    """
-
-    stream: BinaryIO
-    format: str
-    size: int | None
-    monitor: monitor_lib.Monitor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,10 +93,12 @@ def require_space(folder: pathlib.Path, needed: int) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: pathlib.Path, snapshot: Snapshot) -> Iterator[ImageData]:
+def opened(
+    path: pathlib.Path, snapshot: Snapshot
+) -> Iterator[driver.ImageData]:
     """A finished image file as image data."""
     with path.open('rb') as stream:
-        yield ImageData(
+        yield driver.ImageData(
             stream=stream,
             format=snapshot.image_format,
             size=os.fstat(stream.fileno()).st_size,

@@ -18,8 +18,11 @@ faults have to come at will.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 import dataclasses
+import errno
 import io
 import os
 import threading
@@ -100,6 +103,17 @@ class MemoryDriver(driver_lib.ComputeDriver):
         return driver_lib.Plan(
             instance, self.explain(instance), 'raw', 1 << 30
         )
+
+    @contextlib.contextmanager
+    def extracted(
+        self,
+        plan: driver_lib.Plan,
+        entry: journal_lib.Entry,
+        monitor: monitor_lib.Monitor,
+    ) -> Iterator[driver_lib.ImageData]:
+        with entry.owing(START, lambda data: self.undo(data)):
+            stream = io.BytesIO(DATA)
+            yield driver_lib.ImageData(stream, 'raw', len(DATA), monitor)
 
     def snapshot(
         self,
@@ -474,3 +488,35 @@ class RecoveryTest(ManagerTestCase):
         self.assertEqual('active', self.snapshot(INSTANCE).status)
         (entry,) = self.journal.entries()
         self.assertEqual(OTHER.uuid, entry.instance_uuid)
+
+
+class FullFile(io.BytesIO):
+    """A file that takes nothing."""
+
+    def write(self, data: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class ExportTest(ManagerTestCase):
+    """An image without a record."""
+
+    def test_file_has_the_data(self) -> None:
+        target = io.BytesIO()
+        self.manager.export_instance(INSTANCE, target, monitor_lib.Monitor())
+        self.assertEqual(DATA, target.getvalue())
+        self.assertEqual([], list(self.images.list()))
+        self.assertEqual([], list(self.journal.entries()))
+
+    def test_file_takes_no_more(self) -> None:
+        undone: list[Any] = []
+        self.driver.undo = undone.append
+        error = self.assertRaises(
+            exception.SnapshotFailed,
+            self.manager.export_instance,
+            INSTANCE,
+            FullFile(),
+            monitor_lib.Monitor(),
+        )
+        self.assertIn('No space left', str(error))
+        self.assertEqual([{}], undone)
+        self.assertEqual([], list(self.journal.entries()))

@@ -1,0 +1,94 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``nova-snap export``."""
+
+import argparse
+from collections.abc import Iterator
+import contextlib
+import pathlib
+import sys
+from typing import BinaryIO
+
+from cliff import command
+
+from nova_snap import conf
+from nova_snap import exception
+from nova_snap import factory
+from nova_snap import monitor as monitor_lib
+from nova_snap.cmd import interrupts
+from nova_snap.cmd import progress
+
+STANDARD_OUTPUT = '-'
+
+
+class Export(command.Command):
+    """Write an image of a server to a file, without an image service.
+
+    Where the image is a stream (see [snapshot] live_method), nothing else is
+    written to this host's disk. The file appears when it is complete.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """The arguments."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument('server', metavar='SERVER', help='Name or ID.')
+        parser.add_argument(
+            '-o',
+            '--output',
+            metavar='FILE',
+            required=True,
+            help='File to write; "-" is standard output.',
+        )
+        parser.add_argument(
+            '--poll',
+            action='store_true',
+            help='Show progress: a bar on a terminal, else lines.',
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """Export."""
+        instance = factory.libvirt_driver(conf.CONF).instance(
+            parsed_args.server
+        )
+        manager = factory.snapshot_manager(conf.CONF)
+        with (
+            _opened(parsed_args.output) as target,
+            progress.listener(parsed_args.poll) as listener,
+            interrupts.cancelling(
+                monitor_lib.Monitor(instance.uuid, listener)
+            ) as monitor,
+        ):
+            manager.export_instance(instance, target, monitor)
+
+
+@contextlib.contextmanager
+def _opened(output: str) -> Iterator[BinaryIO]:
+    if output == STANDARD_OUTPUT:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = pathlib.Path(output)
+    part = path.with_name(f'{path.name}.part')
+    try:
+        stream = part.open('xb')
+    except OSError as error:
+        raise exception.Invalid(
+            f'{part} cannot be made: {error.strerror}.'
+        ) from error
+    try:
+        with stream:
+            yield stream
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)

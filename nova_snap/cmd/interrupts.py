@@ -1,0 +1,43 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a signal does to a command that takes a snapshot."""
+
+from collections.abc import Iterator
+import contextlib
+import signal
+from typing import Any
+
+from nova_snap import monitor as monitor_lib
+
+
+@contextlib.contextmanager
+def cancelling(
+    monitor: monitor_lib.Monitor,
+) -> Iterator[monitor_lib.Monitor]:
+    """Let signals that end a process cancel the snapshot first.
+
+    A second interrupt ends the command where it stands; "nova-snap recover"
+    then cleans up.
+    """
+
+    def cancel(number: int, _frame: Any) -> None:
+        monitor.cancel(f'interrupted by {signal.Signals(number).name}.')
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, cancel) for number in signals}
+    try:
+        yield monitor
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
