@@ -48,8 +48,9 @@ class Domain:
 
     ``attach_errors`` and ``stubborn`` hold the slots of devices that can't
     be attached, or that the guest never lets go of; ``refused`` those whose
-    removal it refuses by an event.  To let go takes ``detaching`` seconds.  ``freeze`` and ``thaw`` are what the
-    agent does.
+    removal it refuses by an event.  To let go takes ``detaching`` seconds.
+    ``freeze``, ``thaw`` and ``ping`` are what the agent does, ``save`` is what
+    happens while memory is saved.
     """
 
     def __init__(self, disk: str = '', *devices: str) -> None:
