@@ -141,8 +141,8 @@ class Undoing:
         try:
             self._wait_for_save()
             if self._guest.power_state().is_active:
-                return
-            if self._guest.has_managed_save():
+                self._remove_broken_save()
+            elif self._guest.has_managed_save():
                 self._guest.start(paused=data['paused'])
         except exception.GuestGone:
             LOG.warning(
@@ -150,6 +150,12 @@ class Undoing:
                 'not started again.',
                 self._guest.uuid,
             )
+
+    def _remove_broken_save(self) -> None:
+        # A libvirtd that is killed while it saves a guest leaves the part
+        # that it has written (seen with 9.0); the guest runs on.
+        if self._guest.has_managed_save():
+            self._guest.remove_managed_save()
 
     def attach_devices(self, data: journal.Data) -> None:
         """Attach each of ``devices`` (address and XML) that is missing.

@@ -188,6 +188,13 @@ class Guest:
             )
         )
 
+    def remove_managed_save(self) -> None:
+        """Remove its saved memory."""
+        self.call(
+            'remove its saved memory',
+            lambda domain: domain.managedSaveRemove(),
+        )
+
     def start(self, paused: bool) -> None:
         """Start it, from saved memory where there is any; insists."""
         flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
