@@ -19,7 +19,6 @@ a scratch file.  https://libvirt.org/formatbackup.html
 
 import dataclasses
 import pathlib
-from typing import Any
 import urllib.parse
 import xml.etree.ElementTree as ElementTree  # nosec B405: libvirtd's output
 
@@ -100,11 +99,12 @@ def end(guest: guest_lib.Guest, export: Export) -> None:
     if not is_running(guest, export):
         return
 
-    def abort(domain: Any) -> None:
-        domain.abortJob()
-
     try:
-        guest.call('end the backup of its root disk', abort, insist=True)
+        guest.call(
+            'end the backup of its root disk',
+            lambda domain: domain.abortJob(),
+            insist=True,
+        )
     except exception.HypervisorError:
         if is_running(guest, export):
             raise

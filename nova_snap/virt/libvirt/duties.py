@@ -18,6 +18,7 @@ looks at what the guest is now, and does only what is missing.
 """
 
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import enum
 import pathlib
@@ -222,8 +223,11 @@ class Undoing:
 def remove_folder(data: journal.Data) -> None:
     """Remove ``folder`` with all that is in it."""
     folder = pathlib.Path(data['folder'])
-    if folder.exists():
-        shutil.rmtree(folder)
+    while folder.exists():
+        # Gone meanwhile: libvirt removes the scratch file of an export that
+        # was ended a moment ago.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
 
 
 def device_data(

@@ -1,0 +1,329 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The method pull: one pass from the running guest to the image."""
+
+import pathlib
+import signal
+import subprocess
+import threading
+from typing import Any
+
+import libvirt
+
+from tests.functional import base
+from tests.functional import content
+from tests.functional import faults
+from tests.functional import test_kill
+from tests.lab import disk as disk_lib
+from tests.lab import root_disk
+
+PULL = {'live_method': 'pull', 'scratch_min_mb': '0'}
+
+#: MiB per second; reading FILLER takes some seconds.
+SLOW = {**PULL, 'bandwidth_limit_mb': str(faults.SLOW)}
+
+LIBVIRT = 'nova_snap.virt.libvirt'
+STEPS = {
+    'create the record': f'{test_kill.IMAGES}.create',
+    'freeze': f'{test_kill.GUEST}.freeze',
+    'begin the export': f'{LIBVIRT}.backup:begin',
+    'thaw': f'{test_kill.GUEST}.thaw',
+    'open the export': 'nova_snap.qcow2.nbd_source:NbdSource.__init__',
+    'upload': f'{test_kill.IMAGES}.upload',
+    'end the export': f'{LIBVIRT}.backup:end',
+}
+
+
+def has_backup_job(guest: Any) -> bool:
+    """Whether a backup job runs."""
+    try:
+        with guest.domain() as domain:
+            domain.backupGetXMLDesc()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_BACKUP:
+            return False
+        raise
+    return True
+
+
+class TestKilled(test_kill.KillTestCase):
+    """Kill, recover, look."""
+
+    STEPS = STEPS
+    OPTIONS = {'snapshot': PULL}
+
+    def recover(self) -> None:
+        super().recover()
+        self.assertFalse(has_backup_job(self.guest))
+
+    def test_before_each_step(self) -> None:
+        self.check_all_steps('before')
+
+    def test_after_each_step(self) -> None:
+        self.check_all_steps('after')
+
+    def test_libvirtd_restarted_before_recovery(self) -> None:
+        self.kill_at('after', STEPS['begin the export'])
+        self.libvirtd.restart()
+        self.recover()
+
+
+class TestContent(content.ContentTestCase):
+    """What the image holds."""
+
+    OPTIONS = {'snapshot': PULL}
+
+    def check_paused(self, **options: Any) -> None:
+        """The image of a paused guest is its disk, bit by bit."""
+        guest = self.make_guest(**options)
+        with content.paused(guest):
+            found = base.Found.of(guest)
+            image = self.image(self.image_create(guest))
+            self.assert_flat(image)
+            self.assert_equal_to_disk(image, guest.spec.disk)
+            self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
+    def test_every_kind_of_root_disk(self) -> None:
+        for kind in root_disk.Kind:
+            with self.subTest(kind):
+                self.check_paused(kind=kind)
+
+    def test_every_way_of_writing(self) -> None:
+        for image_format, compression in (
+            ('qcow2', 'zstd'),
+            ('qcow2', 'zlib'),
+            ('raw', 'zstd'),
+        ):
+            with self.subTest(image_format, compression=compression):
+                self.configure(
+                    snapshot={'compression_type': compression},
+                    libvirt={
+                        'snapshot_image_format': image_format,
+                        'snapshot_compression': 'true',
+                    },
+                )
+                self.check_paused()
+
+    def test_frozen_guest_gives_a_clean_file_system(self) -> None:
+        guest = self.make_guest(agent=True, write=4)
+        least = guest.ticks()
+        with guest.gap_watch() as watch:
+            image = self.image(self.image_create(guest))
+        found = disk_lib.file_system(image.path, image.format, False)
+        self.assertTrue(found.clean, found.report)
+        self.assert_boots(image, least)
+        self.assert_nothing_left()
+        self.assertGreater(watch.result.ticks, 0)
+
+    def test_block_device_is_taken_live(self) -> None:
+        guest = self.make_guest(kind=root_disk.Kind.BLOCK)
+        done = self.run_command('explain', guest.uuid, '-f', 'value')
+        self.assertIn('decision live pull', done.stdout)
+        self.image_create(guest)
+        self.assertTrue(guest.is_ticking(within=10))
+
+    def test_export_to_a_file_and_to_standard_output(self) -> None:
+        guest = self.make_guest()
+        with content.paused(guest):
+            file = self.state_path / 'exported.qcow2'
+            self.run_command('export', guest.uuid, '-o', str(file))
+            piped = self.state_path / 'piped.qcow2'
+            with piped.open('wb') as stream:
+                command = self.command('export', guest.uuid, '-o', '-')
+                subprocess.run(command, stdout=stream, check=True)
+            for path in (file, piped):
+                self.assertEqual('', disk_lib.check(path))
+            self.assertEqual(
+                '',
+                disk_lib.differences(file, 'qcow2', piped, 'qcow2'),
+            )
+        self.assertEqual([], list(self.images.list()))
+        self.assert_nothing_left()
+
+
+class TestFaults(faults.FaultTestCase):
+    """What goes wrong in the middle."""
+
+    OPTIONS = {'snapshot': SLOW}
+
+    def begin_reading(self, guest: Any) -> subprocess.Popen[str]:
+        """A snapshot that reads the export."""
+        process = self.begin(guest, speed=None)
+        self.wait_until(
+            process, lambda: 'image_uploading' in self._log_text()
+        )
+        self.assertTrue(has_backup_job(guest))
+        return process
+
+    def assert_clean(self, guest: Any, found: base.Found) -> None:
+        """No image, no job, and the guest as it was found."""
+        self.assertFalse(has_backup_job(guest))
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+        self.assertEqual([], list(self.images.list()))
+
+    def test_full_scratch_pauses_the_guest_and_it_goes_on(self) -> None:
+        # Without a reserve QEMU itself finds the file system full.
+        guest = self.own_guest(write=8)
+        found = base.Found.of(guest)
+        small = self.small_file_system(8 * faults.MIB)
+        self.configure(
+            snapshot={'scratch_directory': str(small), 'scratch_percent': '0'}
+        )
+        process = self.begin_reading(guest)
+        self.assert_ended(process, 1, guest.uuid, 'I/O error|space')
+        self.assert_clean(guest, found)
+        guest.wait_for_ticks(guest.ticks() + 10)
+
+    def test_reserve_is_kept_and_the_guest_never_paused(self) -> None:
+        guest = self.own_guest(write=8)
+        found = base.Found.of(guest)
+        small = self.small_file_system(64 * faults.MIB)
+        self.configure(
+            snapshot={
+                'scratch_directory': str(small),
+                'scratch_percent': '0',
+                'reserved_space_mb': '45',
+            }
+        )
+        states: set[str] = set()
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.02):
+                states.add(guest.state())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        self.addCleanup(watcher.join)
+        self.addCleanup(over.set)
+        process = self.begin_reading(guest)
+        self.assert_ended(process, 1, 'Not enough free space')
+        over.set()
+        watcher.join()
+        self.assertEqual({'running'}, states)
+        self.assert_clean(guest, found)
+
+    def test_too_little_room_at_the_start(self) -> None:
+        guest = self.shared_guest()
+        found = base.Found.of(guest)
+        small = self.small_file_system(16 * faults.MIB)
+        self.configure(
+            snapshot={
+                'scratch_directory': str(small),
+                'scratch_min_mb': '64',
+            }
+        )
+        self.snapshot_fails(guest, 1, r'64 MiB are needed')
+        self.assert_clean(guest, found)
+
+    def test_job_aborted_by_another_tool(self) -> None:
+        guest = self.shared_guest()
+        found = base.Found.of(guest)
+        process = self.begin_reading(guest)
+        with guest.domain() as domain:
+            domain.abortJob()
+        self.assert_ended(process, 1, guest.uuid, 'failed')
+        self.assert_clean(guest, found)
+
+    def test_guest_destroyed(self) -> None:
+        guest = self.own_guest()
+        process = self.begin_reading(guest)
+        guest.destroy()
+        self.assert_ended(process, 1, guest.uuid, 'stopped')
+        self.assertEqual('shut off', guest.state())
+        self.assertTrue(guest.is_persistent())
+        self.assert_nothing_left()
+
+    def test_guest_reset(self) -> None:
+        guest = self.own_guest()
+        ticks = guest.ticks()
+        process = self.begin_reading(guest)
+        with guest.domain() as domain:
+            domain.reset()
+        self.assert_ended(process, 0)
+        self.assert_image_right(self.the_image(), ticks)
+        guest.wait_until_up()
+        self.assert_nothing_left()
+
+    def test_libvirtd_restarted(self) -> None:
+        guest = self.shared_guest()
+        found = base.Found.of(guest)
+        ticks = guest.ticks()
+        process = self.begin_reading(guest)
+        self.libvirtd.restart()
+        self.assert_ended(process, 0)
+        self.assert_image_right(self.the_image(), ticks)
+        self.assertFalse(has_backup_job(guest))
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
+    def test_another_backup_is_left_alone(self) -> None:
+        guest = self.shared_guest()
+        folder = pathlib.Path(self.state_path, 'other')
+        folder.mkdir()
+        xml = f"""<domainbackup mode='pull'>
+          <server transport='unix' socket='{folder}/nbd.sock'/>
+          <disks><disk name='{guest.target}' type='file'>
+          <scratch file='{folder}/scratch'/></disk></disks></domainbackup>"""
+        with guest.domain() as domain:
+            domain.backupBegin(xml, None)
+        try:
+            self.snapshot_fails(guest, 4, 'backup')
+            self.assertTrue(has_backup_job(guest))
+        finally:
+            with guest.domain() as domain:
+                domain.abortJob()
+        self.assert_nothing_left()
+
+    def test_interrupted(self) -> None:
+        guest = self.shared_guest()
+        found = base.Found.of(guest)
+        process = self.begin_reading(guest)
+        process.send_signal(signal.SIGINT)
+        self.assert_ended(process, 7, 'SIGINT')
+        self.assert_clean(guest, found)
+
+    def test_under_eventlet(self) -> None:
+        guest = self.shared_guest()
+        found = base.Found.of(guest)
+        self.configure(snapshot=PULL)
+        process = self.begin(
+            guest,
+            speed=None,
+            env=base.environment(NOVA_SNAP_CONCURRENCY_BACKEND='eventlet'),
+        )
+        self.assert_ended(process, 0)
+        self.assert_image_right(self.the_image(), guest.ticks() - 10**6)
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
+    def test_without_libnbd(self) -> None:
+        guest = self.shared_guest()
+        found = base.Found.of(guest)
+        self.configure(snapshot={'live_method': 'auto'})
+        # No Python has a directory for its modules there.
+        hide = (
+            'import sys; from nova_snap.qcow2 import libnbd; '
+            'libnbd._DIRECTORIES = (); sys.modules["nbd"] = None; '
+            'from nova_snap.cmd import shell; sys.exit(shell.main())'
+        )
+        command = self.command('explain', guest.uuid, '-f', 'value')
+        index = command.index('-m')
+        command[index : index + 2] = ['-c', hide]
+        done = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertIn('python3-libnbd', done.stdout)
+        self.assertIn('decision live mirror', done.stdout)
+        self.assert_as_found(guest, found)
