@@ -198,9 +198,11 @@ class Journal:
         """The entries on disk, oldest first.
 
         One that can't be read is logged by name and left where it is.
+
+        :raises NotPermitted: this user may not look into the journal.
         """
         found = []
-        for path in self._directory.glob('*.json'):
+        for path in self._paths():
             try:
                 found.append(Entry.read(path))
             except FileNotFoundError:
@@ -208,6 +210,19 @@ class Journal:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 LOG.error('Journal entry %s is unreadable: %s', path, error)
         yield from sorted(found, key=lambda entry: entry.begun_at)
+
+    def _paths(self) -> list[pathlib.Path]:
+        # Not by glob(), to which a forbidden directory is an empty one.
+        try:
+            paths = list(self._directory.iterdir())
+        except FileNotFoundError:
+            return []
+        except PermissionError as error:
+            raise exception.NotPermitted(
+                f'This user may not read the journal in {self._directory}; '
+                'run as root, or as the user that takes snapshots.'
+            ) from error
+        return [path for path in paths if path.suffix == '.json']
 
 
 def _write_durably(path: pathlib.Path, text: str) -> None:
