@@ -98,6 +98,14 @@ class Shell(app.App):
             self.status = EXIT_STATUS[cfg.Error]
             raise
 
+    def interact(self) -> None:
+        """Refuse options without a command; cliff would begin a session."""
+        self.status = EXIT_STATUS[exception.Invalid]
+        print(
+            'nova-snap: no command was given; "nova-snap --help" lists them.',
+            file=sys.stderr,
+        )
+
     def clean_up(
         self, cmd: Any, result: int, err: BaseException | None
     ) -> None:
@@ -118,7 +126,6 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     shell = Shell()
     try:
-        # Without a command cliff would begin an interactive session.
         result = shell.run(arguments or ['--help'])
     except (cfg.Error, KeyboardInterrupt) as error:
         print(f'nova-snap: {error or "interrupted"}', file=sys.stderr)
