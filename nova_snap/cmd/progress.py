@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import os
 import sys
 import time
 
@@ -26,6 +27,9 @@ Listener = Callable[[monitor.Progress], None]
 
 #: Seconds between two lines where there is no terminal.
 LINE_INTERVAL = 5
+
+#: Width of a bar where the terminal does not know its own.
+DEFAULT_COLUMNS = 80
 
 
 @contextlib.contextmanager
@@ -60,13 +64,15 @@ class _Bar:
         if self._bar is None or progress.stage is not self._stage:
             self.close()
             self._stage = progress.stage
+            columns = _fixed_columns()
             self._bar = tqdm.tqdm(
                 desc=f'{progress.stage:<10}',
                 total=progress.total,
                 unit='B',
                 unit_scale=True,
                 unit_divisor=1024,
-                dynamic_ncols=True,
+                ncols=columns,
+                dynamic_ncols=columns is None,
                 leave=True,
             )
         # Both may still change: a disk grows while it is copied.
@@ -78,6 +84,16 @@ class _Bar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _fixed_columns() -> int | None:
+    """The width of a bar on a terminal that says that it has none.
+
+    Serial consoles and terminals of containers do; tqdm (4.67) draws an
+    empty line then.
+    """
+    size = os.get_terminal_size(sys.stderr.fileno())
+    return None if size.columns else DEFAULT_COLUMNS
 
 
 class _Lines:
