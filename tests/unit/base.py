@@ -80,7 +80,7 @@ class TestCase(testtools.TestCase):
             cwd=REPOSITORY,
             env=environment,
         )
-        self.addCleanup(_end, child)
+        self.addCleanup(end, child)
         return child
 
     def wait_for_line(self, child: 'subprocess.Popen[str]') -> str:
@@ -137,7 +137,8 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(')')[2].split()[0] != 'Z'
 
 
-def _end(child: 'subprocess.Popen[str]') -> None:
+def end(child: 'subprocess.Popen[str]') -> None:
+    """End a process, whatever it does, and what it was connected to."""
     if child.poll() is None:
         child.kill()
     child.communicate()

@@ -1,0 +1,162 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The command in a process of its own, on libvirt's test driver.
+
+That driver is part of libvirt itself: it keeps its domains in the memory of
+the process that opens it, and starts, saves and restores them as is asked.
+The disks and the images here are real files.
+"""
+
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from tests.unit import base
+
+RUNNING = '6a6bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55'
+STOPPED = '7b7bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55'
+DISKLESS = '8c8bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55'
+
+#: libvirt's VIR_DOMAIN_RUNNING and VIR_DOMAIN_SHUTOFF.
+STATES = {'running': 1, 'stopped': 5}
+
+DOMAIN = """
+<domain type='test'
+        xmlns:test='http://libvirt.org/schemas/domain/test/1.0'>
+  <name>{name}</name>
+  <uuid>{uuid}</uuid>
+  <memory unit='MiB'>8</memory>
+  <os><type>hvm</type></os>
+  <devices>{disk}</devices>
+  <test:runstate>{state}</test:runstate>
+</domain>"""
+
+DISK = """
+<disk type='file' device='disk'>
+  <driver name='qemu' type='{kind}'/>
+  <source file='{path}'/>
+  <target dev='vda'/>
+</disk>"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a command printed and how it ended."""
+
+    status: int
+    output: str
+    errors: str
+
+
+class CommandTestCase(base.TestCase):
+    """A host with guests, a configuration, and the command."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.state = self.folder()
+        self.content = os.urandom(1 << 20)
+        self.disk = self.state / 'disk'
+        self.disk.write_bytes(self.content)
+        self.options: dict[str, dict[str, Any]] = {
+            'DEFAULT': {'state_path': self.state / 'state'},
+            'libvirt': {
+                'connection_uri': f'test://{self.state}/guests.xml',
+                'snapshots_directory': self.state / 'snapshots',
+            },
+            'snapshot': {'reserved_space_mb': 0},
+        }
+        self.guests: list[str] = []
+        self.add_guest('web', RUNNING, 'running')
+        self.add_guest('db', STOPPED, 'stopped')
+
+    def add_guest(
+        self, name: str, uuid: str, state: str, kind: str | None = 'raw'
+    ) -> None:
+        """One more guest on the host; no kind means no disk."""
+        disk = DISK.format(kind=kind, path=self.disk) if kind else ''
+        self.guests.append(
+            DOMAIN.format(name=name, uuid=uuid, disk=disk, state=STATES[state])
+        )
+
+    def argv(self, *arguments: object) -> list[str]:
+        """The command line; writes what the command reads."""
+        node = f'<node>{"".join(self.guests)}</node>'
+        (self.state / 'guests.xml').write_text(node)
+        config = self.state / 'nova_snap.conf'
+        config.write_text(
+            ''.join(
+                f'[{group}]\n'
+                + ''.join(f'{key} = {value}\n' for key, value in own.items())
+                for group, own in self.options.items()
+            )
+        )
+        command = [sys.executable, '-W', 'ignore', '-m', 'nova_snap.cmd.shell']
+        return [*command, '--config-file', str(config), *map(str, arguments)]
+
+    def start(
+        self, *arguments: object, **options: Any
+    ) -> 'subprocess.Popen[str]':
+        """Start the command."""
+        child = subprocess.Popen(
+            self.argv(*arguments),
+            **{
+                'stdin': subprocess.DEVNULL,
+                'stdout': subprocess.PIPE,
+                'stderr': subprocess.PIPE,
+                **options,
+            },
+            text=True,
+            cwd=base.REPOSITORY,
+            env={**os.environ, 'PYTHONPATH': str(base.REPOSITORY)},
+        )
+        self.addCleanup(base.end, child)
+        return child
+
+    def run_command(self, *arguments: object, **options: Any) -> Outcome:
+        """Run the command to its end."""
+        return self.outcome(self.start(*arguments, **options))
+
+    def outcome(
+        self,
+        child: 'subprocess.Popen[str]',
+        number: signal.Signals | None = None,
+    ) -> Outcome:
+        """How a command ended that was started, and maybe gets a signal."""
+        if number is not None:
+            child.send_signal(number)
+        output, errors = child.communicate(timeout=3 * base.PATIENCE)
+        return Outcome(child.returncode, output, errors)
+
+    def check_failure(
+        self, status: int, text: str, *arguments: object, **options: Any
+    ) -> Outcome:
+        """It ends with this status, and says why, for a person to read."""
+        found = self.run_command(*arguments, **options)
+        self.assertEqual(status, found.status, found.errors)
+        self.assertIn(text, found.errors)
+        self.assertNotIn('Traceback', found.errors)
+        self.assertEqual('', found.output)
+        return found
+
+    def files(self) -> list[str]:
+        """What lies where images and temporary files are kept."""
+        return [
+            path.name
+            for name in ('state/images', 'state/journal', 'snapshots')
+            for path in pathlib.Path(self.state / name).glob('*')
+        ]

@@ -1,0 +1,217 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Taking images, listing and showing them, by the command."""
+
+import fcntl
+import json
+import os
+import signal
+import struct
+import termios
+from typing import Any
+
+from nova_snap import locks as locks_lib
+from nova_snap import monitor as monitor_lib
+from tests.unit.cmd import base
+
+LONG = '語' * 255
+
+
+class ImagesTestCase(base.CommandTestCase):
+    """The command, and what it prints in JSON."""
+
+    def json(self, *arguments: object) -> Any:
+        """What a command that succeeds prints with ``-f json``."""
+        found = self.run_command(*arguments, '-f', 'json')
+        self.assertEqual(0, found.status, found.errors)
+        return json.loads(found.output)
+
+
+class ServersTest(ImagesTestCase):
+    """Servers, and what would happen to them."""
+
+    def test_list(self) -> None:
+        self.assertEqual(
+            [
+                {'ID': base.STOPPED, 'Name': 'db', 'Power State': 'shutdown'},
+                {'ID': base.RUNNING, 'Name': 'web', 'Power State': 'running'},
+            ],
+            self.json('list'),
+        )
+
+    def test_explain_by_name_and_by_id(self) -> None:
+        for server in ('web', base.RUNNING, base.RUNNING.upper()):
+            *facts, decision = self.json('explain', server)
+            self.assertEqual('decision', decision['Fact'])
+            self.assertEqual('cold', decision['Value'])
+            self.assertIn('is suspended', decision['Meaning'])
+            self.assertIn(
+                {'Fact': 'virt type', 'Value': 'test'},
+                [{k: row[k] for k in ('Fact', 'Value')} for row in facts],
+            )
+
+    def test_explain_touches_nothing(self) -> None:
+        self.json('explain', 'db')
+        self.assertFalse((self.state / 'state').exists())
+        self.assertFalse((self.state / 'snapshots').exists())
+
+
+class CreateTest(ImagesTestCase):
+    """Images of a running and of a stopped guest."""
+
+    def check_data(self, image_id: str) -> None:
+        """The image is the disk, and nothing else is there."""
+        image = self.state / 'state' / 'images' / image_id
+        self.assertEqual(self.content, image.read_bytes())
+        self.assertEqual({image_id, f'{image_id}.json'}, set(self.files()))
+
+    def test_of_a_stopped_guest(self) -> None:
+        image = self.json('image-create', 'db', 'backup')
+        self.assertEqual(
+            {'name': 'backup', 'status': 'active'},
+            {key: image[key] for key in ('name', 'status')},
+        )
+        self.assertEqual({'id', 'name', 'status'}, set(image))
+        self.check_data(image['id'])
+
+    def test_of_a_running_guest(self) -> None:
+        self.check_data(self.json('image-create', 'web', 'a')['id'])
+
+    def test_show_and_metadata(self) -> None:
+        arguments = ('--metadata', 'a=b=c', '--metadata', 'ort=Köln')
+        created = self.json(
+            *('image-create', '--show', *arguments),
+            *('--metadata', 'empty=', 'db', LONG),
+        )
+        self.assertEqual(LONG, created['name'])
+        self.assertEqual('b=c', created['a'])
+        self.assertEqual('Köln', created['ort'])
+        self.assertEqual('', created['empty'])
+        self.assertEqual('snapshot', created['image_type'])
+        self.assertEqual(base.STOPPED, created['instance_uuid'])
+        self.assertEqual(len(self.content), created['size'])
+        for image in (created['id'], LONG):
+            self.assertEqual(created, self.json('image-show', image))
+        self.assertEqual(
+            [
+                {
+                    'ID': created['id'],
+                    'Name': LONG,
+                    'Status': 'active',
+                    'Size': len(self.content),
+                    'Server': base.STOPPED,
+                }
+            ],
+            self.json('image-list'),
+        )
+
+    def test_name_of_two_images(self) -> None:
+        for _number in range(2):
+            self.json('image-create', 'db', 'a')
+        self.check_failure(4, "'a'", 'image-show', 'a')
+
+    def test_what_is_not_accepted(self) -> None:
+        for text, arguments in (
+            ('KEY=VALUE', ('--metadata', 'novalue', 'db', 'a')),
+            ('KEY=VALUE', ('--metadata', '=value', 'db', 'a')),
+            ('256 characters', ('db', LONG + 'x')),
+            ('256 characters', ('--metadata', f'k={LONG}x', 'db', 'a')),
+        ):
+            self.check_failure(2, text, 'image-create', *arguments)
+        self.assertEqual([], self.files())
+
+
+class PollTest(base.CommandTestCase):
+    """Progress, for a person and for a log."""
+
+    def test_is_silent_unless_asked(self) -> None:
+        found = self.run_command('image-create', 'db', 'a')
+        self.assertEqual((0, ''), (found.status, found.errors))
+
+    def test_lines_where_there_is_no_terminal(self) -> None:
+        found = self.run_command('image-create', '--poll', 'db', 'a')
+        self.assertEqual(0, found.status)
+        self.assertEqual(
+            [
+                'converting: 1.00MiB of 1.00MiB (100 %)',
+                'uploading: 1.00MiB of 1.00MiB (100 %)',
+            ],
+            found.errors.splitlines(),
+        )
+
+    def bar(self, columns: int) -> str:
+        """What is drawn on a terminal of this width."""
+        ours, theirs = os.openpty()
+        self.addCleanup(os.close, ours)
+        size = struct.pack('HHHH', 25, columns, 0, 0)
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+        child = self.start('image-create', '--poll', 'db', 'a', stderr=theirs)
+        os.close(theirs)
+        self.assertEqual(0, self.outcome(child).status)
+        return os.read(ours, 65536).decode()
+
+    def test_bar_on_a_terminal(self) -> None:
+        shown = self.bar(columns=100)
+        for text in ('converting', 'uploading', '100%|', '1.00M/1.00M', 'B/s'):
+            self.assertIn(text, shown)
+
+    def test_bar_on_a_terminal_that_does_not_know_its_width(self) -> None:
+        self.assertIn('100%|', self.bar(columns=0))
+
+
+class InterruptTest(base.CommandTestCase):
+    """Signals while a snapshot is under way."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.options['DEFAULT']['max_concurrent_disk_ops'] = 1
+
+    def interrupt(self, number: signal.Signals, server: str) -> base.Outcome:
+        """Send a signal while a snapshot waits for its turn to convert."""
+        locks = locks_lib.Locks(self.state / 'state' / 'locks', 0, 1)
+        with locks.disk_operation_slot(monitor_lib.Monitor()):
+            child = self.start('image-create', server, 'a')
+            folder = self.state / 'snapshots'
+            self.wait_until(
+                'the snapshot was begun',
+                lambda: folder.exists() and os.listdir(folder),
+            )
+            return self.outcome(child, number)
+
+    def check(self, number: signal.Signals) -> None:
+        """It gives up, says why, and leaves nothing."""
+        found = self.interrupt(number, 'web')
+        self.assertEqual(7, found.status, found.errors)
+        self.assertIn(f'interrupted by {number.name}', found.errors)
+        self.assertNotIn('Traceback', found.errors)
+        self.assertEqual([], self.files())
+
+    def test_interrupt(self) -> None:
+        self.check(signal.SIGINT)
+
+    def test_terminate(self) -> None:
+        self.check(signal.SIGTERM)
+
+    def test_killed_and_recovered(self) -> None:
+        self.assertEqual(-9, self.interrupt(signal.SIGKILL, 'db').status)
+        self.assertNotEqual([], self.files())
+        found = self.run_command('recover', '-f', 'json')
+        self.assertEqual(0, found.status, found.errors)
+        (row,) = json.loads(found.output)
+        self.assertEqual(base.STOPPED, row['Server'])
+        self.assertEqual('recovered', row['Outcome'])
+        self.assertEqual([], self.files())
+        again = self.run_command('recover', '-f', 'json')
+        self.assertEqual([], json.loads(again.output))
+        self.assertIn('Nothing was left behind', again.errors)
