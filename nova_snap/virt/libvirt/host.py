@@ -75,6 +75,7 @@ class Host:
         #: Grows with each connection; events before it may be missing.
         self.generation = 0
         self._connection: Any = None
+        self._may_wait = False
         self._lock = threading.Lock()
         # The bindings print every error to standard error otherwise.
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
@@ -90,10 +91,12 @@ class Host:
         :param action: what is being done, for messages: "read its state".
         :param insist: when libvirtd is gone, wait up to RECONNECT_TIMEOUT
             for it and call again.  Only for calls that may be repeated.
+            There is no wait where it has never answered, nor after one in
+            vain: a snapshot that ends has several such calls to make.
         :raises HypervisorUnavailable: libvirt does not answer.
         :raises HypervisorError: libvirt refused; has libvirt's code.
         """
-        if not insist:
+        if not insist or not self._may_wait:
             return self._call(action, function)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(
@@ -106,7 +109,11 @@ class Host:
             ),
             reraise=True,
         )
-        result: T = retrying(self._call, action, function)
+        try:
+            result: T = retrying(self._call, action, function)
+        except exception.HypervisorUnavailable:
+            self._may_wait = False
+            raise
         return result
 
     def domain(self, uuid: str) -> Callable[[Any], Any]:
@@ -176,6 +183,7 @@ class Host:
             if self._connection is None or not self._is_alive():
                 self._connection = concurrency.run_blocking(self._connect)
                 self.generation += 1
+                self._may_wait = True
             return self._connection
 
     def _is_alive(self) -> bool:
