@@ -316,12 +316,16 @@ class GlanceFaultTestCase(FaultTestCase):
         }
         self.configure(snapshot=snapshot, glance=glance, **sections)
 
-    def records(self, guest: guest_lib.Guest) -> list[image_api.Image]:
-        """The records in Glance that are of a guest."""
+    def direct(self) -> image_base.glance.GlanceImageService:
+        """Glance without the proxy."""
         conf = image_base.make_conf(
             str(self.directory()), self.glance.nova_snap_conf()
         )
-        service = image_base.glance.GlanceImageService.from_conf(conf)
+        return image_base.glance.GlanceImageService.from_conf(conf)
+
+    def records(self, guest: guest_lib.Guest) -> list[image_api.Image]:
+        """The records in Glance that are of a guest."""
+        service = self.direct()
         found = list(service.list(instance_uuid=guest.uuid))
         for image in found:
             self.addCleanup(service.delete, image.id)

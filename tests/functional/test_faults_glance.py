@@ -1,0 +1,259 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A Glance that refuses, breaks, stalls, dies, or loses the record."""
+
+import json
+import pathlib
+import subprocess
+import time
+
+from tests.functional import base
+from tests.functional import faults
+from tests.lab import fault_proxy
+
+CREATE = ('POST', '/images$')
+UPLOAD = ('PUT', '/file$')
+GET = ('GET', r'/images/[-0-9a-f]{36}$')
+
+#: The exit status for each answer, to whatever it is the answer.
+REFUSALS = {401: 5, 403: 5, 413: 1, 500: 6, 503: 6}
+
+
+class GlanceTestCase(faults.GlanceFaultTestCase):
+    """Snapshots of a guest that is shut off."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.guest = self.own_guest(start=False)
+        self.found = base.Found.of(self.guest)
+
+    def assert_clean(self) -> None:
+        self.assert_as_found(self.guest, self.found)
+        self.assert_nothing_left()
+
+    def assert_failed(self, status: int, *patterns: str) -> faults.Ended:
+        ended = self.snapshot_fails(self.guest, status, *patterns)
+        self.assert_clean()
+        self.assert_no_record(self.guest)
+        return ended
+
+    def assert_taken(
+        self, process: subprocess.Popen[str] | None = None
+    ) -> pathlib.Path:
+        """It succeeded, and Glance has the right data."""
+        process = process or self.begin(self.guest, speed=None)
+        self.assert_ended(process, 0)
+        self.assert_clean()
+        (record,) = self.records(self.guest)
+        self.assertEqual('active', record.status)
+        self.assert_image_right(self.glance_file(record.id), 0)
+        return self.glance_file(record.id)
+
+
+class TestRefused(GlanceTestCase):
+    """Answers with an error."""
+
+    RETRIES = 1
+
+    def refuse(
+        self,
+        what: tuple[str, str],
+        status: int,
+        times: int | None = None,
+        body: bytes = b'',
+    ) -> None:
+        self.proxy.clear()
+        self.proxy.add(*what, fault_proxy.Answer(status, body), times)
+
+    def test_to_create(self) -> None:
+        for answer, status in {**REFUSALS, 404: 6, 409: 4}.items():
+            with self.subTest(answer=answer):
+                self.refuse(CREATE, answer)
+                ended = self.assert_failed(status, '.')
+                self.assertNotIn('image_pending_upload', ended.err)
+
+    def test_to_upload(self) -> None:
+        for answer, status in REFUSALS.items():
+            with self.subTest(answer=answer):
+                self.refuse(UPLOAD, answer)
+                self.assert_failed(status, '.')
+
+    def test_to_upload_as_a_conflict(self) -> None:
+        # The record is still there, so nobody deleted it.
+        self.refuse(UPLOAD, 409)
+        self.assert_failed(4, 'refused image')
+
+    def test_to_upload_as_not_found(self) -> None:
+        self.refuse(UPLOAD, 404)
+        ended = self.snapshot_fails(self.guest, 3, 'does not exist')
+        self.assertEqual([], ended.errors)
+        self.assert_clean()
+        self.assert_no_record(self.guest)
+
+    def test_once(self) -> None:
+        for what in (CREATE, UPLOAD, GET):
+            for answer in (500, 503):
+                with self.subTest(what=what, answer=answer):
+                    self.refuse(what, answer, times=1)
+                    image = self.assert_taken()
+                    self.assertEqual(2 if what == UPLOAD else 1, self.puts())
+                    self.delete(image.name)
+
+    def puts(self) -> int:
+        return self.proxy.count(*UPLOAD)
+
+    def delete(self, image_id: str) -> None:
+        self.direct().delete(image_id)
+
+    def test_to_get(self) -> None:
+        # What can't be looked at can't be known to be unfinished: it stays
+        # in the journal until it can.
+        for answer, status in {401: 5, 403: 5, 500: 6, 503: 6}.items():
+            with self.subTest(answer=answer):
+                self.refuse(GET, answer)
+                ended = self.snapshot_fails(self.guest, status, '.')
+                self.assertIn('remove the image record', ended.errors[-1])
+                self.proxy.clear()
+                self.run_command('recover')
+                self.assert_clean()
+                self.assert_no_record(self.guest)
+
+
+class TestBroken(GlanceTestCase):
+    """Connections that break or hang."""
+
+    RETRIES = 1
+    TIMEOUT = 3
+
+    def test_cut_once(self) -> None:
+        self.proxy.add(*UPLOAD, fault_proxy.CutRequest(faults.MIB))
+        self.assert_taken()
+        self.assertEqual(2, self.proxy.count(*UPLOAD))
+
+    def test_cut_for_ever(self) -> None:
+        self.proxy.add(*UPLOAD, fault_proxy.CutRequest(faults.MIB), None)
+        self.assert_failed(6, 'does not answer')
+        self.assertEqual(2, self.proxy.count(*UPLOAD))
+
+    def test_answer_lost(self) -> None:
+        self.proxy.add(*UPLOAD, fault_proxy.CutResponse(0))
+        self.assert_taken()
+        self.assertEqual(1, self.proxy.count(*UPLOAD))
+
+    def test_stalled_once(self) -> None:
+        self.proxy.add(*UPLOAD, fault_proxy.Stall(faults.MIB, seconds=8))
+        self.assert_taken()
+
+    def test_stalled_for_ever(self) -> None:
+        self.proxy.add(*UPLOAD, fault_proxy.Stall(faults.MIB, 8), None)
+        self.assert_failed(6, 'does not answer')
+
+
+class TestDeleted(GlanceTestCase):
+    """Somebody deletes the record while the snapshot runs."""
+
+    #: Seconds that it may take to stop.
+    SOON = 5
+
+    def delete_record(self) -> float:
+        (record,) = self.records(self.guest)
+        self.direct().delete(record.id)
+        return time.monotonic()
+
+    def assert_stops_soon(
+        self, process: subprocess.Popen[str], deleted: float
+    ) -> None:
+        process.wait(base.TIMEOUT)
+        took = time.monotonic() - deleted
+        ended = self.assert_ended(process, 7, self.guest.uuid, 'was deleted')
+        self.assertEqual([], ended.errors)
+        self.assertLess(took, self.SOON)
+        self.assert_clean()
+        self.assert_no_record(self.guest)
+
+    def test_while_it_is_converted(self) -> None:
+        process = self.begin(self.guest, speed=2)
+        self.wait_for_qemu_img(process)
+        self.assert_stops_soon(process, self.delete_record())
+
+    def test_while_it_is_copied(self) -> None:
+        self.guest = self.shared_guest()
+        self.found = base.Found.of(self.guest)
+        process = self.begin(self.guest, speed=2)
+        self.wait_for_copying(process, self.guest)
+        self.assert_stops_soon(process, self.delete_record())
+
+    def test_while_it_is_uploaded(self) -> None:
+        moments: list[float] = []
+
+        def delete(_request: fault_proxy.Request) -> None:
+            moments.append(self.delete_record())
+
+        self.proxy.add(*UPLOAD, fault_proxy.Call(delete, after=faults.MIB))
+        process = self.begin(self.guest, speed=None)
+        self.wait_until(process, lambda: bool(moments))
+        self.assert_stops_soon(process, moments[0])
+
+
+class TestDead(GlanceTestCase):
+    """Glance itself ends."""
+
+    RETRIES = 1
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.is_dead = False
+        self.addCleanup(self.revive)
+
+    def revive(self) -> None:
+        if self.is_dead:
+            self.glance.start()
+        self.is_dead = False
+
+    def test_before(self) -> None:
+        self.kill_glance()
+        ended = self.snapshot_fails(self.guest, 6, 'does not answer')
+        self.assertNotIn('image_pending_upload', ended.err)
+        self.revive()
+        self.run_command('recover')
+        self.assert_clean()
+        self.assert_no_record(self.guest)
+
+    def kill_glance(self, _request: fault_proxy.Request | None = None) -> None:
+        self.glance.kill()
+        self.is_dead = True
+
+    def test_killed_in_the_middle(self) -> None:
+        # It can't even be asked to delete the record, until it is back.
+        self.proxy.add(*UPLOAD, self.dying())
+        ended = self.snapshot_fails(self.guest, 6, 'does not answer')
+        self.assertIn('remove the image record', ended.errors[-1])
+        self.assert_as_found(self.guest, self.found)
+        self.assert_owes_a_record()
+        self.run_command('recover', status=1)
+        self.assert_owes_a_record()
+        self.revive()
+        self.run_command('recover')
+        self.assert_clean()
+        self.assert_no_record(self.guest)
+
+    def dying(self) -> fault_proxy.Call:
+        return fault_proxy.Call(self.kill_glance, after=faults.MIB)
+
+    def assert_owes_a_record(self) -> None:
+        (entry,) = (self.state_path / 'journal').iterdir()
+        duties = json.loads(entry.read_text())['duties']
+        self.assertEqual(
+            ['remove the image record'], [duty['kind'] for duty in duties]
+        )
+        self.assertEqual([], list(self.snapshots.iterdir()))

@@ -1,0 +1,183 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A libvirtd that goes away in the middle of a snapshot, and comes back."""
+
+from collections.abc import Callable
+import os
+import signal
+import subprocess
+import time
+
+import fixtures
+
+from nova_snap import exception
+from nova_snap.virt.libvirt import guest as driver_guest
+from nova_snap.virt.libvirt import host as host_lib
+from tests.functional import base
+from tests.functional import faults
+from tests.lab import guest as guest_lib
+
+
+class LibvirtdTestCase(faults.FaultTestCase):
+    """What happens to libvirtd happens in the middle."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.guest = self.shared_guest()
+        self.found = base.Found.of(self.guest)
+
+    def wait_for_the_middle(self, process: subprocess.Popen[str]) -> None:
+        raise NotImplementedError
+
+    def break_libvirtd(self, breaking: Callable[[], None]) -> None:
+        """Snapshot, break, and see that the image is right or not there."""
+        ticks = self.guest.ticks()
+        process = self.begin(self.guest)
+        self.wait_for_the_middle(process)
+        breaking()
+        ended = self.ended(process)
+        self.assertNotIn('Traceback', ended.err)
+        if ended.status == 0:
+            self.assert_image_right(self.the_image(), ticks)
+        else:
+            self.assertIn(ended.status, (1, 6), ended.err)
+            self.assertIn('libvirt', ended.message)
+            self.assertEqual([], list(self.images.list()))
+        self.assert_as_found(self.guest, self.found)
+        self.assert_nothing_left()
+
+    def stop_for_ten_seconds(self) -> None:
+        self.libvirtd.kill(signal.SIGTERM)
+        time.sleep(10)
+        self.libvirtd.start()
+
+    def kill_and_start(self) -> None:
+        self.libvirtd.kill()
+        self.libvirtd.start()
+
+    def hang_for_ten_seconds(self) -> None:
+        pid = self.libvirtd.pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(10)
+        os.kill(pid, signal.SIGCONT)
+
+
+class TestLive(LibvirtdTestCase):
+    """In the middle of the mirror."""
+
+    def wait_for_the_middle(self, process: subprocess.Popen[str]) -> None:
+        self.wait_for_copying(process, self.guest)
+
+    def test_restarted(self) -> None:
+        self.break_libvirtd(self.libvirtd.restart)
+
+    def test_killed(self) -> None:
+        self.break_libvirtd(self.kill_and_start)
+
+    def test_stopped(self) -> None:
+        self.break_libvirtd(self.stop_for_ten_seconds)
+
+    def test_hanging(self) -> None:
+        self.break_libvirtd(self.hang_for_ten_seconds)
+
+
+class TestCold(LibvirtdTestCase):
+    """While the guest is suspended."""
+
+    OPTIONS = faults.COLD
+
+    def wait_for_the_middle(self, process: subprocess.Popen[str]) -> None:
+        self.wait_for_qemu_img(process)
+
+    def test_restarted(self) -> None:
+        self.break_libvirtd(self.libvirtd.restart)
+
+    def test_killed(self) -> None:
+        self.break_libvirtd(self.kill_and_start)
+
+    def test_stopped(self) -> None:
+        self.break_libvirtd(self.stop_for_ten_seconds)
+
+    def test_hanging(self) -> None:
+        self.break_libvirtd(self.hang_for_ten_seconds)
+
+
+class TestSaving(LibvirtdTestCase):
+    """While libvirtd saves the guest's memory."""
+
+    OPTIONS = faults.COLD
+
+    def wait_for_the_middle(self, process: subprocess.Popen[str]) -> None:
+        self.wait_until(process, lambda: is_being_saved(self.guest))
+
+    def test_killed(self) -> None:
+        self.break_libvirtd(self.kill_and_start)
+
+
+class TestGone(faults.FaultTestCase):
+    """libvirtd does not come back in time."""
+
+    def test_not_there_at_the_start(self) -> None:
+        guest = self.shared_guest()
+        self.libvirtd.kill(signal.SIGTERM)
+        began = time.monotonic()
+        self.snapshot_fails(guest, 6, 'libvirtd')
+        self.assertLess(time.monotonic() - began, 20)
+        self.assert_nothing_left()
+        self.libvirtd.start()
+
+    def test_recovered_later(self) -> None:
+        # The process dies with libvirtd: as when the host loses power, but
+        # for the guest, which goes on.
+        guest = self.shared_guest()
+        found = base.Found.of(guest)
+        process = self.begin(guest)
+        self.wait_for_copying(process, guest)
+        self.libvirtd.kill()
+        process.kill()
+        process.wait()
+        self.libvirtd.start()
+        self.speed = None
+        self.run_command('recover')
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
+    def test_waited_for_once(self) -> None:
+        # A snapshot that ends makes several calls that wait for libvirtd.
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'nova_snap.virt.libvirt.host.RECONNECT_TIMEOUT', 3
+            )
+        )
+        guest = self.shared_guest()
+        host = host_lib.Host(self.libvirtd.uri)
+        asked = driver_guest.Guest(host, guest.uuid, guest.name)
+        self.assertTrue(asked.is_persistent())
+        self.libvirtd.kill()
+        waits = []
+        for _ in range(3):
+            began = time.monotonic()
+            self.assertRaises(
+                exception.HypervisorUnavailable, asked.is_persistent
+            )
+            waits.append(time.monotonic() - began)
+        self.assertGreater(waits[0], 2)
+        self.assertLess(max(waits[1:]), 1)
+        self.libvirtd.start()
+        self.assertTrue(asked.is_persistent())
+
+
+def is_being_saved(guest: guest_lib.Guest) -> bool:
+    """Whether it is on its way to the disk."""
+    return guest.state() == 'paused'
