@@ -89,7 +89,8 @@ class GlanceImageService(api.ImageService):
                 )
                 | {'id': record.id, 'owner': record.owner}
             )
-            return self._call(record.id, _Create(self._client, fields))
+            create = _Create(self._client, fields, self._connection.endpoint)
+            return self._call(record.id, create)
 
     def get(self, image_id: str) -> api.Image:
         return self._call(image_id, lambda: self._get(image_id))
@@ -201,9 +202,12 @@ class GlanceImageService(api.ImageService):
 class _Create:
     """Makes a record; knows it again when an earlier try did make it."""
 
-    def __init__(self, client: Any, fields: dict[str, Any]) -> None:
+    def __init__(
+        self, client: Any, fields: dict[str, Any], endpoint: str
+    ) -> None:
         self._client = client
         self._fields = fields
+        self._endpoint = endpoint
         self._tried = False
 
     def __call__(self) -> api.Image:
@@ -213,6 +217,8 @@ class _Create:
         except refusal.Refused as error:
             if again and error.status == 409:
                 return self._made_before(error)
+            if error.status == 404:  # not the image: there is none yet
+                raise refusal.translate(error, None, self._endpoint) from error
             raise
         return schema.from_fields(made)
 
