@@ -70,7 +70,10 @@ class Zstd:
     stored_size = len(_ZSTD_STORED) + CLUSTER
 
     def __init__(self, level: int | None = None) -> None:
-        compressor: Any = _zstd().ZstdCompressor(level=level)
+        library = _zstd()
+        compressor: Any = library.ZstdCompressor(
+            level=_valid(3 if level is None else level, range(1, 20))
+        )
         self._compress = compressor.compress
         self._mode = compressor.FLUSH_FRAME
 
@@ -91,9 +94,9 @@ class Zlib:
     stored_size = len(_ZLIB_FIRST) + len(_ZLIB_SECOND) + CLUSTER
 
     def __init__(self, level: int | None = None) -> None:
-        library, default = _zlib()
+        library, default, levels = _zlib()
         self._compress = library.compress
-        self._level = default if level is None else level
+        self._level = _valid(default if level is None else level, levels)
 
     def compress(self, cluster: memoryview) -> bytes:
         """The compressed cluster, however long that is."""
@@ -124,9 +127,15 @@ def _zstd() -> Any:
     raise errors.LibraryMissing('zstd', 'backports.zstd or nova-snap[stream]')
 
 
-def _zlib() -> tuple[Any, int]:
-    """The fastest deflate that is there, and the level to use it with."""
+def _zlib() -> tuple[Any, int, range]:
+    """The fastest deflate that is there, its default level and its levels."""
     try:
-        return importlib.import_module('isal.isal_zlib'), 3
+        return importlib.import_module('isal.isal_zlib'), 3, range(4)
     except ImportError:
-        return slow_zlib, 1
+        return slow_zlib, 1, range(1, 10)
+
+
+def _valid(level: int, levels: range) -> int:
+    if level not in levels:
+        raise errors.InvalidLevel(level, levels)
+    return level

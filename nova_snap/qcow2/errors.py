@@ -46,6 +46,18 @@ class UnsupportedSize(Qcow2Error):
         )
 
 
+class InvalidLevel(Qcow2Error):
+    """There is no such ``level`` of compression; ``levels`` are valid."""
+
+    def __init__(self, level: int, levels: range) -> None:
+        self.level = level
+        self.levels = levels
+        super().__init__(
+            f'There is no level of compression {level}; '
+            f'levels go from {levels[0]} to {levels[-1]}.'
+        )
+
+
 class LibraryMissing(Qcow2Error):
     """A library that this machine does not have is needed.
 

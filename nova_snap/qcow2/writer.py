@@ -83,6 +83,7 @@ def write_compressed(
     :param threads: how many threads compress at once.
     :param reserve: says how much room to set aside for compressed clusters;
         by default from samples.
+    :raises InvalidLevel: the algorithm has no such level.
     :raises LibraryMissing: zstd is wanted and not installed.
     :raises SourceError: the extents or the sample can't be read.
     :raises UnsupportedSize: the disk is too large.

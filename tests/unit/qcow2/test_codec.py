@@ -70,6 +70,16 @@ class CodecTest(testtools.TestCase):
             self.assertEqual(kind.stored_size, len(stored))
             self.assertEqual(NOISE, restore(stored))
 
+    def test_levels_that_do_not_exist(self):
+        for make, level in (
+            (codec.Zstd, 0),
+            (codec.Zstd, 20),
+            (codec.Zlib, -1),
+            (codec.Zlib, 4),
+        ):
+            error = self.assertRaises(errors.InvalidLevel, make, level)
+            self.assertEqual(level, error.level)
+
     def test_zstd_missing(self):
         def refuse(name: str):
             raise ImportError(name)
