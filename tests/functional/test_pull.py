@@ -184,7 +184,7 @@ class TestFaults(faults.FaultTestCase):
         process = self.begin_reading(guest)
         self.assert_ended(process, 1, guest.uuid, 'I/O error|space')
         self.assert_clean(guest, found)
-        guest.wait_for_ticks(guest.ticks() + 10)
+        guest.wait_for_ticks(10)
 
     def test_reserve_is_kept_and_the_guest_never_paused(self) -> None:
         guest = self.own_guest(write=8)

@@ -133,6 +133,29 @@ class Glance:
         """End it and its workers at once, in the middle of anything."""
         self._end(signal.SIGKILL)
 
+    def leave_running(self) -> None:
+        """Let it outlive this process; ``adopt`` finds it again."""
+        assert self._process is not None
+        atexit.unregister(self.kill)
+        self._write('left', f'{self._process.pid} {self.port}')
+
+    def adopt(self) -> bool:
+        """Use the one that an earlier process left running, if it does."""
+        try:
+            pid, port = (self.directory / 'left').read_text().split()
+            if os.readlink(f'/proc/{pid}/cwd') != str(self.directory):
+                return False  # somebody else has that number now
+        except (OSError, ValueError):
+            return False
+        self.port = int(port)
+        return self._answers()
+
+    def end_left(self) -> None:
+        """End the one that an earlier process left running."""
+        if self.adopt():
+            pid = int((self.directory / 'left').read_text().split()[0])
+            os.killpg(pid, signal.SIGKILL)
+
     def __enter__(self) -> Self:
         self.start()
         return self
