@@ -28,6 +28,7 @@ module                    the one thing that it knows
 ``file_source``           raw files and block devices
 ``nbd_source``            NBD exports, over several of ``nbd_connection``
 ``libnbd``                where the Python binding of libnbd is
+``throttle``              a source that is read no faster than wished
 ``codec``                 zstd and zlib clusters
 ``zone``                  compressed clusters and where they lie
 ``packer``                from source clusters to compressed bytes
@@ -35,7 +36,8 @@ module                    the one thing that it knows
 ``reserve``               the same by samples of the data
 ``pool``                  work done ahead by threads, in order
 ``native``                threads that eventlet has not replaced
-``writer``                the two ways of writing an image
+``writer``                the two ways of writing a qcow2 image
+``raw``                   the way of writing a raw one
 ``stream``                what a caller gets: chunks, or a file to read
 ========================  ================================================
 """
