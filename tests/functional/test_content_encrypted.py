@@ -1,0 +1,190 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Root disks that QEMU encrypts: the image is what the guest sees.
+
+The passphrase is libvirt's secret.  It may not be seen in the arguments of a
+process, in a log, or in a file that is left.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import pathlib
+import threading
+import time
+import uuid
+
+from tests.functional import content
+from tests.lab import command
+from tests.lab import disk
+from tests.lab import guest as guest_lib
+from tests.lab import root_disk
+
+SECRET_XML = """<secret ephemeral='no' private='no'>
+  <uuid>{}</uuid>
+  <usage type='volume'><volume>{}</volume></usage>
+</secret>"""
+
+ENCRYPTION_XML = """<encryption format='luks'>
+  <secret type='passphrase' uuid='{}'/>
+</encryption>"""
+
+
+class TestEncrypted(content.ContentTestCase):
+    """Each goes cold by itself."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        # Odd on purpose: it must not matter what a passphrase is made of.
+        self.passphrase = f'p, =w\u00e9 "{os.urandom(8).hex()}"'
+        self.secret = str(uuid.uuid4())
+        self.plain = root_disk.make(
+            self.directory(), root_disk.Kind.RAW, files={'/marker': b'seen\n'}
+        )
+        xml = SECRET_XML.format(self.secret, self.plain.path)
+        with self.libvirtd.connection() as connection:
+            secret = connection.secretDefineXML(xml)
+            secret.setValue(self.passphrase.encode())
+        self.addCleanup(self.forget_secret)
+
+    def forget_secret(self) -> None:
+        with self.libvirtd.connection() as connection:
+            connection.secretLookupByUUIDString(self.secret).undefine()
+
+    def encrypted_guest(self, image_format: str) -> guest_lib.Guest:
+        """A guest with the plain disk's content, encrypted; shut off.
+
+        :param image_format: ``luks``, or ``qcow2`` with LUKS in it.
+        """
+        key = self.plain.path.with_name('key')
+        key.write_text(self.passphrase)
+        target = self.plain.path.with_name(f'root.{image_format}')
+        options = 'key-secret=key,iter-time=10'
+        if image_format == 'qcow2':
+            options = 'encrypt.format=luks,' + ','.join(
+                f'encrypt.{option}' for option in options.split(',')
+            )
+        command.run(
+            *('qemu-img', 'convert', '--object', f'secret,id=key,file={key}'),
+            *('-f', 'raw', '-O', image_format, '-o', options),
+            *(self.plain.path, target),
+        )
+        key.unlink()
+        kind = (
+            root_disk.Kind.QCOW2
+            if image_format == 'qcow2'
+            else root_disk.Kind.RAW
+        )
+        root = root_disk.RootDisk(kind, target, str(kind))
+        return self.make_guest(
+            disk=root,
+            disk_xml=ENCRYPTION_XML.format(self.secret),
+            start=False,
+        )
+
+    def check(self, image_format: str) -> None:
+        guest = self.encrypted_guest(image_format)
+        with self.watched_arguments() as arguments:
+            off = self.take(guest, 'read')
+            guest.start()
+            guest.wait_until_up()
+            before = guest.ticks()
+            running = self.take(guest, 'cold')
+            guest.destroy()
+        self.assertEqual(
+            '',
+            disk.differences(off.path, off.format, self.plain.path, 'raw'),
+        )
+        size = self.plain.path.stat().st_size
+        info = disk.info(off.path, off.format)
+        self.assertEqual(size, info['virtual-size'])
+        self.assertNotIn('encrypted', info)
+        self.assertEqual(1, off.record.min_disk)
+        self.assert_one_moment(running, before)
+        self.assert_not_seen(arguments)
+        self.assert_boots(running, before)
+
+    @contextlib.contextmanager
+    def watched_arguments(self) -> Iterator[set[bytes]]:
+        """The arguments of every process that is seen in the block."""
+        seen: set[bytes] = set()
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.is_set():
+                for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
+                    with contextlib.suppress(OSError):
+                        seen.add(path.read_bytes())
+                time.sleep(0.005)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield seen
+        finally:
+            ended.set()
+            thread.join()
+
+    def assert_not_seen(self, arguments: set[bytes]) -> None:
+        words = self.passphrase.encode()
+        programs = b'\n'.join(arguments)
+        self.assertIn(b'qemu-img\0convert', programs)
+        self.assertNotIn(words, programs)
+        for details in self.getDetails().values():
+            self.assertNotIn(words, b''.join(details.iter_bytes()))
+        for path in self.state_path.rglob('*'):
+            if path.is_file():
+                self.assertNotIn(words, path.read_bytes(), path)
+        log = self.libvirtd.log.read_bytes()
+        self.assertNotIn(words, log)
+
+    def test_qcow2(self) -> None:
+        self.check('qcow2')
+
+    def test_raw(self) -> None:
+        self.check('luks')
+
+    def test_wrong_passphrase(self) -> None:
+        guest = self.encrypted_guest('qcow2')
+        with self.libvirtd.connection() as connection:
+            secret = connection.secretLookupByUUIDString(self.secret)
+            secret.setValue(b'another one')
+        done = self.run_command('image-create', guest.uuid, 'i', status=1)
+        self.assertIn('Invalid password', done.stderr.splitlines()[-1])
+        self.assert_nothing_left()
+
+    def test_secret_is_gone(self) -> None:
+        guest = self.encrypted_guest('qcow2')
+        with self.libvirtd.connection() as connection:
+            secret = connection.secretLookupByUUIDString(self.secret)
+            secret.undefine()
+            connection.secretDefineXML(
+                SECRET_XML.format(self.secret, self.plain.path)
+            )
+        done = self.run_command('image-create', guest.uuid, 'i', status=1)
+        self.assertIn(
+            'read the secret of an encrypted disk',
+            done.stderr.splitlines()[-1],
+        )
+        self.assert_nothing_left()
+
+    def test_private_secret(self) -> None:
+        guest = self.encrypted_guest('qcow2')
+        xml = SECRET_XML.format(self.secret, self.plain.path)
+        with self.libvirtd.connection() as connection:
+            connection.secretDefineXML(
+                xml.replace("private='no'", "private='yes'")
+            )
+        done = self.run_command('image-create', guest.uuid, 'i', status=1)
+        self.assertIn('is private', done.stderr.splitlines()[-1])
+        self.assert_nothing_left()
