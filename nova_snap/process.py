@@ -20,7 +20,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import os
-import subprocess
+import subprocess  # nosec B404
 import tempfile
 from typing import BinaryIO
 
@@ -94,7 +94,7 @@ def _run(
     umask: int,
 ) -> int:
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # nosec B603
             argv,
             stdin=subprocess.DEVNULL,
             stdout=out,

@@ -234,9 +234,7 @@ class FaultTestCase(base.SnapshotTestCase):
                 said.append(line.text)
             else:
                 log.append(line)
-        return Ended(
-            done.returncode, '\n'.join(said), tuple(log), done.stderr
-        )
+        return Ended(done.returncode, '\n'.join(said), tuple(log), done.stderr)
 
     def _log_text(self) -> str:
         with contextlib.suppress(FileNotFoundError):

@@ -20,7 +20,9 @@ a scratch file.  https://libvirt.org/formatbackup.html
 import dataclasses
 import pathlib
 import urllib.parse
-import xml.etree.ElementTree as ElementTree  # nosec B405: libvirtd's output
+
+# What is parsed is libvirtd's own output.
+import xml.etree.ElementTree as ElementTree  # nosec B405
 
 import libvirt
 

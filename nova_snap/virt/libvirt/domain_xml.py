@@ -19,7 +19,9 @@ https://libvirt.org/formatdomain.html
 
 from collections.abc import Iterator
 import dataclasses
-import xml.etree.ElementTree as ElementTree  # nosec B405: libvirtd's output
+
+# What is parsed is libvirtd's own output.
+import xml.etree.ElementTree as ElementTree  # nosec B405
 
 from nova_snap.compute import instance as instance_lib
 from nova_snap.virt.storage import source as storage
