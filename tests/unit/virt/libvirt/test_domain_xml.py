@@ -28,6 +28,55 @@ class VirtTypeTest(base.TestCase):
             self.assertEqual(name, domain_xml.virt_type(xml))
 
 
+class DiskDevicesTest(base.TestCase):
+    """The names of all that is a disk to QEMU."""
+
+    def test_of_every_kind(self) -> None:
+        xml = samples.domain(
+            samples.CDROM, samples.FLOPPY, samples.raw_disk(), samples.disk()
+        )
+        self.assertEqual(
+            ['sda', 'fda', 'vda', 'vda'], domain_xml.disk_devices(xml)
+        )
+
+    def test_none(self) -> None:
+        self.assertEqual([], domain_xml.disk_devices(samples.domain()))
+
+
+class QemuUserTest(base.TestCase):
+    """The user that QEMU runs as."""
+
+    def uid(self, *labels: str) -> int | None:
+        """What is read where a guest has these labels."""
+        xml = samples.domain().replace('</domain>', ''.join(labels))
+        return domain_xml.qemu_uid(xml + '</domain>')
+
+    def label(self, model: str, text: str) -> str:
+        """A label as libvirt shows it for a running guest."""
+        return (
+            f"<seclabel type='dynamic' model='{model}' relabel='yes'>"
+            f'<label>{text}</label></seclabel>'
+        )
+
+    def test_among_other_labels(self) -> None:
+        apparmor = self.label('apparmor', 'libvirt-6a6bdf3d')
+        self.assertEqual(
+            64055, self.uid(apparmor, self.label('dac', '+64055:+64055'))
+        )
+
+    def test_root(self) -> None:
+        self.assertEqual(0, self.uid(self.label('dac', '+0:+0')))
+
+    def test_not_said(self) -> None:
+        for labels in (
+            (),
+            (self.label('apparmor', 'libvirt-6a6bdf3d'),),
+            ("<seclabel type='none' model='dac'/>",),
+            (self.label('dac', 'libvirt-qemu:kvm'),),
+        ):
+            self.assertIsNone(self.uid(*labels))
+
+
 class AgentTest(base.TestCase):
     """The channel to a guest agent."""
 
