@@ -23,6 +23,7 @@ import uuid
 from nova_snap import exception
 from nova_snap.compute import instance as instance_lib
 from nova_snap.image import api as image_api
+from nova_snap.image import schema
 
 GIB = 1 << 30
 
@@ -52,7 +53,8 @@ def validate(name: str, metadata: Mapping[str, str]) -> None:
     """Refuse what Nova's API would refuse.
 
     :raises InvalidName: empty, only spaces, too long or unprintable.
-    :raises InvalidMetadata: too much of it, or a key or value too long.
+    :raises InvalidMetadata: too much of it, a key or value too long, or a
+        key that is the name of a field of an image.
     """
     if not name.strip():
         raise exception.InvalidName(reason='it is empty.')
@@ -78,6 +80,10 @@ def _validate_item(key: str, value: str) -> None:
         raise exception.InvalidMetadata(
             reason=f'the key {key[:40]!r} has {len(key)} characters; 1 to '
             f'{MAX_METADATA_KEY} are allowed.'
+        )
+    if schema.is_reserved(key):
+        raise exception.InvalidMetadata(
+            reason=f'the key {key!r} is reserved for what every image has.'
         )
     if len(value) > MAX_METADATA_VALUE:
         raise exception.InvalidMetadata(

@@ -150,6 +150,15 @@ def check(image: api.Image) -> None:
         _check_value(key, value)
 
 
+def is_reserved(key: str) -> bool:
+    """Whether a property can't be named so: it would be another field."""
+    return (
+        not _is_property(key)
+        or key in _RESERVED
+        or key.startswith(_RESERVED_PREFIX)
+    )
+
+
 def _is_property(key: str) -> bool:
     return key not in _OTHERS and key not in _NAMES.values()
 
@@ -171,11 +180,7 @@ def _check_keys(properties: Mapping[str, Any]) -> None:
                 f'the property {key[:32]!r} needs a name of 1 to '
                 f'{MAX_NAME} characters.'
             )
-        if (
-            not _is_property(key)
-            or key in _RESERVED
-            or key.startswith(_RESERVED_PREFIX)
-        ):
+        if is_reserved(key):
             raise ValueError(
                 f'a property cannot be named {key!r}; that name is reserved.'
             )

@@ -243,6 +243,11 @@ class LimitsTest(base.TestCase):
         self.assertIn('256 characters', text)
         self.assertIn('0 characters', self.metadata_refusal({'': 'v'}))
 
+    def test_key_that_is_a_field(self) -> None:
+        for key in ('id', 'status', 'size', 'location', 'os_glance_x'):
+            self.assertIn(repr(key), self.metadata_refusal({key: 'v'}))
+        self.check(identity='v', os_distro='v')
+
     def test_length_of_a_value(self) -> None:
         self.check(key='語' * 255)
         self.check(key='')
