@@ -140,14 +140,16 @@ class FilesystemImageService(api.ImageService):
         monitor: monitor_lib.Monitor,
     ) -> api.Image:
         incoming = source.UploadSource(data, size, monitor)
-        with self._upload_file(image_id) as file:
+        # Closing the file is inside, too: on a full disk that fails again.
+        with (
+            self._translated(image_id),
+            self._upload_file(image_id) as file,
+        ):
             while chunk := incoming.read():
-                with self._translated(image_id):
-                    file.write(chunk)
-            with self._translated(image_id):
-                file.flush()
-                concurrency.run_blocking(os.fsync, file.fileno())
-                return self._activate(image_id, incoming)
+                file.write(chunk)
+            file.flush()
+            concurrency.run_blocking(os.fsync, file.fileno())
+            return self._activate(image_id, incoming)
 
     def delete(self, image_id: str) -> None:
         if not _is_uuid(image_id):
@@ -234,14 +236,13 @@ class FilesystemImageService(api.ImageService):
         Unless it has become the data of the image, that is.
         """
         path = self._path(image_id, _UPLOAD)
-        with self._translated(image_id), self._locked():
+        with self._locked():
             file = self._open_upload(image_id, path)
         with file:
             try:
                 yield file
             finally:
-                with self._translated(image_id):
-                    path.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     def _open_upload(self, image_id: str, path: pathlib.Path) -> BinaryIO:
         """Open and lock it; the directory's lock keeps others from both."""
