@@ -23,9 +23,9 @@ import fixtures
 import testtools
 
 from nova_snap import exception
+from nova_snap import monitor
 from nova_snap.image import api
 from nova_snap.image import filesystem
-from nova_snap import monitor
 
 MiB = 1024 * 1024
 
