@@ -21,6 +21,7 @@ and ends, with all guests, when the process does.
 """
 
 import atexit
+from collections.abc import Mapping
 import functools
 import os
 import pathlib
@@ -67,6 +68,7 @@ def new_guest(
     kind: root_disk.Kind = root_disk.Kind.OVERLAY,
     disk: root_disk.RootDisk | None = None,
     size: int = 256 * root_disk.MIB,
+    files: Mapping[str, bytes] | None = None,
     **spec: Any,
 ) -> guest_lib.Guest:
     """A guest that is not started yet.
@@ -74,6 +76,7 @@ def new_guest(
     :param kind: the kind of root disk to make.
     :param disk: a root disk that is there, instead.
     :param size: of the root disk to make, bytes.
+    :param files: what lies on it besides.
     :param spec: what :class:`tests.lab.domain.Spec` knows.
     """
     if disk is None:
@@ -82,6 +85,7 @@ def new_guest(
             kind,
             name=f'root-{os.urandom(4).hex()}',
             size=size,
+            files=files,
         )
     return guest_lib.Guest(libvirtd, domain.Spec(disk=disk, **spec))
 

@@ -58,8 +58,8 @@ CAPABILITIES = '/var/cache/libvirt/qemu'
 USER = 'libvirt-qemu'
 
 QEMU_CONF = """\
-user = "root"
-group = "root"
+user = "{user}"
+group = "{user}"
 security_driver = "none"
 remember_owner = 0
 namespaces = []
@@ -70,6 +70,7 @@ stdio_handler = "file"
 LIBVIRTD_CONF = """\
 auth_unix_rw = "none"
 auth_unix_ro = "none"
+unix_sock_rw_perms = "0777"
 log_outputs = "2:stderr"
 """
 
@@ -88,10 +89,12 @@ class Libvirtd:
     """A private libvirtd that keeps everything in one state directory.
 
     :param state: short enough that a socket's path fits (107 bytes).
+    :param user: that QEMU runs as; a number behind a plus sign needs no name.
     """
 
-    def __init__(self, state: pathlib.Path) -> None:
+    def __init__(self, state: pathlib.Path, user: str = 'root') -> None:
         self.state = state
+        self._user = user
         self.mounts = state / 'mnt'
         self.log = state / 'libvirtd.log'
         self._libvirt = state / 'libvirt'
@@ -216,7 +219,7 @@ class Libvirtd:
         (self._libvirt / 'cache/qemu').mkdir(exist_ok=True)
         (paths.cache() / 'qemu').mkdir(exist_ok=True)
         etc = self._libvirt / 'etc'
-        (etc / 'qemu.conf').write_text(QEMU_CONF)
+        (etc / 'qemu.conf').write_text(QEMU_CONF.format(user=self._user))
         (etc / 'libvirtd.conf').write_text(LIBVIRTD_CONF)
         self.mounts.mkdir(exist_ok=True)
         if str(self.mounts) not in _mount_points():

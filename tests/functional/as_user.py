@@ -1,0 +1,57 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Take a snapshot as another user of the host.
+
+    python -m tests.functional.as_user UID CONFIG SERVER
+
+All code is loaded first: the other user may not be able to read it.
+"""
+
+import os
+import sys
+
+from oslo_config import cfg
+
+from nova_snap import conf as nova_snap_conf
+from nova_snap import exception
+from nova_snap import factory
+from nova_snap import monitor
+from nova_snap.image import api as image_api
+from nova_snap.qcow2 import libnbd
+
+
+def main(uid: int, config: str, server: str) -> int:
+    """Print the id of the image."""
+    conf = cfg.ConfigOpts()
+    nova_snap_conf.register_opts(conf)
+    conf(args=[], default_config_files=[config])
+    image_api.from_conf(conf)
+    libnbd.load()
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+    try:
+        instance = factory.libvirt_driver(conf).instance(server)
+        manager = factory.snapshot_manager(conf)
+        image = manager.snapshot_instance(
+            instance, 'image', {}, monitor.Monitor()
+        )
+    except exception.NovaSnapError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(image.id)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3]))

@@ -1,0 +1,122 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The service as one user of the host, QEMU as another, neither of them root.
+
+As on a compute host: nova and libvirt-qemu.
+"""
+
+import os
+import pathlib
+import pwd
+import subprocess
+import sys
+import threading
+
+from tests.functional import base
+from tests.lab import base as lab_base
+from tests.lab import disk as disk_lib
+from tests.lab import libvirtd as libvirtd_lib
+from tests.lab import paths
+
+#: The number that QEMU's user has on Debian.
+QEMU = 64055
+
+#: Users that every host has: libvirt's client wants to know their names.
+SERVICE = pwd.getpwnam('nobody').pw_uid
+STRANGER = pwd.getpwnam('daemon').pw_uid
+
+#: Says whether it can list a directory and open what is in it.
+LOOK = """\
+import os, sys
+uid, path = int(sys.argv[1]), sys.argv[2]
+os.setgroups([]); os.setgid(uid); os.setuid(uid)
+try:
+    print(os.listdir(path))
+except PermissionError:
+    print('no')
+"""
+
+
+class TestUsers(base.SnapshotTestCase):
+    """pull, with a socket and a scratch file for those two only."""
+
+    OPTIONS = {
+        'snapshot': {
+            'live_method': 'pull',
+            'scratch_min_mb': '0',
+            'bandwidth_limit_mb': '4',
+        }
+    }
+
+    def setUp(self) -> None:
+        super().setUp()
+        state = paths.root() / f't{os.getpid()}u'
+        libvirtd = libvirtd_lib.Libvirtd(state, user=f'+{QEMU}')
+        self.addCleanup(libvirtd.remove)
+        libvirtd.start()
+        self.libvirtd = libvirtd
+        self.configure()
+        # QEMU has to come through to the folder that it shares with us.
+        os.chown(self.state_path, SERVICE, SERVICE)
+        for path in (self.state_path, *self.state_path.parents):
+            if path != paths.root().parent:
+                path.chmod(path.stat().st_mode | 0o011)
+            else:
+                break
+
+    def test_pull(self) -> None:
+        guest = lab_base.new_guest(
+            self.libvirtd, files={'/data': os.urandom(16 << 20)}
+        )
+        self.addCleanup(guest.remove)
+        guest.start()
+        guest.wait_until_up()
+        least = guest.ticks()
+        found = base.Found.of(guest)
+        module = [sys.executable, '-m', 'tests.functional.as_user']
+        process = subprocess.Popen(
+            [*module, str(SERVICE), str(self.config), guest.uuid],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        seen: set[str] = set()
+        over = threading.Event()
+        watcher = threading.Thread(target=self.look, args=(seen, over))
+        watcher.start()
+        out, err = process.communicate(timeout=base.TIMEOUT)
+        over.set()
+        watcher.join()
+        self.assertEqual(0, process.returncode, err)
+        self.assertEqual({'no'}, seen)
+        image = self.image_file(out.strip())
+        self.assertEqual(SERVICE, image.stat().st_uid)
+        self.assertEqual('', disk_lib.check(image))
+        self.assertGreaterEqual(
+            max(disk_lib.ring_numbers(image, 'qcow2')), least
+        )
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
+    def look(self, seen: set[str], over: threading.Event) -> None:
+        """See what a third user gets of the folder with the socket."""
+        while not over.wait(0.2):
+            for socket in self.snapshots.glob('*/nbd.sock'):
+                seen.add(_look(STRANGER, socket.parent))
+
+
+def _look(uid: int, path: pathlib.Path) -> str:
+    command = [sys.executable, '-c', LOOK, str(uid), str(path)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout.strip()
