@@ -29,7 +29,6 @@ from collections.abc import Mapping
 import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 from typing import Any
 import uuid
@@ -37,6 +36,7 @@ import uuid
 from oslo_log import log as logging
 from oslo_utils import timeutils
 
+from nova_snap import durable
 from nova_snap import exception
 
 LOG = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class Entry:
             )
             return False
         self.path.unlink(missing_ok=True)
-        _sync_directory(self.path.parent)
+        durable.sync_directory(self.path.parent)
         return True
 
     def _undo(self, duty: Duty, undo: Undo) -> None:
@@ -164,7 +164,7 @@ class Entry:
             'begun_at': self.begun_at,
             'duties': [dataclasses.asdict(duty) for duty in self.duties],
         }
-        _write_durably(self.path, json.dumps(content, indent=1))
+        durable.write(self.path, json.dumps(content, indent=1))
 
 
 class Journal:
@@ -223,29 +223,3 @@ class Journal:
                 'run as root, or as the user that takes snapshots.'
             ) from error
         return [path for path in paths if path.suffix == '.json']
-
-
-def _write_durably(path: pathlib.Path, text: str) -> None:
-    """Replace a file so that a crash leaves the old or the new one whole."""
-    temporary = path.with_suffix('.tmp')
-    descriptor = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
-    )
-    try:
-        with open(descriptor, 'w') as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.rename(path)
-    except OSError:
-        temporary.unlink()
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

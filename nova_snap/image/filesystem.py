@@ -46,6 +46,7 @@ import uuid
 from oslo_config import cfg
 
 from nova_snap import concurrency
+from nova_snap import durable
 from nova_snap import exception
 from nova_snap import monitor as monitor_lib
 from nova_snap.image import api
@@ -157,7 +158,7 @@ class FilesystemImageService(api.ImageService):
         with self._translated(image_id), self._locked():
             # The record first: data without one is rubbish to everybody.
             self._path(image_id, _RECORD).unlink(missing_ok=True)
-            _sync(self._directory)
+            durable.sync_directory(self._directory)
             self._path(image_id).unlink(missing_ok=True)
             upload = self._path(image_id, _UPLOAD)
             if not _is_in_use(upload):
@@ -214,7 +215,7 @@ class FilesystemImageService(api.ImageService):
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        _sync(self._directory)
+        durable.sync_directory(self._directory)
 
     @staticmethod
     def _check(image: api.Image) -> None:
@@ -273,7 +274,7 @@ class FilesystemImageService(api.ImageService):
             data = self._path(image_id)
             os.replace(self._path(image_id, _UPLOAD), data)
             try:
-                _sync(self._directory)
+                durable.sync_directory(self._directory)
                 self._write(image)
             except OSError:
                 data.unlink()
@@ -373,15 +374,6 @@ def _is_in_use(path: pathlib.Path) -> bool:
         except BlockingIOError:
             return True
     return False
-
-
-def _sync(directory: pathlib.Path) -> None:
-    """Make durable what was renamed or removed in the directory."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _matches(image: api.Image, filters: dict[str, str]) -> bool:
