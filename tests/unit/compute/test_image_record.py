@@ -253,3 +253,9 @@ class LimitsTest(base.TestCase):
         self.check(key='')
         text = self.metadata_refusal({'colour': '語' * 256})
         self.assertIn("'colour' has 256 characters", text)
+
+    def test_names_of_fields_are_no_keys(self) -> None:
+        for key in ('id', 'owner', 'size', 'checksum', 'os_glance_task'):
+            text = self.metadata_refusal({key: 'v'})
+            self.assertIn(f"'{key}' is reserved", text)
+        self.check(owner_id='v')
