@@ -97,6 +97,13 @@ class Shell(app.App):
         except cfg.Error:
             self.status = EXIT_STATUS[cfg.Error]
             raise
+        except (OSError, UnicodeDecodeError) as error:
+            # oslo.config lets through what a file that is no text raises.
+            self.status = EXIT_STATUS[exception.Invalid]
+            files = ', '.join(self.options.config_file or ['nova_snap.conf'])
+            raise exception.Invalid(
+                f'The configuration ({files}) cannot be read: {error}'
+            ) from error
 
     def interact(self) -> None:
         """Refuse options without a command; cliff would begin a session."""
