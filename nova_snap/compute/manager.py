@@ -109,6 +109,7 @@ class SnapshotManager:
                 plan.virtual_size,
                 self._non_inheritable,
             )
+            self._require_image_service(record.id)
             with self._locks.snapshot_slot(monitor):
                 return self._take(plan, record, monitor)
 
@@ -220,6 +221,14 @@ class SnapshotManager:
             return
         if image.status != image_api.ImageStatus.ACTIVE:
             self._images.delete(image_id)
+
+    def _require_image_service(self, image_id: str) -> None:
+        """Find out that the service does not answer before anything begins.
+
+        Later there would be a record to remove, which may or may not exist.
+        """
+        with contextlib.suppress(exception.ImageNotFound):
+            self._images.get(image_id)
 
     def _base_image(
         self, instance: instance_lib.Instance
