@@ -102,7 +102,7 @@ def qemu_uid(xml: str) -> int | None:
     for label in _parse(xml).iterfind('./seclabel'):
         if label.get('model') == 'dac':
             user = label.findtext('label', '').partition(':')[0].lstrip('+')
-            return int(user) if user.isdigit() else None
+            return int(user) if user.isdecimal() else None
     return None
 
 
