@@ -79,32 +79,51 @@ def quiesced(
 
     :raises QuiesceNotPossible: it is required and failed.
     """
-    if (
-        not quiesce.wanted
-        or guest.power_state() is not power_state.PowerState.RUNNING
-    ):
+    if not quiesce.wanted or not _can_freeze(guest, quiesce):
         yield
         return
     with entry.owing(duties.Kind.THAW, duties.Undoing(guest).thaw):
-        _freeze(guest, quiesce)
+        frozen = _freeze(guest, quiesce)
         began = time.monotonic()
         yield
-    LOG.info(
-        'The file systems of server %(server)s were frozen for %(ms)d ms.',
-        {'server': guest.uuid, 'ms': (time.monotonic() - began) * 1000},
-    )
+    if frozen:
+        LOG.info(
+            'The file systems of server %(server)s were frozen for %(ms)d ms.',
+            {'server': guest.uuid, 'ms': (time.monotonic() - began) * 1000},
+        )
 
 
-def _freeze(guest: guest_lib.Guest, quiesce: Quiesce) -> None:
+def _can_freeze(guest: guest_lib.Guest, quiesce: Quiesce) -> bool:
+    """Whether there is somebody to ask, now that the time has come.
+
+    What is not even asked for need not be undone: to thaw by an agent that
+    is gone would be tried in vain, and owed until the guest is shut off.
+    """
+    if guest.power_state() is not power_state.PowerState.RUNNING:
+        return False
+    if domain_xml.is_agent_connected(guest.xml()):
+        return True
+    _not_frozen(guest, quiesce, 'its guest agent has gone.')
+    return False
+
+
+def _freeze(guest: guest_lib.Guest, quiesce: Quiesce) -> bool:
     try:
         guest.freeze(quiesce.timeout)
     except exception.HypervisorError as error:
-        if quiesce.required:
-            raise exception.QuiesceNotPossible(
-                server=guest.uuid, reason=str(error)
-            ) from error
-        LOG.warning(
-            'Server %(server)s could not be frozen for its snapshot; the '
-            'image will be as after a power failure: %(error)s',
-            {'server': guest.uuid, 'error': error},
-        )
+        _not_frozen(guest, quiesce, str(error))
+        return False
+    return True
+
+
+def _not_frozen(
+    guest: guest_lib.Guest, quiesce: Quiesce, reason: str
+) -> None:
+    """Fail where freezing is required, else say what the image will be."""
+    if quiesce.required:
+        raise exception.QuiesceNotPossible(server=guest.uuid, reason=reason)
+    LOG.warning(
+        'Server %(server)s could not be frozen for its snapshot; the '
+        'image will be as after a power failure: %(reason)s',
+        {'server': guest.uuid, 'reason': reason},
+    )
