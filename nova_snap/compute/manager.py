@@ -127,7 +127,8 @@ class SnapshotManager:
         """
         with self._locks.instance(instance.uuid):
             self._recover_instance(instance.uuid)
-            plan = self._driver.plan(instance, {})
+            base = self._base_image(instance)
+            plan = self._driver.plan(instance, base.properties if base else {})
             with (
                 self._locks.snapshot_slot(monitor),
                 self._journal.begun(instance.uuid, instance.name) as entry,

@@ -321,12 +321,16 @@ class LibvirtDriver(driver.ComputeDriver):
     def _decide(
         self, guest: guest_lib.Guest, disk: domain_xml.RootDisk
     ) -> decision_lib.Decision:
+        image_format = self._image_format(disk.source)
         found = facts.gather(
             guest,
             disk,
-            self._image_format(disk.source),
+            image_format,
             self._options.ephemeral_encryption,
             self._options.live_disabled,
+            self._options.streaming.compression
+            if self._is_compressed(image_format)
+            else None,
         )
         return policy.decide(found, self._options.live_methods)
 
@@ -365,6 +369,7 @@ class LibvirtDriver(driver.ComputeDriver):
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         needed = self._options.reserved_space
         if decision.method is decision_lib.Method.PULL:
+            _require_short(directory)
             device = block_device.BlockDevice(guest, disk.device)
             share = self._options.scratch_share * device.allocation()
             needed += max(int(share), self._options.scratch_minimum)
@@ -378,6 +383,9 @@ class LibvirtDriver(driver.ComputeDriver):
         # As Nova has it: LVM and RBD hold raw bytes.
         return 'raw'
 
+    def _is_compressed(self, image_format: str) -> bool:
+        return self._options.compression and image_format == 'qcow2'
+
     def _virtual_size(
         self, guest: guest_lib.Guest, disk: domain_xml.RootDisk
     ) -> int:
@@ -385,3 +393,14 @@ class LibvirtDriver(driver.ComputeDriver):
             device = block_device.BlockDevice(guest, disk.device)
             return device.virtual_size()
         return qemu_img.info(disk.source).virtual_size
+
+
+def _require_short(directory: pathlib.Path) -> None:
+    """Refuse a directory in which the path of a socket gets too long."""
+    socket = backup.Export.in_folder(directory / str(uuid.uuid4())).socket
+    if len(os.fsencode(socket)) > backup.MAX_SOCKET_PATH:
+        raise exception.InvalidConfiguration(
+            option='[snapshot] scratch_directory',
+            reason=f'{directory} is too long for the sockets in it; choose '
+            'one with a shorter path.',
+        )

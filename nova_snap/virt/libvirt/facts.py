@@ -12,6 +12,7 @@
 
 """Gathering the facts that a decision is made from; touches nothing."""
 
+from nova_snap.qcow2 import codec
 from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import libnbd
 from nova_snap.virt.libvirt import backup
@@ -27,8 +28,12 @@ def gather(
     image_format: str,
     ephemeral_encryption: bool,
     live_disabled: bool,
+    compression: str | None,
 ) -> policy.Facts:
-    """The facts about a guest as it is now."""
+    """The facts about a guest as it is now.
+
+    :param compression: how a stream would be compressed; None: not at all.
+    """
     device = block_device.BlockDevice(guest, disk.device)
     state = guest.power_state()
     return policy.Facts(
@@ -45,12 +50,23 @@ def gather(
         backup_running=state.is_active and backup.is_running(guest),
         image_format=image_format,
         has_libnbd=_has_libnbd(),
+        has_compressor=_has_compressor(compression),
     )
 
 
 def _has_libnbd() -> bool:
     try:
         libnbd.load()
+    except errors.LibraryMissing:
+        return False
+    return True
+
+
+def _has_compressor(algorithm: str | None) -> bool:
+    if algorithm is None:
+        return True
+    try:
+        codec.ALGORITHMS[algorithm](None)
     except errors.LibraryMissing:
         return False
     return True

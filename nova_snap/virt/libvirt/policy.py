@@ -63,6 +63,7 @@ class Facts:
     backup_running: bool
     image_format: str
     has_libnbd: bool
+    has_compressor: bool
 
 
 def decide(
@@ -149,6 +150,14 @@ def _pull_reasons(facts: Facts) -> Iterator[decision.Reason]:
         "libnbd's Python binding is installed"
         if facts.has_libnbd
         else "libnbd's Python binding (python3-libnbd) is not installed",
+    )
+    yield _reason(
+        'compression library',
+        facts.has_compressor,
+        _BOTH if facts.has_compressor else _BOTH - {PULL},
+        'what compresses images is installed, or not needed'
+        if facts.has_compressor
+        else 'what compresses images (nova-snap[stream]) is not installed',
     )
 
 
