@@ -55,6 +55,7 @@ def snapshot_manager(conf: cfg.ConfigOpts) -> manager.SnapshotManager:
     """The manager with its driver and its image service.
 
     :raises NotPermitted: this user can't write to ``[DEFAULT] state_path``.
+    :raises InvalidConfiguration: that is no directory.
     """
     state_path = pathlib.Path(conf.state_path)
     try:
@@ -64,6 +65,11 @@ def snapshot_manager(conf: cfg.ConfigOpts) -> manager.SnapshotManager:
         raise exception.NotPermitted(
             f'This user may not write to {state_path}; run as root, or set '
             '[DEFAULT] state_path.'
+        ) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise exception.InvalidConfiguration(
+            option='[DEFAULT] state_path',
+            reason=f'{state_path} is no directory.',
         ) from error
     return manager.SnapshotManager(
         libvirt_driver(conf),

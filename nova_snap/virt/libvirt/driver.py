@@ -366,7 +366,7 @@ class LibvirtDriver(driver.ComputeDriver):
         decision: decision_lib.Decision,
     ) -> None:
         directory = self._directory(decision)
-        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        snapshot_lib.require_directory(directory)
         needed = self._options.reserved_space
         if decision.method is decision_lib.Method.PULL:
             _require_short(directory)

@@ -82,6 +82,29 @@ class Snapshot:
         )
 
 
+def require_directory(directory: pathlib.Path) -> None:
+    """Make a directory for temporary files, unless it is there.
+
+    :raises NotPermitted: this user can't write to it.
+    :raises Invalid: it can't be a directory.
+    """
+    advice = (
+        'see [libvirt] snapshots_directory and [snapshot] scratch_directory.'
+    )
+    try:
+        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise exception.Invalid(
+            f'{directory} is no directory; {advice}'
+        ) from error
+    except PermissionError:
+        pass  # as the next line finds
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise exception.NotPermitted(
+            f'This user may not write to {directory}; {advice}'
+        )
+
+
 def require_space(folder: pathlib.Path, needed: int) -> None:
     """Raise NotEnoughSpace if less than ``needed`` bytes are free."""
     stat = os.statvfs(folder)
