@@ -116,9 +116,7 @@ def _freeze(guest: guest_lib.Guest, quiesce: Quiesce) -> bool:
     return True
 
 
-def _not_frozen(
-    guest: guest_lib.Guest, quiesce: Quiesce, reason: str
-) -> None:
+def _not_frozen(guest: guest_lib.Guest, quiesce: Quiesce, reason: str) -> None:
     """Fail where freezing is required, else say what the image will be."""
     if quiesce.required:
         raise exception.QuiesceNotPossible(server=guest.uuid, reason=reason)
