@@ -102,23 +102,17 @@ class TestRefused(GlanceTestCase):
 
     def test_once(self) -> None:
         for what in (CREATE, UPLOAD, GET):
-            for answer in (500, 503):
-                with self.subTest(what=what, answer=answer):
-                    self.refuse(what, answer, times=1)
-                    image = self.assert_taken()
-                    self.assertEqual(2 if what == UPLOAD else 1, self.puts())
-                    self.delete(image.name)
-
-    def puts(self) -> int:
-        return self.proxy.count(*UPLOAD)
-
-    def delete(self, image_id: str) -> None:
-        self.direct().delete(image_id)
+            with self.subTest(what=what):
+                self.refuse(what, 503, times=1)
+                image = self.assert_taken()
+                puts = self.proxy.count(*UPLOAD)
+                self.assertEqual(2 if what == UPLOAD else 1, puts)
+                self.direct().delete(image.name)
 
     def test_to_get(self) -> None:
         # What can't be looked at can't be known to be unfinished: it stays
         # in the journal until it can.
-        for answer, status in {401: 5, 403: 5, 500: 6, 503: 6}.items():
+        for answer, status in {403: 5, 503: 6}.items():
             with self.subTest(answer=answer):
                 self.refuse(GET, answer)
                 ended = self.snapshot_fails(self.guest, status, '.')
@@ -133,7 +127,7 @@ class TestBroken(GlanceTestCase):
     """Connections that break or hang."""
 
     RETRIES = 1
-    TIMEOUT = 3
+    TIMEOUT = 2
 
     def test_cut_once(self) -> None:
         self.proxy.add(*UPLOAD, fault_proxy.CutRequest(faults.MIB))
@@ -151,11 +145,11 @@ class TestBroken(GlanceTestCase):
         self.assertEqual(1, self.proxy.count(*UPLOAD))
 
     def test_stalled_once(self) -> None:
-        self.proxy.add(*UPLOAD, fault_proxy.Stall(faults.MIB, seconds=8))
+        self.proxy.add(*UPLOAD, fault_proxy.Stall(faults.MIB, seconds=4))
         self.assert_taken()
 
     def test_stalled_for_ever(self) -> None:
-        self.proxy.add(*UPLOAD, fault_proxy.Stall(faults.MIB, 8), None)
+        self.proxy.add(*UPLOAD, fault_proxy.Stall(faults.MIB, 4), None)
         self.assert_failed(6, 'does not answer')
 
 

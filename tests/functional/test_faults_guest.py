@@ -69,6 +69,7 @@ class TestLive(faults.FaultTestCase):
         ticks = guest.ticks()
         with guest.domain() as domain:
             domain.reset()
+        self.hurry(guest)
         self.assert_ended(process, 0)
         guest.wait_until_up()
         self.assert_image_right(self.the_image(), ticks)
@@ -80,6 +81,7 @@ class TestLive(faults.FaultTestCase):
         found = base.Found.of(guest)
         process = self.begin_copying(guest)
         guest.suspend()
+        self.hurry(guest)
         ticks = guest.ticks()
         self.assert_ended(process, 0)
         self.assertEqual('paused', guest.state())
@@ -103,6 +105,7 @@ class TestLive(faults.FaultTestCase):
         guest = self.shared_guest()
         found = base.Found.of(guest)
         process = self.begin_copying(guest)
+        self.hurry(guest)
         self.wait_until(process, lambda: is_ready(guest))
         ticks = guest.ticks()
         with contextlib.suppress(libvirt.libvirtError), guest.domain() as dom:
@@ -121,6 +124,7 @@ class TestLive(faults.FaultTestCase):
         # From then on the guest writes to our delta and to nothing else.
         guest = self.own_guest()
         process = self.begin_copying(guest)
+        self.hurry(guest)
         self.wait_until(process, lambda: is_ready(guest))
         with guest.domain() as domain:
             domain.blockJobAbort(

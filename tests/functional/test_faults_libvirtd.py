@@ -45,6 +45,7 @@ class LibvirtdTestCase(faults.FaultTestCase):
         process = self.begin(self.guest)
         self.wait_for_the_middle(process)
         breaking()
+        self.hurry(self.guest)
         ended = self.ended(process)
         self.assertNotIn('Traceback', ended.err)
         if ended.status == 0:
@@ -65,11 +66,11 @@ class LibvirtdTestCase(faults.FaultTestCase):
         self.libvirtd.kill()
         self.libvirtd.start()
 
-    def hang_for_ten_seconds(self) -> None:
+    def hang(self) -> None:
         pid = self.libvirtd.pid()
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        time.sleep(10)
+        time.sleep(5)
         os.kill(pid, signal.SIGCONT)
 
 
@@ -89,7 +90,7 @@ class TestLive(LibvirtdTestCase):
         self.break_libvirtd(self.stop_for_ten_seconds)
 
     def test_hanging(self) -> None:
-        self.break_libvirtd(self.hang_for_ten_seconds)
+        self.break_libvirtd(self.hang)
 
 
 class TestCold(LibvirtdTestCase):
@@ -110,7 +111,7 @@ class TestCold(LibvirtdTestCase):
         self.break_libvirtd(self.stop_for_ten_seconds)
 
     def test_hanging(self) -> None:
-        self.break_libvirtd(self.hang_for_ten_seconds)
+        self.break_libvirtd(self.hang)
 
 
 class TestSaving(LibvirtdTestCase):

@@ -23,6 +23,9 @@ from tests.lab import root_disk
 
 MIB = faults.MIB
 
+#: MiB per second.
+SPEED = 6
+
 
 def free_mib(folder: pathlib.Path) -> int:
     """MiB that are free there."""
@@ -71,7 +74,7 @@ class TestReserve(SpaceTestCase):
     def fail_in_time(self, **sections: dict[str, str]) -> None:
         guest = self.guest()
         self.prepare(48 * MIB, 20, **sections)
-        process = self.begin(guest)
+        process = self.begin(guest, speed=SPEED)
         least = free_mib(self.point)
         while process.poll() is None:
             least = min(least, free_mib(self.point))
@@ -79,7 +82,7 @@ class TestReserve(SpaceTestCase):
             process, 1, 'Not enough free space', str(self.snapshots), '20 MiB'
         )
         # It looks every 0.5 s.
-        self.assertGreaterEqual(least, 20 - 2 * faults.SLOW)
+        self.assertGreaterEqual(least, 20 - 2 * SPEED)
         self.assert_no_image(guest)
 
     def test_reached_by_the_mirror(self) -> None:

@@ -1,0 +1,101 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Snapshots at the same time: conflicts and limits."""
+
+import subprocess
+import time
+
+from tests.functional import base
+from tests.functional import faults
+
+
+class TestConflict(faults.FaultTestCase):
+    """Two snapshots of one guest."""
+
+    def test_second_is_refused(self) -> None:
+        guest = self.shared_guest()
+        found = base.Found.of(guest)
+        ticks = guest.ticks()
+        first = self.begin(guest)
+        self.wait_for_copying(first, guest)
+        second = self.begin(guest)
+        self.assert_ended(second, 4, guest.uuid, 'already running')
+        self.assertIsNone(first.poll())
+        self.hurry(guest)
+        self.assertEqual(0, self.finish(first).returncode)
+        self.assert_image_right(self.the_image(), ticks)
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
+
+class TestLimits(faults.FaultTestCase):
+    """Two guests, and a limit of one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.guests = [self.own_guest(start=False) for _ in range(2)]
+        self.found = [base.Found.of(guest) for guest in self.guests]
+
+    def begin_both(self) -> list[subprocess.Popen[str]]:
+        first = self.begin(self.guests[0], speed=6)
+        self.wait_for_qemu_img(first)
+        return [first, self.begin(self.guests[1], speed=6)]
+
+    def watch(self, processes: list[subprocess.Popen[str]]) -> tuple[int, int]:
+        """The most records and the most conversions at a time."""
+        records = conversions = 0
+        while any(process.poll() is None for process in processes):
+            states = [image.status for image in self.images.list()]
+            records = max(records, states.count('queued'))
+            programs = base.programs(self.state_path)
+            conversions = max(conversions, len(programs))
+            time.sleep(0.05)
+        return records, conversions
+
+    def assert_both_are_right(
+        self, processes: list[subprocess.Popen[str]]
+    ) -> None:
+        for process in processes:
+            self.assertEqual(0, self.finish(process).returncode)
+        images = list(self.images.list())
+        self.assertEqual(2, len(images))
+        for image in images:
+            self.assert_image_right(self.image_file(image.id), 0)
+        for guest, found in zip(self.guests, self.found, strict=True):
+            self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
+    def test_of_snapshots(self) -> None:
+        self.configure(DEFAULT={'max_concurrent_snapshots': '1'})
+        processes = self.begin_both()
+        self.assertEqual((1, 1), self.watch(processes))
+        self.assert_both_are_right(processes)
+
+    def test_of_disk_operations(self) -> None:
+        self.configure(DEFAULT={'max_concurrent_disk_ops': '1'})
+        processes = self.begin_both()
+        self.assertEqual((2, 1), self.watch(processes))
+        self.assert_both_are_right(processes)
+
+    def test_waiting_can_be_interrupted(self) -> None:
+        self.configure(DEFAULT={'max_concurrent_snapshots': '1'})
+        first, second = self.begin_both()
+        lock = f'nova-snap-instance-{self.guests[1].uuid}'
+        self.wait_until(second, (self.state_path / 'locks' / lock).exists)
+        time.sleep(1)
+        second.terminate()
+        ended = self.ended(second)
+        self.assertEqual(7, ended.status, ended.err)
+        self.assertIsNone(first.poll())
+        self.assertEqual(0, self.finish(first).returncode)
+        self.assert_nothing_left()
