@@ -16,8 +16,6 @@ libvirt's own events tell whether it was ever paused, the guest's ticks for
 how long it could not write.
 """
 
-import logging
-
 from testtools import content as testtools_content
 
 from tests.functional import content
@@ -26,8 +24,6 @@ from tests.lab import disk
 from tests.lab import event_watch
 from tests.lab import gap_watch
 from tests.lab import root_disk
-
-LOG = logging.getLogger(__name__)
 
 
 class TestRunsOn(content.ContentTestCase):
@@ -65,7 +61,6 @@ class TestRunsOn(content.ContentTestCase):
             f'every {result.blind_ms:.0f} ms or more often'
         )
         self.addDetailUniqueName('gap', testtools_content.text_content(text))
-        LOG.info(text)
 
 
 class TestQuiesced(content.ContentTestCase):
