@@ -29,10 +29,14 @@ if [ "$(id -u)" != 0 ]; then
     exec sudo --preserve-env=PATH "$0" "$@"
 fi
 
+# tox takes the Python of this environment, the distribution's: libnbd's
+# binding exists for that one only.
+PATH=$top/.venv/bin:$PATH
+
 environments=${*:-py3 pep8 docs releasenotes functional}
 log=$top/.lab/test.log
 
-tools/setup.sh --tests demo
+tools/setup.sh --tests demo stream
 : >"$log"
 
 failed_environments=''
@@ -48,7 +52,7 @@ for environment in $environments; do
     printf '\n======== %s ========\n' "$environment"
     part=$top/.lab/test-$environment.log
     status=0
-    .venv/bin/tox -q -e "$environment" 2>&1 | tee "$part" || status=$?
+    tox -q -e "$environment" 2>&1 | tee "$part" || status=$?
     cat "$part" >>"$log"
     tests=$(sum_of Passed "$part")
     failures=$(sum_of Failed "$part")
