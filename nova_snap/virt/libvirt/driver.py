@@ -149,7 +149,9 @@ class LibvirtDriver(driver.ComputeDriver):
     ) -> decision_lib.Decision:
         """The decision by what is so now."""
         guest = self._guest(instance)
-        return self._decide(guest, self._root_disk(guest))
+        decision = self._decide(guest, self._root_disk(guest))
+        self._require_suspendable(guest, decision)
+        return decision
 
     def plan(
         self,
