@@ -127,6 +127,17 @@ class FaultTestCase(base.SnapshotTestCase):
         guest.wait_until_up()
         return guest
 
+    def shared_stopped_guest(self, number: int = 0) -> guest_lib.Guest:
+        """The same for a guest that has never run, and that no test starts.
+
+        :param number: another one for each.
+        """
+        key = f'stopped {number}'
+        if key not in _shared:
+            _shared[key] = self.filled_guest()
+            _shared[key].define()
+        return _shared[key]
+
     def own_guest(
         self,
         start: bool = True,

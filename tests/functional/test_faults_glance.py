@@ -34,7 +34,7 @@ class GlanceTestCase(faults.GlanceFaultTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.guest = self.own_guest(start=False)
+        self.guest = self.shared_stopped_guest()
         self.found = base.Found.of(self.guest)
 
     def assert_clean(self) -> None:
@@ -109,12 +109,28 @@ class TestRefused(GlanceTestCase):
                 self.assertEqual(2 if what == UPLOAD else 1, puts)
                 self.direct().delete(image.name)
 
+    def test_to_get_at_the_start(self) -> None:
+        for answer, status in {401: 5, 503: 6}.items():
+            with self.subTest(answer=answer):
+                self.refuse(GET, answer)
+                ended = self.assert_failed(status, '.')
+                self.assertNotIn('task state', ended.err)
+
+    def refuse_to_get_from_now_on(self, answer: int) -> None:
+        """When the record is made, it can be looked at no more."""
+
+        def refuse(_request: fault_proxy.Request) -> None:
+            self.proxy.add(*GET, fault_proxy.Answer(answer), None)
+
+        self.proxy.clear()
+        self.proxy.add(*CREATE, fault_proxy.Call(refuse))
+
     def test_to_get(self) -> None:
         # What can't be looked at can't be known to be unfinished: it stays
         # in the journal until it can.
         for answer, status in {403: 5, 503: 6}.items():
             with self.subTest(answer=answer):
-                self.refuse(GET, answer)
+                self.refuse_to_get_from_now_on(answer)
                 ended = self.snapshot_fails(self.guest, status, '.')
                 self.assertIn('remove the image record', ended.errors[-1])
                 self.proxy.clear()

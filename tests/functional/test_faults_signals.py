@@ -107,7 +107,7 @@ class TestUpload(faults.GlanceFaultTestCase):
     """While Glance takes the data."""
 
     def test_interrupted(self) -> None:
-        guest = self.own_guest(start=False)
+        guest = self.shared_stopped_guest()
         found = base.Found.of(guest)
         self.proxy.add(
             'PUT', '/file$', fault_proxy.Stall(after=faults.MIB, seconds=3)
@@ -127,7 +127,7 @@ class TestTerminal(faults.FaultTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.guest = self.own_guest(start=False)
+        self.guest = self.shared_stopped_guest()
         self.found = base.Found.of(self.guest)
 
     def assert_image_was_taken(self) -> None:

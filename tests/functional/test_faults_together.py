@@ -43,7 +43,9 @@ class TestLimits(faults.FaultTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.guests = [self.own_guest(start=False) for _ in range(2)]
+        self.guests = [
+            self.shared_stopped_guest(number) for number in range(2)
+        ]
         self.found = [base.Found.of(guest) for guest in self.guests]
 
     def begin_both(self) -> list[subprocess.Popen[str]]:
