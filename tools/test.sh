@@ -48,14 +48,31 @@ sum_of() {
     sed -n "s/^ - $1: \([0-9]*\)$/\1/p" "$2" | awk '{n += $1} END {print n + 0}'
 }
 
+# Run an environment; its output goes to a file, too.
+run() {
+    local part=$1
+    shift
+    tox -q -e "$@" 2>&1 | tee "$part"
+}
+
 for environment in $environments; do
     printf '\n======== %s ========\n' "$environment"
     part=$top/.lab/test-$environment.log
     status=0
-    tox -q -e "$environment" 2>&1 | tee "$part" || status=$?
+    run "$part" "$environment" || status=$?
     cat "$part" >>"$log"
     tests=$(sum_of Passed "$part")
     failures=$(sum_of Failed "$part")
+    if [ "$failures" != 0 ] && [ "$environment" = functional ]; then
+        # Real guests on a host that does other things, too: what fails is
+        # run once more, and both runs are in the log.
+        printf '\n%d failed; running them once more\n' "$failures"
+        status=0
+        run "$part" functional -- --failing || status=$?
+        cat "$part" >>"$log"
+        tests=$((tests + $(sum_of Passed "$part")))
+        failures=$(sum_of Failed "$part")
+    fi
     if [ "$tests" = 0 ] && [ "$failures" = 0 ] && [ "$status" = 0 ]; then
         tests=1
     fi
