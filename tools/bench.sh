@@ -1,0 +1,70 @@
+#!/bin/bash
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+# Measures this project's live snapshots beside Nova's own driver code:
+#
+#   tools/bench.sh [--json FILE] [--rounds N] [--methods M...] [--disks D...]
+#                  [--small] [--growth [--plot FILE]]
+#
+# sets up what is missing, Nova in .lab/nova and this project in .venv, starts
+# a libvirtd, a Glance and a guest of its own in /var/tmp/nslab-bench (or
+# $NOVA_SNAP_LAB), takes the snapshots in turn, and prints a table.  It removes
+# its guests and images at the end.  "tools/bench.sh --help" says more.
+
+set -euo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$top"
+
+if [ "$(id -u)" != 0 ]; then
+    exec sudo --preserve-env=PATH,NOVA_SNAP_LAB "$0" "$@"
+fi
+
+nova_release=34.0.0
+nova=$top/.lab/nova
+log=$top/.lab/setup-nova.log
+
+# Nova has requirements of its own, so it gets an environment of its own.
+install_nova() {
+    local marker=$nova/installed-$nova_release
+    [ -e "$marker" ] && return
+    printf 'bench: installing nova %s (%s)\n' "$nova_release" "$log"
+    rm -rf "$nova"
+    if ! {
+        /usr/bin/python3 -m venv "$nova" &&
+            .venv/bin/uv pip install -p "$nova/bin/python" \
+                "nova==$nova_release" libvirt-python
+    } >"$log" 2>&1; then
+        tail -n 30 "$log" >&2
+        return 1
+    fi
+    touch "$marker"
+}
+
+case " $* " in
+    *' --help '* | *' -h '*) ;;
+    *)
+        tools/setup.sh demo stream
+        install_nova
+        # Draws the plot, and is no part of the project.
+        case " $* " in
+            *' --growth '*)
+                .venv/bin/python -c 'import matplotlib' 2>/dev/null ||
+                    .venv/bin/uv pip install -q -p .venv/bin/python matplotlib
+                ;;
+        esac
+        ;;
+esac
+export NOVA_SNAP_LAB=${NOVA_SNAP_LAB:-/var/tmp/nslab-bench}
+exec .venv/bin/python -m tools.bench "$@"

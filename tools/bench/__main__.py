@@ -1,0 +1,115 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``tools/bench.sh``: what a snapshot costs, beside Nova's own code.
+
+Never fails for a time: it measures, and who reads the table judges.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+from tests.lab import base as lab_base
+from tests.lab import libvirtd as libvirtd_lib
+from tests.lab import paths
+from tools.bench import bench
+from tools.bench import disks
+from tools.bench import growth
+from tools.bench import methods
+from tools.bench import report
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='tools/bench.sh', description=__doc__
+    )
+    parser.add_argument(
+        '--json', type=pathlib.Path, metavar='FILE', help='write all rows'
+    )
+    parser.add_argument(
+        '--rounds', type=int, default=2, metavar='N', help='default 2'
+    )
+    parser.add_argument(
+        '--methods',
+        nargs='+',
+        choices=methods.METHODS,
+        help='default: all but mirror-compressed; with --growth nova, mirror '
+        'and pull-zstd',
+    )
+    parser.add_argument(
+        '--disks', nargs='+', choices=disks.DISKS, default=[*disks.DISKS]
+    )
+    parser.add_argument(
+        '--small',
+        action='store_true',
+        help='a sixteenth of the data: a quick check that all of it works',
+    )
+    parser.add_argument(
+        '--growth',
+        action='store_true',
+        help='how the cost grows with data, with size and with the number of '
+        'snapshots at once, instead of the two disks',
+    )
+    parser.add_argument(
+        '--plot', type=pathlib.Path, metavar='PNG', help='with --growth'
+    )
+    return parser
+
+
+def _series(arguments: argparse.Namespace) -> list[growth.Case]:
+    """What is to be measured, in order."""
+    if arguments.growth:
+        cases = growth.CASES
+    else:
+        cases = [growth.Case(disks.DISKS[name]) for name in arguments.disks]
+    return [case.small() for case in cases] if arguments.small else cases
+
+
+def _chosen(arguments: argparse.Namespace) -> list[methods.Method]:
+    default = growth.METHODS if arguments.growth else methods.DEFAULT
+    return [methods.METHODS[name] for name in arguments.methods or default]
+
+
+def main() -> int:
+    """The entry point."""
+    arguments = _parser().parse_args()
+    rows: list[bench.Row] = []
+    lab_base.remove_abandoned_labs()
+    libvirtd = libvirtd_lib.Libvirtd(paths.process_lab())
+    try:
+        with libvirtd, bench.Bench(libvirtd) as machine:
+            for case in _series(arguments):
+                rows += case.measure(
+                    machine, _chosen(arguments), arguments.rounds
+                )
+                _save(arguments, rows)
+    finally:
+        libvirtd.remove()
+    print(report.table(rows))
+    return 0
+
+
+def _save(arguments: argparse.Namespace, rows: list[bench.Row]) -> None:
+    """After each disk: a long run that is ended has not run in vain."""
+    if arguments.json:
+        text = json.dumps(report.as_list(rows), indent=1)
+        arguments.json.write_text(f'{text}\n')
+    if arguments.growth and arguments.plot:
+        from tools.bench import plot
+
+        plot.draw(rows, arguments.plot)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,279 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""One measured snapshot: a worker is started, told to begin, and watched."""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import urllib.request
+
+from tests.lab import base as lab_base
+from tests.lab import domain
+from tests.lab import glance as glance_lib
+from tests.lab import guest as guest_lib
+from tests.lab import libvirtd as libvirtd_lib
+from tools.bench import disks
+from tools.bench import methods
+from tools.bench import usage
+
+
+class WorkerFailed(Exception):
+    """A worker ended without an image; the message has what it said."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one snapshot took: seconds, bytes, milliseconds.
+
+    ``cpu_s``, ``peak_rss_bytes`` and ``temp_disk_bytes`` are those of the
+    program that takes the snapshot with the programs that it runs.
+    ``qemu_cpu_s`` includes what the emulated guest itself needs, and
+    ``other_cpu_s`` is what the host did besides: the noise.  ``at_once`` is
+    how many snapshots ran at the same time.
+    """
+
+    method: str
+    disk: str
+    run: int
+    wall_s: float
+    cpu_s: float
+    peak_rss_bytes: int
+    temp_disk_bytes: int
+    bytes_to_image_service: int
+    guest_gap_ms: float
+    qemu_cpu_s: float
+    glance_cpu_s: float
+    other_cpu_s: float
+    at_once: int = 1
+
+
+class Worker:
+    """A process that takes one snapshot when it is told to."""
+
+    def __init__(
+        self, argv: list[str], state: pathlib.Path, number: int
+    ) -> None:
+        self._log = state / f'worker-{number}.log'
+        with self._log.open('wb') as log:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=methods.TOP,
+                # As a package's service would have it.
+                env={**os.environ, 'PYTHONPATH': ''},
+                text=True,
+            )
+        self._hear()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def begin(self, server: str, name: str) -> None:
+        """Let it take the snapshot."""
+        assert self._process.stdin is not None
+        order = {'server': server, 'name': name}
+        self._process.stdin.write(json.dumps(order) + '\n')
+        self._process.stdin.flush()
+
+    def image_id(self) -> str:
+        """Wait until the image is active."""
+        return self._hear()
+
+    def end(self) -> None:
+        """Let it end, or end it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.communicate(timeout=10)
+        self._process.kill()
+        self._process.wait()
+
+    def _hear(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            raise WorkerFailed(self._said())
+        return line.strip()
+
+    def _said(self) -> str:
+        logs = [self._log, *self._log.parent.glob('*.log')]
+        return '\n'.join(
+            path.read_text(errors='replace')[-6000:]
+            for path in dict.fromkeys(logs)
+        )
+
+
+class Bench:
+    """A libvirtd and a Glance to measure with."""
+
+    def __init__(self, libvirtd: libvirtd_lib.Libvirtd) -> None:
+        self._state = state = libvirtd.state / 'bench'
+        self._libvirtd = libvirtd
+        self._glance = glance_lib.Glance(state / 'glance')
+
+    def __enter__(self) -> 'Bench':
+        self._glance.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._glance.stop()
+
+    @contextlib.contextmanager
+    def guests(
+        self, disk: disks.Disk, count: int = 1
+    ) -> Iterator[list[guest_lib.Guest]]:
+        """Guests that tick on such a disk each."""
+        directory = guest_lib.disks_directory(self._libvirtd)
+        directory.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            guests = []
+            for number in range(count):
+                name = f'{disk.name}-{number}'
+                guest = lab_base.new_guest(
+                    self._libvirtd,
+                    disk=disk.make(directory, name),
+                    metadata=domain.NovaMetadata(name),
+                )
+                stack.callback(guest.remove)
+                guest.start()
+                guests.append(guest)
+            for guest in guests:
+                guest.wait_until_up()
+            yield guests
+
+    def measure(
+        self,
+        method: methods.Method,
+        disk: disks.Disk,
+        guests: list[guest_lib.Guest],
+        run: int,
+    ) -> list[Row]:
+        """Take a snapshot of each guest, all at once, and delete the image."""
+        with contextlib.ExitStack() as stack:
+            state = self._state / 'worker'
+            shutil.rmtree(state, ignore_errors=True)
+            (state / 'snapshots').mkdir(parents=True)
+            config = method.write_config(state, self._libvirtd, self._glance)
+            workers = [
+                Worker(method.command(config), state, number)
+                for number in range(len(guests))
+            ]
+            for worker in workers:
+                stack.callback(worker.end)
+            # What the run before has left to be written is not this one's.
+            os.sync()
+            return [
+                dataclasses.replace(
+                    row,
+                    method=method.name,
+                    disk=disk.name,
+                    run=run,
+                    at_once=len(guests),
+                )
+                for row in self._watched(workers, guests, state / 'snapshots')
+            ]
+
+    def _watched(
+        self,
+        workers: list[Worker],
+        guests: list[guest_lib.Guest],
+        snapshots: pathlib.Path,
+    ) -> list[Row]:
+        before = self._cpu(workers, guests)
+        with contextlib.ExitStack() as stack:
+            gaps = [stack.enter_context(guest.gap_watch()) for guest in guests]
+            watches = [
+                stack.enter_context(usage.Watch(worker.pid, snapshots))
+                for worker in workers
+            ]
+            seconds = stack.enter_context(usage.stopwatch())
+            for worker, guest in zip(workers, guests, strict=True):
+                worker.begin(guest.uuid, 'bench')
+            images = [worker.image_id() for worker in workers]
+        cpu = self._cpu(workers, guests) - before
+        count = len(workers)
+        return [
+            Row(
+                method='',
+                disk='',
+                run=0,
+                wall_s=seconds[0],
+                cpu_s=cpu.workers / count,
+                peak_rss_bytes=watch.peak_rss,
+                temp_disk_bytes=watch.peak_disk // count,
+                bytes_to_image_service=self._taken(image),
+                guest_gap_ms=gap.result.longest_ms,
+                qemu_cpu_s=cpu.qemu / count,
+                glance_cpu_s=cpu.glance / count,
+                other_cpu_s=cpu.host - cpu.workers - cpu.qemu - cpu.glance,
+            )
+            for watch, gap, image in zip(watches, gaps, images, strict=True)
+        ]
+
+    def _cpu(
+        self, workers: list[Worker], guests: list[guest_lib.Guest]
+    ) -> '_Cpu':
+        qemu = [self._qemu_pid(guest) for guest in guests]
+        glance = usage.processes_in(self._glance.directory)
+        return _Cpu(
+            sum(usage.cpu_seconds(worker.pid) for worker in workers),
+            sum(map(usage.cpu_seconds, qemu)),
+            sum(map(usage.cpu_seconds, glance)),
+            usage.host_cpu_seconds(),
+        )
+
+    def _qemu_pid(self, guest: guest_lib.Guest) -> int:
+        run = self._libvirtd.state / 'libvirt/run/qemu'
+        return int((run / f'{guest.name}.pid').read_text())
+
+    def _taken(self, image_id: str) -> int:
+        """The size of an active image, which is deleted then."""
+        url = f'{self._glance.url}/v2/images/{image_id}'
+        with urllib.request.urlopen(url) as answer:
+            image = json.load(answer)
+        if image['status'] != 'active':
+            raise WorkerFailed(f'{image_id} is {image["status"]}')
+        urllib.request.urlopen(
+            urllib.request.Request(url, method='DELETE')
+        ).close()
+        return int(image['size'])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cpu:
+    """Processor seconds so far."""
+
+    workers: float
+    qemu: float
+    glance: float
+    host: float
+
+    def __sub__(self, other: '_Cpu') -> '_Cpu':
+        pairs = zip(
+            dataclasses.astuple(self), dataclasses.astuple(other), strict=True
+        )
+        return _Cpu(*(mine - its for mine, its in pairs))
+
+
+def say(text: str) -> None:
+    """Tell who waits what goes on, apart from the table."""
+    print(f'bench: {text}', file=sys.stderr, flush=True)

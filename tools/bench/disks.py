@@ -1,0 +1,109 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Makes the root disks of the benchmark: content in a base and an overlay.
+
+A disk begins with a small ext4 file system, in which the guest ticks; what a
+snapshot has to move lies behind it::
+
+    0          256 MiB      + base          + overlay            virtual size
+    | ext4     | content    | content       | nothing            |
+    '---- base image -------'--- overlay ---'
+
+The base image is raw and the overlay qcow2, as nova-compute has them.
+"""
+
+import dataclasses
+import pathlib
+
+from tests.lab import command
+from tests.lab import root_disk
+from tools.bench import content
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+#: Bytes of the file system in which the guest ticks.
+FILE_SYSTEM = 256 * MIB
+
+
+@dataclasses.dataclass(frozen=True)
+class Disk:
+    """A root disk to make; sizes in bytes.
+
+    :ivar content: a name of ``content.CONTENTS``.
+    :ivar base: content in the base image.
+    :ivar overlay: content in the overlay.
+    :ivar virtual_size: what the guest sees.
+    """
+
+    name: str
+    content: str
+    base: int = 1 * GIB
+    overlay: int = 3 * GIB // 2
+    virtual_size: int = 10 * GIB
+
+    def small(self) -> 'Disk':
+        """The same with a sixteenth of the content, for a quick check."""
+        return dataclasses.replace(
+            self, base=self.base // 16, overlay=self.overlay // 16
+        )
+
+    def make(self, directory: pathlib.Path, name: str) -> root_disk.RootDisk:
+        """Make the files; ``name`` is what they are called."""
+        pieces = content.CONTENTS[self.content]()
+        raw = root_disk.make(
+            directory, root_disk.Kind.RAW, f'{name}.base', FILE_SYSTEM
+        ).path
+        part = directory / f'{name}.part'
+        content.write(part, pieces, self.base)
+        with raw.open('r+b') as file:
+            file.truncate(self.virtual_size)
+        _write_at(FILE_SYSTEM, part, f'driver=raw,file.filename={raw}')
+        overlay = directory / f'{name}.qcow2'
+        command.run(
+            *('qemu-img', 'create', '-q', '-f', 'qcow2'),
+            *('-b', raw, '-F', 'raw', overlay),
+        )
+        content.write(part, pieces, self.overlay)
+        _write_at(
+            FILE_SYSTEM + self.base,
+            part,
+            f'driver=qcow2,file.filename={overlay}',
+        )
+        part.unlink()
+        return root_disk.RootDisk(
+            root_disk.Kind.OVERLAY_ON_RAW, overlay, 'qcow2', backing=raw
+        )
+
+
+#: The disks of the table, by their names.
+DISKS = {
+    disk.name: disk
+    for disk in (
+        Disk('os-like', content='os'),
+        Disk('incompressible', content='random'),
+    )
+}
+
+
+def _write_at(offset: int, part: pathlib.Path, target: str) -> None:
+    """Write a file into a disk, from an offset on, and to the media."""
+    size = part.stat().st_size
+    words = ','.join(
+        f'file.{word}' for word in f'{target},file.driver=file'.split(',')
+    )
+    command.run(
+        *('qemu-img', 'convert', '-n', '-f', 'raw', part),
+        *('--target-image-opts', '-t', 'none'),
+        f'driver=raw,offset={offset},size={size},{words}',
+    )

@@ -1,0 +1,76 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What is measured: one disk or more, and how the cost grows with each."""
+
+import dataclasses
+
+from tools.bench import bench
+from tools.bench import disks
+from tools.bench import methods
+
+GIB = disks.GIB
+TIB = 1024 * GIB
+
+#: What is compared where no methods are named.
+METHODS = ['nova', 'mirror', 'pull-zstd']
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A disk, and how many guests with one each are snapshot at once."""
+
+    disk: disks.Disk
+    at_once: int = 1
+
+    def small(self) -> 'Case':
+        """The same with less data."""
+        return dataclasses.replace(self, disk=self.disk.small())
+
+    def measure(
+        self,
+        machine: bench.Bench,
+        chosen: list[methods.Method],
+        rounds: int,
+    ) -> list[bench.Row]:
+        """Measure A B C A B C: what the host does meanwhile hits them all."""
+        rows: list[bench.Row] = []
+        bench.say(f'making {self.at_once} x {self.disk.name}')
+        with machine.guests(self.disk, self.at_once) as guests:
+            for run in range(rounds):
+                for method in chosen:
+                    rows += machine.measure(method, self.disk, guests, run)
+                    bench.say(f'{rows[-1]}')
+        return rows
+
+
+def _in_use(gib: int, virtual_size: int) -> disks.Disk:
+    """So many GiB of an operating system's files, half in the overlay."""
+    size = 'T' if virtual_size >= TIB else 'G'
+    unit = TIB if virtual_size >= TIB else GIB
+    return disks.Disk(
+        f'{gib} GiB in {virtual_size // unit} {size}iB',
+        content='os',
+        base=gib * GIB // 2,
+        overlay=gib * GIB // 2,
+        virtual_size=virtual_size,
+    )
+
+
+#: Data in use; then the size around it; then snapshots at once.
+CASES = [
+    Case(_in_use(1, 10 * GIB)),
+    Case(_in_use(4, 10 * GIB)),
+    Case(_in_use(1, 1 * TIB)),
+    Case(_in_use(1, 10 * GIB), at_once=2),
+    Case(_in_use(1, 10 * GIB), at_once=4),
+]

@@ -1,0 +1,127 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The ways of taking a snapshot that are measured, and their configuration."""
+
+import dataclasses
+import pathlib
+
+from tests.lab import accelerator
+from tests.lab import glance as glance_lib
+from tests.lab import libvirtd as libvirtd_lib
+
+HERE = pathlib.Path(__file__).parent
+TOP = HERE.parent.parent
+
+OWN_CONF = """\
+[DEFAULT]
+state_path = {state}
+[libvirt]
+connection_uri = {uri}
+snapshots_directory = {snapshots}
+snapshot_compression = {compressed}
+[snapshot]
+image_service = glance
+live_method = {live_method}
+compression_type = {compression}
+reserved_space_mb = 0
+[glance]
+auth_type = none
+endpoint_override = {glance}
+"""
+
+NOVA_CONF = """\
+[DEFAULT]
+state_path = {state}
+instances_path = {state}
+use_stderr = false
+log_file = {state}/nova.log
+[libvirt]
+connection_uri = {uri}
+virt_type = {virt_type}
+snapshots_directory = {snapshots}
+snapshot_compression = {compressed}
+[glance]
+api_servers = {glance}
+[oslo_concurrency]
+lock_path = {state}/locks
+[nova_sys_admin]
+helper_command = {privsep} --config-file {config}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way of taking a snapshot.
+
+    :ivar live_method: this project's, or None for Nova's driver.
+    :ivar compression: zstd or zlib; None for none.
+    """
+
+    name: str
+    live_method: str | None = None
+    compression: str | None = None
+
+    @property
+    def python(self) -> pathlib.Path:
+        """The interpreter whose environment has it."""
+        venv = '.venv' if self.live_method else '.lab/nova'
+        return TOP / venv / 'bin/python'
+
+    def command(self, config: pathlib.Path) -> list[str]:
+        """The command line of a process that takes one snapshot."""
+        script = 'own_worker.py' if self.live_method else 'nova_worker.py'
+        return [str(self.python), str(HERE / script), str(config)]
+
+    def write_config(
+        self,
+        state: pathlib.Path,
+        libvirtd: libvirtd_lib.Libvirtd,
+        glance: glance_lib.Glance,
+    ) -> pathlib.Path:
+        """Write its configuration; temporary files go to state/snapshots."""
+        path = state / 'worker.conf'
+        text = OWN_CONF if self.live_method else NOVA_CONF
+        path.write_text(
+            text.format(
+                state=state,
+                snapshots=state / 'snapshots',
+                uri=libvirtd.uri,
+                glance=glance.url,
+                live_method=self.live_method,
+                compressed=self.compression is not None,
+                compression=self.compression or 'zstd',
+                virt_type=accelerator.virt_type(),
+                privsep=self.python.with_name('privsep-helper'),
+                config=path,
+            )
+        )
+        return path
+
+
+#: In the order in which they are measured.
+METHODS = {
+    method.name: method
+    for method in (
+        Method('nova'),
+        Method('mirror', 'mirror'),
+        Method('pull', 'pull'),
+        Method('pull-zstd', 'pull', 'zstd'),
+        Method('pull-zlib', 'pull', 'zlib'),
+        Method('nova-compressed', compression='zlib'),
+        Method('mirror-compressed', 'mirror', 'zlib'),
+    )
+}
+
+#: What is measured where nothing is said: mirror with compression is the same
+#: qemu-img call as Nova's.
+DEFAULT = [name for name in METHODS if name != 'mirror-compressed']

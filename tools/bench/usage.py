@@ -1,0 +1,124 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a process and those that it starts use, as the kernel counts it."""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import os
+import pathlib
+import threading
+import time
+from typing import Self
+
+#: Seconds between two looks.
+INTERVAL = 0.05
+
+_TICKS = os.sysconf('SC_CLK_TCK')
+_PAGE = os.sysconf('SC_PAGE_SIZE')
+_PROC = pathlib.Path('/proc')
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process and of its children that have ended."""
+    return sum(map(int, _stat(pid)[11:15])) / _TICKS
+
+
+def host_cpu_seconds() -> float:
+    """Processor time that was not idle, of all processors of the host."""
+    line = (_PROC / 'stat').read_text().splitlines()[0]
+    user, nice, system, _idle, _iowait, *rest = map(int, line.split()[1:9])
+    return (user + nice + system + sum(rest)) / _TICKS
+
+
+def processes_in(directory: pathlib.Path) -> list[int]:
+    """Processes whose working directory this is."""
+    found = []
+    for path in _PROC.glob('[0-9]*'):
+        with contextlib.suppress(OSError):
+            if (path / 'cwd').readlink() == directory:
+                found.append(int(path.name))
+    return found
+
+
+@dataclasses.dataclass
+class Watch:
+    """Looks at a process tree and at a directory while its block runs.
+
+    :ivar peak_rss: bytes of memory of all processes of the tree at once.
+    :ivar peak_disk: bytes that the files below the directory take.
+
+    :param pid: the root of the tree.
+    :param directory: need not exist yet.
+    """
+
+    pid: int
+    directory: pathlib.Path
+    peak_rss: int = 0
+    peak_disk: int = 0
+
+    def __enter__(self) -> Self:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(INTERVAL):
+            rss = sum(_rss(pid) for pid in _tree(self.pid))
+            self.peak_rss = max(self.peak_rss, rss)
+            self.peak_disk = max(self.peak_disk, _allocated(self.directory))
+
+
+@contextlib.contextmanager
+def stopwatch() -> Iterator[list[float]]:
+    """A list that has the seconds of the block when it is over."""
+    seconds: list[float] = []
+    begin = time.monotonic()
+    yield seconds
+    seconds.append(time.monotonic() - begin)
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on: see proc(5)."""
+    text = (_PROC / str(pid) / 'stat').read_text()
+    return text.rpartition(')')[2].split()
+
+
+def _rss(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int((_PROC / f'{pid}/statm').read_text().split()[1]) * _PAGE
+    return 0
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    with contextlib.suppress(OSError):
+        for task in (_PROC / str(pid) / 'task').iterdir():
+            for child in (task / 'children').read_text().split():
+                yield from _tree(int(child))
+
+
+def _allocated(directory: pathlib.Path) -> int:
+    """Blocks, not lengths: a hole takes no space."""
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            # Some go while we look.
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(f'{folder}/{name}').st_blocks * 512
+    return total
