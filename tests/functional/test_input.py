@@ -22,6 +22,8 @@ import re
 import subprocess
 import uuid
 
+import libvirt
+
 from tests.functional import base
 from tests.functional import content
 from tests.lab import disk
@@ -464,21 +466,29 @@ class TestGuest(InputTestCase):
             self.assert_nothing_left()
         self.assertFalse(guest.is_persistent())
 
+    def test_suspended_to_memory(self) -> None:
+        guest = self.make_guest(agent=True)
+        with guest.domain() as dom:
+            dom.pMSuspendForDuration(libvirt.VIR_NODE_SUSPEND_TARGET_MEM, 0)
+            guest.wait_for(
+                lambda: dom.state()[0] == libvirt.VIR_DOMAIN_PMSUSPENDED,
+                *('suspension', 60),
+            )
+        with event_watch.EventWatch(self.libvirtd, guest) as watch:
+            self.refuse(guest.uuid, 'suspended to memory; wake it up first')
+        self.assertEqual([], watch.events)
+
     def test_transient_that_would_be_suspended(self) -> None:
         guest = self.make_guest(persistent=False)
         self.configure(workarounds={'disable_libvirt_livesnapshot': 'true'})
         with event_watch.EventWatch(self.libvirtd, guest) as watch:
-            self.assert_refused(
-                INVALID,
-                'only persistent guests; define it first',
-                *('image-create', guest.uuid, 'i'),
-            )
+            self.refuse(guest.uuid, 'only persistent guests; define it first')
         self.assertEqual([], watch.events)
         self.assertTrue(guest.is_ticking(within=10))
 
 
 class TestExplain(InputTestCase):
-    """ "explain" says what "image-create" will do, and touches nothing."""
+    """The command that tells the decision; it touches nothing."""
 
     def explain(self, guest: guest_lib.Guest) -> dict[str, dict[str, str]]:
         """The rows by fact."""
