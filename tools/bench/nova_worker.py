@@ -38,12 +38,12 @@ import sys  # noqa: E402
 import traceback  # noqa: E402
 from typing import Any  # noqa: E402
 
-import nova.conf  # noqa: E402
-import nova.privsep.path  # noqa: E402
 from nova import config  # noqa: E402
 from nova import context as nova_context  # noqa: E402
 from nova import objects  # noqa: E402
+import nova.conf  # noqa: E402
 from nova.image import glance  # noqa: E402
+import nova.privsep.path  # noqa: E402
 from nova.virt import virtapi  # noqa: E402
 from nova.virt.libvirt import driver as libvirt_driver  # noqa: E402
 from oslo_log import log as logging  # noqa: E402
