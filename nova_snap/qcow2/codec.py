@@ -64,7 +64,7 @@ class Codec(Protocol):
 
 
 class Zstd:
-    """zstd at a level from 1 to 19 (default 3); one frame a cluster."""
+    """zstd at a level from 1 to 19 (default 1); one frame a cluster."""
 
     compression = qcow2_format.ZSTD
     stored_size = len(_ZSTD_STORED) + CLUSTER
@@ -72,7 +72,7 @@ class Zstd:
     def __init__(self, level: int | None = None) -> None:
         library = _zstd()
         compressor: Any = library.ZstdCompressor(
-            level=_valid(3 if level is None else level, range(1, 20))
+            level=_valid(1 if level is None else level, range(1, 20))
         )
         self._compress = compressor.compress
         self._mode = compressor.FLUSH_FRAME
@@ -130,7 +130,7 @@ def _zstd() -> Any:
 def _zlib() -> tuple[Any, int, range]:
     """The fastest deflate that is there, its default level and its levels."""
     try:
-        return importlib.import_module('isal.isal_zlib'), 3, range(4)
+        return importlib.import_module('isal.isal_zlib'), 2, range(4)
     except ImportError:
         return slow_zlib, 1, range(1, 10)
 
