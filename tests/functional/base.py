@@ -130,7 +130,8 @@ class SnapshotTestCase(lab_base.LabTestCase):
         done = subprocess.CompletedProcess(
             process.args, process.returncode, out, err
         )
-        name = f'{" ".join(map(str, process.args[-4:]))}'  # type: ignore[index]
+        # The name of a detail is one line in the stream of results.
+        name = ascii(process.args[-4:])  # type: ignore[index]
         self.addDetailUniqueName(name, _text(out + err))
         return done
 

@@ -25,7 +25,6 @@ import uuid
 import libvirt
 
 from tests.functional import base
-from tests.functional import content
 from tests.lab import disk
 from tests.lab import domain
 from tests.lab import event_watch
@@ -42,12 +41,6 @@ UNAVAILABLE = 6
 NOBODY = 65534
 
 DISK = r"<disk type='file'.*?</disk>"
-
-BACKUP = """<domainbackup mode='pull'>
-  <server transport='unix' socket='{0}/socket'/>
-  <disks><disk name='vda' type='file'><scratch file='{0}/scratch'/></disk>
-  </disks>
-</domainbackup>"""
 
 
 class InputTestCase(base.SnapshotTestCase):
@@ -487,76 +480,3 @@ class TestGuest(InputTestCase):
             self.refuse(guest.uuid, 'only persistent guests; define it first')
         self.assertEqual([], watch.events)
         self.assertTrue(guest.is_ticking(within=10))
-
-
-class TestExplain(InputTestCase):
-    """The command that tells the decision; it touches nothing."""
-
-    def explain(self, guest: guest_lib.Guest) -> dict[str, dict[str, str]]:
-        """The rows by fact."""
-        done = self.run_command('explain', guest.uuid, '-f', 'json')
-        rows = json.loads(done.stdout)
-        table = self.run_command('explain', guest.uuid).stdout
-        for row in rows:
-            self.assertIn(row['Fact'], table)
-        self.assertEqual('decision', rows[-1]['Fact'])
-        return {row['Fact']: row for row in rows}
-
-    def check_touches_nothing(self, guest: guest_lib.Guest) -> None:
-        found = base.Found.of(guest)
-        files = sorted(self.state_path.iterdir())
-        with event_watch.EventWatch(self.libvirtd, guest) as watch:
-            self.explain(guest)
-        self.assertEqual([], watch.events)
-        self.assertEqual(files, sorted(self.state_path.iterdir()))
-        self.assert_as_found(guest, found)
-
-    def test_every_state(self) -> None:
-        guest = self.make_guest(agent=True)
-        self.check_touches_nothing(guest)
-        self.assertEqual('live', self.explain(guest)['decision']['Value'])
-        with content.paused(guest):
-            self.check_touches_nothing(guest)
-            self.assertEqual('live', self.explain(guest)['decision']['Value'])
-        guest.destroy()
-        self.check_touches_nothing(guest)
-        rows = self.explain(guest)
-        self.assertEqual('cold', rows['decision']['Value'])
-        self.assertIn('does not run', rows['decision']['Meaning'])
-
-    def test_every_kind(self) -> None:
-        for kind in root_disk.Kind:
-            with self.subTest(kind=kind):
-                guest = self.make_guest(kind=kind, wait=False)
-                self.check_explained(guest, kind)
-                guest.remove()
-
-    def check_explained(
-        self, guest: guest_lib.Guest, kind: root_disk.Kind
-    ) -> None:
-        is_block = kind is root_disk.Kind.BLOCK
-        self.configure()
-        rows = self.explain(guest)
-        self.assertEqual(
-            'cold' if is_block else 'live', rows['decision']['Value']
-        )
-        if is_block:
-            self.assertIn('lvm', rows['decision']['Meaning'])
-        self.configure(snapshot={'live_method': 'auto'})
-        rows = self.explain(guest)
-        self.assertEqual('pull', rows['decision']['Live Methods'])
-
-    def test_a_job_of_another_program(self) -> None:
-        guest = self.make_guest()
-        self.addCleanup(guest.destroy)
-        with guest.domain() as dom:
-            dom.backupBegin(BACKUP.format(self.directory()), None)
-        before = guest.xml()
-        rows = self.explain(guest)
-        self.assertEqual('true', rows['other backup job']['Value'])
-        self.assertEqual(before, guest.xml())
-        self.assert_refused(
-            CONFLICT,
-            'Another program takes a backup of server .*wait',
-            *('image-create', guest.uuid, 'i'),
-        )

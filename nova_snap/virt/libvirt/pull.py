@@ -22,6 +22,7 @@ import contextlib
 import dataclasses
 import io
 import threading
+import time
 from typing import Any
 from typing import BinaryIO
 
@@ -45,6 +46,10 @@ from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import snapshot as snapshot_lib
 
 LOG = logging.getLogger(__name__)
+
+#: Seconds in which a QEMU whose export broke off is gone, if it is going.
+STOP_TIMEOUT = 10
+STOP_INTERVAL = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,11 +200,28 @@ class _Guard:
         if self._failure is not None:
             return self._failure
         guest = self._snapshot.guest
-        if not guest.power_state().is_active:
+        if self._has_stopped():
             return exception.GuestGone(
                 server=guest.uuid, action='reading its disk'
             )
         return exception.ExportFailed(server=guest.uuid, reason=reason)
+
+    def _has_stopped(self) -> bool:
+        """Whether the guest stops, or has stopped.
+
+        A QEMU that ends closes the export at once; for libvirt the guest
+        runs, and has its job, until the process is gone.
+        """
+        guest = self._snapshot.guest
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while guest.power_state().is_active:
+            if (
+                not backup.is_running(guest, self._export)
+                or time.monotonic() > deadline
+            ):
+                return not guest.power_state().is_active
+            time.sleep(STOP_INTERVAL)
+        return True
 
 
 class _Reader(io.RawIOBase):
