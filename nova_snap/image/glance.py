@@ -32,7 +32,9 @@ from oslo_config import cfg
 from oslo_log import log as logging
 import tenacity
 
+from nova_snap import answer
 from nova_snap import exception
+from nova_snap import keystone
 from nova_snap import monitor as monitor_lib
 from nova_snap.image import api
 from nova_snap.image import glance_session
@@ -165,7 +167,7 @@ class GlanceImageService(api.ImageService):
         """Make a request, again if need be, and translate its errors."""
 
         def is_worth_it(error: BaseException) -> bool:
-            return self._connection.is_passing(error) and can_repeat()
+            return keystone.is_passing(error) and can_repeat()
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_worth_it),
@@ -214,7 +216,7 @@ class _Create:
         again, self._tried = self._tried, True
         try:
             made = self._client.images.create(**self._fields)
-        except refusal.Refused as error:
+        except answer.Refused as error:
             if again and error.status == 409:
                 return self._made_before(error)
             if error.status == 404:  # not the image: there is none yet
@@ -222,7 +224,7 @@ class _Create:
             raise
         return schema.from_fields(made)
 
-    def _made_before(self, error: refusal.Refused) -> api.Image:
+    def _made_before(self, error: answer.Refused) -> api.Image:
         found = self._client.images.get(self._fields['id'])
         if any(found.get(k) != v for k, v in self._fields.items()):
             raise error
@@ -269,19 +271,19 @@ class _Upload:
         """Send it, twice if the token turns out to be valid no longer."""
         try:
             self._send()
-        except refusal.Refused as error:
+        except answer.Refused as error:
             if error.status != 401 or not self._incoming.can_restart:
                 raise
             if not self._renew_login():
                 raise
             self._send_again(error)
 
-    def _send_again(self, refused: refusal.Refused) -> None:
+    def _send_again(self, refused: answer.Refused) -> None:
         self._failure = refused
         try:
             if not self._arrived_after_all(refused):
                 self._send()
-        except refusal.Refused as error:
+        except answer.Refused as error:
             # Glance deletes an image whose token expires while its data
             # comes in: nobody wanted that, so it is no ImageNotFound.
             raise refused if error.status == 404 else error from None
@@ -289,14 +291,14 @@ class _Upload:
     def _send(self) -> None:
         try:
             self._client.images.upload(self._id, self._incoming, self._size)
-        except refusal.Refused as error:
+        except answer.Refused as error:
             if error.status in (409, 410):
                 # Refused with 404 if it was deleted in the meantime.
                 self._client.images.get(self._id)
             if error.status == 409 and self._failure is not None:
                 # What the earlier try sent was still in Glance's buffers,
                 # and only now keeps the image busy; that will pass.
-                raise refusal.Refused(503, error.reason) from error
+                raise answer.Refused(503, error.reason) from error
             raise
 
     def _arrived_after_all(self, failure: Exception) -> bool:
