@@ -48,6 +48,8 @@ def run(
     limits: Limits,
     poll: Callable[[bytes], None] | None = None,
     umask: int = -1,
+    stdin: bytes = b'',
+    max_output: int = MAX_OUTPUT,
 ) -> bytes:
     """Run a program to its end and return what it wrote to standard output.
 
@@ -55,11 +57,17 @@ def run(
     :param poll: called every POLL_INTERVAL seconds with the end of what the
         program has written so far; when it raises, the program is killed.
     :param umask: for files that the program makes; -1 keeps ours.
+    :param stdin: what the program reads from standard input.
+    :param max_output: bytes that are returned at most.
     :raises ProgramFailed: it could not be started, or its exit status was
         not 0.
     """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        status = _run(_limited(argv, limits), out, err, poll, umask)
+    with (
+        _file_with(stdin) as source,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):
+        status = _run(_limited(argv, limits), source, out, err, poll, umask)
         if status != 0:
             raise exception.ProgramFailed(
                 program=argv[0],
@@ -69,7 +77,7 @@ def run(
                 stderr=_head(err).decode(errors='replace').strip()
                 or 'it wrote no error message',
             )
-        return _head(out)
+        return _head(out, max_output)
 
 
 def _limited(argv: Sequence[str], limits: Limits) -> list[str]:
@@ -86,8 +94,18 @@ def _limited(argv: Sequence[str], limits: Limits) -> list[str]:
     return [*limited, '--', *argv]
 
 
+def _file_with(data: bytes) -> BinaryIO:
+    if not data:
+        return open(os.devnull, 'rb')
+    file = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
+    file.write(data)
+    file.seek(0)
+    return file
+
+
 def _run(
     argv: Sequence[str],
+    source: BinaryIO,
     out: BinaryIO,
     err: BinaryIO,
     poll: Callable[[bytes], None] | None,
@@ -96,7 +114,7 @@ def _run(
     try:
         process = subprocess.Popen(  # nosec B603
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=source,
             stdout=out,
             stderr=err,
             env={**os.environ, 'LC_ALL': 'C'},
@@ -119,9 +137,9 @@ def _run(
             process.wait()
 
 
-def _head(stream: BinaryIO) -> bytes:
+def _head(stream: BinaryIO, length: int = MAX_OUTPUT) -> bytes:
     # pread: the offset of the descriptor is the program's, too.
-    return os.pread(stream.fileno(), MAX_OUTPUT, 0)
+    return os.pread(stream.fileno(), length, 0)
 
 
 def _tail(stream: BinaryIO, length: int = 256) -> bytes:

@@ -48,8 +48,9 @@ from nova_snap.qcow2 import zone as zone_lib
 
 CLUSTER = qcow2_format.CLUSTER
 
-#: Clusters that are read, compressed and handed on together: 1 MiB.
-SPAN = 16
+#: Clusters that are read, compressed and handed on together: 512 KiB.  Twice
+#: that takes 20 MiB more memory and saves nothing.
+SPAN = 8
 #: Bytes of padding that are handed on together.
 _PADDING = 1 << 20
 

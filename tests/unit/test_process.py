@@ -51,6 +51,15 @@ class RunTest(base.TestCase):
     def test_standard_input_is_empty(self) -> None:
         self.assertEqual(b'', process.run(['cat'], LIMITS))
 
+    def test_what_is_given_is_standard_input(self) -> None:
+        given = b'x' * 100_000
+        self.assertEqual(given, process.run(['cat'], LIMITS, stdin=given))
+
+    def test_more_output_where_it_is_wanted(self) -> None:
+        argv = ['head', '-c', str(2 * MIB), '/dev/zero']
+        output = process.run(argv, LIMITS, max_output=2 * MIB - 1)
+        self.assertEqual(2 * MIB - 1, len(output))
+
     def test_messages_are_not_translated(self) -> None:
         output = process.run(['sh', '-c', 'echo $LC_ALL'], LIMITS)
         self.assertEqual(b'C\n', output)

@@ -13,6 +13,8 @@
 
 """The real qemu-img, on real files: headers, chains, deltas, limits."""
 
+import os
+
 import fixtures
 
 from nova_snap import exception
@@ -20,6 +22,8 @@ from nova_snap import process
 from nova_snap.virt.storage import qemu_img
 from nova_snap.virt.storage import source as storage
 from tests.unit.virt.storage import base
+
+QEMU_IMG = 'nova_snap.virt.storage.qemu_img'
 
 
 class InfoTest(base.DiskTestCase):
@@ -221,6 +225,50 @@ class DeltaTest(base.DiskTestCase):
         flat = storage.DiskSource('file', 'qcow2', str(path))
         self.assert_same_content(before, flat)
         base.tool('qemu-img', 'check', '-q', '-f', 'qcow2', path)
+
+    def check_flattened(self) -> None:
+        """Data, zeros and holes on both sides, and an end within a cluster."""
+        size = base.SIZE + 5 * base.KIB
+        below = self.raw(size=size)
+        path = self.directory / 'a.delta'
+        delta = qemu_img.create_delta(path, size, below)
+        for command in (
+            f'write -P 1 {base.MIB} 64k',
+            f'write -z {2 * base.MIB} 128k',
+            f'write -P 2 {size - base.KIB} 1k',
+        ):
+            base.tool('qemu-io', '-f', 'qcow2', '-c', command, path)
+        before = self.directory / 'before'
+        before.write_bytes(path.read_bytes())
+        qemu_img.flatten(delta, base.ignore)
+        self.assert_same_content(
+            storage.DiskSource('file', 'qcow2', str(before), below),
+            storage.DiskSource('file', 'qcow2', str(path)),
+        )
+        self.assertNotIn('backing-filename', base.header(path, 'qcow2'))
+        base.tool('qemu-img', 'check', '-q', '-f', 'qcow2', path)
+        self.assertEqual([], list(self.directory.glob('*.mask')))
+
+    def test_flattening_all_kinds_of_clusters(self) -> None:
+        self.check_flattened()
+
+    def test_flattening_with_too_many_extents_to_look_at(self) -> None:
+        self.useFixture(fixtures.MonkeyPatch(f'{QEMU_IMG}.MAX_MAP', 100))
+        self.check_flattened()
+
+    def test_flattening_reads_no_holes(self) -> None:
+        size = 1 << 40
+        below = self.raw()
+        os.truncate(below.describe(), size)
+        path = self.directory / 'a.delta'
+        delta = qemu_img.create_delta(path, size, below)
+        # To read all of it would take minutes of processor time.
+        limits = process.Limits(qemu_img.GIB, cpu=10)
+        self.useFixture(
+            fixtures.MonkeyPatch(f'{QEMU_IMG}.DATA_LIMITS', limits)
+        )
+        qemu_img.flatten(delta, base.ignore)
+        self.assertLess(path.stat().st_blocks * 512, 2 * base.SIZE)
 
     def test_flattening_what_is_flat(self) -> None:
         path = self.directory / 'a.delta'
