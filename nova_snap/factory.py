@@ -16,6 +16,7 @@ The only place, besides the adapters' own ``from_conf``, that reads options.
 """
 
 import pathlib
+from typing import Any
 
 from oslo_config import cfg
 
@@ -46,7 +47,7 @@ def libvirt_driver(conf: cfg.ConfigOpts) -> driver.LibvirtDriver:
     """The driver for the guests of ``[libvirt] connection_uri``."""
     return driver.LibvirtDriver(
         host.Host(conf.libvirt.connection_uri),
-        _driver_options(conf),
+        driver_options(conf, conf.snapshot, conf.libvirt.quiesce_timeout),
         _locks(conf).disk_operation_slot,
     )
 
@@ -89,31 +90,38 @@ def _locks(conf: cfg.ConfigOpts) -> locks_lib.Locks:
     )
 
 
-def _driver_options(conf: cfg.ConfigOpts) -> driver.Options:
+def driver_options(
+    conf: cfg.ConfigOpts, own: Any, quiesce_timeout: int
+) -> driver.Options:
+    """The options of the driver, from a configuration with Nova's options.
+
+    :param own: the group with the options of :mod:`nova_snap.conf.snapshot`.
+    :param quiesce_timeout: in seconds.
+    """
     return driver.Options(
         snapshots_directory=_snapshots_directory(conf),
         image_format=conf.libvirt.snapshot_image_format,
         compression=conf.libvirt.snapshot_compression,
         live_disabled=conf.workarounds.disable_libvirt_livesnapshot,
         ephemeral_encryption=conf.ephemeral_storage_encryption.enabled,
-        quiesce_timeout=conf.libvirt.quiesce_timeout,
+        quiesce_timeout=quiesce_timeout,
         detach_timeout=conf.libvirt.device_detach_timeout,
-        reserved_space=conf.snapshot.reserved_space_mb * MIB,
-        live_methods=LIVE_METHODS[conf.snapshot.live_method],
-        streaming=_pull_options(conf),
-        scratch_directory=_optional_path(conf.snapshot.scratch_directory),
-        scratch_share=conf.snapshot.scratch_percent / 100,
-        scratch_minimum=conf.snapshot.scratch_min_mb * MIB,
+        reserved_space=own.reserved_space_mb * MIB,
+        live_methods=LIVE_METHODS[own.live_method],
+        streaming=_pull_options(own),
+        scratch_directory=_optional_path(own.scratch_directory),
+        scratch_share=own.scratch_percent / 100,
+        scratch_minimum=own.scratch_min_mb * MIB,
         ceph_conf=conf.libvirt.images_rbd_ceph_conf,
     )
 
 
-def _pull_options(conf: cfg.ConfigOpts) -> pull.Options:
+def _pull_options(own: Any) -> pull.Options:
     return pull.Options(
-        compression=conf.snapshot.compression_type,
-        compression_threads=conf.snapshot.compression_threads,
-        connections=conf.snapshot.export_connections,
-        bandwidth_limit=conf.snapshot.bandwidth_limit_mb * MIB,
+        compression=own.compression_type,
+        compression_threads=own.compression_threads,
+        connections=own.export_connections,
+        bandwidth_limit=own.bandwidth_limit_mb * MIB,
     )
 
 

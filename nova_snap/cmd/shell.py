@@ -88,6 +88,7 @@ class Shell(app.App):
         """Read the configuration, before a command runs."""
         for name in QUIET_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
+        conf.register_opts(conf.CONF)
         try:
             conf.CONF(
                 args=[],

@@ -113,6 +113,38 @@ class SnapshotManager:
             with self._locks.snapshot_slot(monitor):
                 return self._take(plan, record, monitor)
 
+    def snapshot_to_record(
+        self,
+        instance: instance_lib.Instance,
+        image_id: str,
+        image_properties: Mapping[str, str],
+        monitor: monitor_lib.Monitor,
+        update_task_state: driver_lib.UpdateTaskState,
+    ) -> None:
+        """Send an image of an instance to a record that somebody made.
+
+        The record is owed from here on: it is active in the end, or gone.
+
+        :param image_properties: those of the base image.
+
+        Raises what :meth:`snapshot_instance` does.
+        """
+        with (
+            self._locks.instance(instance.uuid),
+            self._owing_record(instance, image_id) as entry,
+        ):
+            self._recover_instance(instance.uuid, but=entry)
+            plan = self._driver.plan(instance, image_properties)
+            with self._watched(image_id, instance, monitor):
+                self._driver.snapshot(
+                    plan,
+                    image_id,
+                    self._images,
+                    entry,
+                    monitor,
+                    update_task_state,
+                )
+
     def export_instance(
         self,
         instance: instance_lib.Instance,
@@ -153,12 +185,7 @@ class SnapshotManager:
     ) -> image_api.Image:
         instance = plan.instance
         _log_task_state(instance, task_states.TaskState.IMAGE_SNAPSHOT)
-        with (
-            self._journal.begun(instance.uuid, instance.name) as entry,
-            entry.owing(
-                REMOVE_RECORD, self._remove_record, image_id=record.id
-            ),
-        ):
+        with self._owing_record(instance, record.id) as entry:
             self._images.create(record)
             with self._watched(record.id, instance, monitor):
                 self._driver.snapshot(
@@ -170,6 +197,17 @@ class SnapshotManager:
                     lambda state: _log_task_state(instance, state),
                 )
         return self._images.get(record.id)
+
+    @contextlib.contextmanager
+    def _owing_record(
+        self, instance: instance_lib.Instance, image_id: str
+    ) -> Iterator[journal_lib.Entry]:
+        """An entry that owes the image record, until it is active."""
+        with (
+            self._journal.begun(instance.uuid, instance.name) as entry,
+            entry.owing(REMOVE_RECORD, self._remove_record, image_id=image_id),
+        ):
+            yield entry
 
     @contextlib.contextmanager
     def _watched(
@@ -246,11 +284,19 @@ class SnapshotManager:
             )
             return None
 
-    def _recover_instance(self, uuid: str) -> None:
+    def _recover_instance(
+        self, uuid: str, but: journal_lib.Entry | None = None
+    ) -> None:
+        """End what earlier snapshots of an instance left behind.
+
+        A record that can't be removed is in nobody's way.
+
+        :param but: the entry of the snapshot that is about to begin.
+        """
         for entry in self._journal.entries():
-            if entry.instance_uuid == uuid:
+            if entry.instance_uuid == uuid and entry.id != (but and but.id):
                 recovery = self._recover(entry)
-                if recovery.left:
+                if set(recovery.left) - {REMOVE_RECORD}:
                     raise exception.RecoveryNeeded(
                         server=uuid,
                         entry=entry.path,

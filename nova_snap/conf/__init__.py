@@ -13,7 +13,9 @@
 """The configuration options, one module per group.
 
 ``CONF`` is read at the edges only (entry points, factories) and passed on as
-values, so that a pipeline can be tested without a configuration.
+values, so that a pipeline can be tested without a configuration.  The entry
+points of the command register the options; inside nova-compute ``CONF`` is
+Nova's, which has most of them itself (see ``nova.py``).
 """
 
 from oslo_config import cfg
@@ -30,6 +32,3 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
     """Register every option of the project on ``conf``."""
     for module in (base, glance, libvirt, snapshot):
         module.register_opts(conf)
-
-
-register_opts(CONF)

@@ -33,6 +33,7 @@ from nova_snap.image import api as image_api  # noqa: E402
 
 def main(config_file: str) -> None:
     """Take the snapshot that standard input asks for."""
+    conf.register_opts(conf.CONF)
     conf.CONF([], project='nova_snap', default_config_files=[config_file])
     manager = factory.snapshot_manager(conf.CONF)
     driver = factory.libvirt_driver(conf.CONF)

@@ -50,7 +50,10 @@ def extracted(
     is_stopped = suspends or not snapshot.guest.power_state().is_active
     with contextlib.ExitStack() as stack:
         if suspends:
-            stack.enter_context(_without_devices(snapshot, detach_timeout))
+            stack.enter_context(
+                snapshot.owner.without_devices(snapshot.guest, snapshot.entry)
+                or _without_devices(snapshot, detach_timeout)
+            )
             stack.enter_context(
                 quiesce.quiesced(
                     snapshot.guest, snapshot.quiesce, snapshot.entry

@@ -42,6 +42,7 @@ from nova_snap.virt.libvirt import facts
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import host as host_lib
 from nova_snap.virt.libvirt import mirror
+from nova_snap.virt.libvirt import owner as owner_lib
 from nova_snap.virt.libvirt import policy
 from nova_snap.virt.libvirt import pull
 from nova_snap.virt.libvirt import quiesce
@@ -103,6 +104,7 @@ class LibvirtDriver(driver.ComputeDriver):
     """The guests of one libvirt connection.
 
     :param disk_operation_slot: held while an image is converted.
+    :param owner: of the guests, besides libvirt.
     """
 
     def __init__(
@@ -110,10 +112,12 @@ class LibvirtDriver(driver.ComputeDriver):
         host: host_lib.Host,
         options: Options,
         disk_operation_slot: snapshot_lib.DiskOperationSlot,
+        owner: owner_lib.Owner = owner_lib.NOBODY,
     ) -> None:
         self._host = host
         self._options = options
         self._disk_operation_slot = disk_operation_slot
+        self._owner = owner
 
     def instances(
         self,
@@ -233,7 +237,10 @@ class LibvirtDriver(driver.ComputeDriver):
     def undoers(self, instance_uuid: str) -> Mapping[str, journal.Undo]:
         """The undoing for a guest, which need not exist any more."""
         guest = guest_lib.Guest(self._host, instance_uuid, instance_uuid)
-        return duties.Undoing(guest).undoers()
+        return {
+            **duties.Undoing(guest, self._owner).undoers(),
+            **self._owner.undoers(guest),
+        }
 
     def _snapshot(
         self,
@@ -254,6 +261,7 @@ class LibvirtDriver(driver.ComputeDriver):
             entry=entry,
             monitor=monitor,
             disk_operation_slot=self._disk_operation_slot,
+            owner=self._owner,
         )
 
     @contextlib.contextmanager

@@ -34,6 +34,7 @@ from nova_snap.virt.libvirt import backup
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import owner as owner_lib
 
 LOG = logging.getLogger(__name__)
 
@@ -60,8 +61,13 @@ class Kind(enum.StrEnum):
 class Undoing:
     """The undoing of each kind, for one guest."""
 
-    def __init__(self, guest: guest_lib.Guest) -> None:
+    def __init__(
+        self,
+        guest: guest_lib.Guest,
+        owner: owner_lib.Owner = owner_lib.NOBODY,
+    ) -> None:
         self._guest = guest
+        self._owner = owner
 
     def undoers(self) -> Mapping[str, journal.Undo]:
         """The function for each kind."""
@@ -123,7 +129,12 @@ class Undoing:
             self._guest.resume()
 
     def define(self, data: journal.Data) -> None:
-        """Make the guest persistent again, from ``xml`` and ``autostart``."""
+        """Make the guest persistent again, from ``xml`` and ``autostart``.
+
+        Not one that is being deleted: nobody would delete it once more.
+        """
+        if self._is_unwanted():
+            return
         self._guest.restore_definition(guest_lib.Definition(**data))
 
     def thaw(self, data: journal.Data) -> None:
@@ -139,11 +150,14 @@ class Undoing:
         A guest that is shut off without saved memory was shut off by
         somebody else, and stays so; as does one that was undefined.
         """
+        if self._is_unwanted():
+            return
         try:
             self._wait_for_save()
             if self._guest.power_state().is_active:
                 self._remove_broken_save()
             elif self._guest.has_managed_save():
+                self._owner.prepare_start(self._guest.uuid)
                 self._guest.start(paused=data['paused'])
         except exception.GuestGone:
             LOG.warning(
@@ -151,6 +165,15 @@ class Undoing:
                 'not started again.',
                 self._guest.uuid,
             )
+
+    def _is_unwanted(self) -> bool:
+        unwanted = self._owner.is_being_deleted(self._guest.uuid)
+        if unwanted:
+            LOG.info(
+                'Server %s is being deleted, so it is left to that.',
+                self._guest.uuid,
+            )
+        return unwanted
 
     def _remove_broken_save(self) -> None:
         # A libvirtd that is killed while it saves a guest leaves the part

@@ -108,6 +108,12 @@ def start_loop() -> None:
         concurrency.start_native_thread('libvirt-events', _run_loop)
 
 
+def adopt_loop() -> None:
+    """Rely on the loop that the program around us runs already."""
+    global _is_running
+    _is_running = True
+
+
 def _run_loop() -> None:
     while not sys.is_finalizing():
         libvirt.virEventRunDefaultImpl()

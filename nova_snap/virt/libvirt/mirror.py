@@ -59,6 +59,7 @@ def extracted(
         mirror.wait_until_ready()
         with quiesce.quiesced(guest, snapshot.quiesce, snapshot.entry):
             mirror.end()
+    snapshot.owner.take_back(pathlib.Path(delta.describe()))
     flat = _flat_image(snapshot, delta)
     with snapshot_lib.opened(flat, snapshot) as data:
         yield data

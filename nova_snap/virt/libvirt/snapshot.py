@@ -27,6 +27,7 @@ from nova_snap.virt import driver
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import duties
 from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import owner as owner_lib
 from nova_snap.virt.libvirt import quiesce as quiesce_lib
 
 MIB = 1 << 20
@@ -55,11 +56,12 @@ class Snapshot:
     entry: journal.Entry
     monitor: monitor_lib.Monitor
     disk_operation_slot: DiskOperationSlot
+    owner: owner_lib.Owner = owner_lib.NOBODY
 
     @property
     def undoing(self) -> duties.Undoing:
         """How what is owed to the guest is undone."""
-        return duties.Undoing(self.guest)
+        return duties.Undoing(self.guest, self.owner)
 
     def report(
         self, stage: monitor_lib.Stage, done: int, total: int | None
