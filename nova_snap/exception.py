@@ -226,6 +226,43 @@ class ImageServiceUnavailable(Unavailable):
     message = 'The image service at %(endpoint)s does not answer: %(reason)s'
 
 
+# Volumes --------------------------------------------------------------------
+
+
+class VolumeNotFound(NotFound):
+    message = 'Volume %(volume_id)s does not exist in Cinder.'
+
+
+class VolumeSnapshotNotFound(NotFound):
+    message = 'Volume snapshot %(snapshot_id)s does not exist in Cinder.'
+
+
+class VolumeConflict(Conflict):
+    message = 'Cinder refused %(what)s: %(reason)s'
+
+
+class VolumeNotPermitted(NotPermitted):
+    message = 'Cinder does not permit this: %(reason)s'
+
+
+class VolumeQuotaExceeded(SnapshotFailed):
+    message = 'The quota of snapshots in Cinder is used up: %(reason)s'
+
+
+class VolumeRejected(SnapshotFailed):
+    message = 'Cinder rejected %(what)s: %(reason)s'
+
+
+class VolumeSnapshotFailed(SnapshotFailed):
+    message = (
+        'Snapshot %(snapshot_id)s of volume %(volume_id)s failed: %(reason)s'
+    )
+
+
+class VolumeServiceUnavailable(Unavailable):
+    message = 'Cinder at %(endpoint)s does not answer: %(reason)s'
+
+
 # Ends that are not failures -------------------------------------------------
 
 

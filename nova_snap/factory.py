@@ -24,11 +24,14 @@ from nova_snap import exception
 from nova_snap import journal
 from nova_snap import locks as locks_lib
 from nova_snap.compute import manager
+from nova_snap.compute import volume_backed
 from nova_snap.image import api as image_api
 from nova_snap.virt import decision
 from nova_snap.virt.libvirt import driver
 from nova_snap.virt.libvirt import host
 from nova_snap.virt.libvirt import pull
+from nova_snap.volume import api as volume_api
+from nova_snap.volume import cinder
 
 MIB = 1 << 20
 
@@ -72,14 +75,36 @@ def snapshot_manager(conf: cfg.ConfigOpts) -> manager.SnapshotManager:
             option='[DEFAULT] state_path',
             reason=f'{state_path} is no directory.',
         ) from error
+    hypervisor = libvirt_driver(conf)
+    images = image_api.from_conf(conf)
     return manager.SnapshotManager(
-        libvirt_driver(conf),
-        image_api.from_conf(conf),
+        hypervisor,
+        images,
         journal.Journal(state_path / 'journal'),
         _locks(conf),
         conf.non_inheritable_image_properties,
         conf.snapshot.cancel_check_interval,
+        volume_backed.VolumeBacked(
+            hypervisor,
+            images,
+            volume_service(conf),
+            volume_backed.Options(
+                snapshot_timeout=conf.cinder.snapshot_timeout,
+                frozen_timeout=conf.cinder.frozen_timeout,
+            ),
+            conf.non_inheritable_image_properties,
+        ),
     )
+
+
+def volume_service(conf: cfg.ConfigOpts) -> volume_api.VolumeService | None:
+    """Cinder, where ``[cinder]`` says how to log in to it.
+
+    :raises InvalidConfiguration: it does, but not completely.
+    """
+    if not (conf.cinder.auth_type or conf.cinder.auth_section):
+        return None
+    return cinder.CinderVolumeService.from_conf(conf)
 
 
 def _locks(conf: cfg.ConfigOpts) -> locks_lib.Locks:

@@ -19,6 +19,8 @@ from cliff import lister
 
 from nova_snap import conf
 from nova_snap import factory
+from nova_snap.compute import volume_backed
+from nova_snap.compute import volume_record
 from nova_snap.virt import decision as decision_lib
 
 
@@ -43,7 +45,8 @@ class Explain(lister.Lister):
 
     Touches nothing. Each row is a fact, with the live methods that it allows;
     the last row is the decision. A snapshot is live by the first method of
-    [snapshot] live_method that every fact allows, else cold.
+    [snapshot] live_method that every fact allows, else cold. Of a server that
+    boots from a volume, each row is a volume that Cinder takes a snapshot of.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -58,8 +61,11 @@ class Explain(lister.Lister):
         """Columns and rows."""
         driver = factory.libvirt_driver(conf.CONF)
         instance = driver.instance(parsed_args.server)
-        return ('Fact', 'Value', 'Live Methods', 'Meaning'), _rows(
-            driver.explain(instance)
+        volumes = factory.volume_service(conf.CONF)
+        attached = volume_backed.survey(driver, volumes, instance)
+        rows = _volume_rows(attached) if attached else None
+        return ('Fact', 'Value', 'Live Methods', 'Meaning'), (
+            rows or _rows(driver.explain(instance))
         )
 
 
@@ -75,3 +81,28 @@ def _rows(decision: decision_lib.Decision) -> list[tuple[str, ...]]:
     ]
     method = str(decision.method or 'none')
     return [*rows, ('decision', str(decision.path), method, decision.summary)]
+
+
+#: The one method by which an image of volumes is made.
+CINDER = 'cinder'
+
+
+def _volume_rows(
+    attached: list[volume_record.AttachedVolume],
+) -> list[tuple[str, ...]]:
+    rows = [
+        (
+            f'volume {found.device.name}',
+            found.volume.id,
+            CINDER,
+            f'Cinder takes a snapshot of it ({found.volume.size} GiB, '
+            f'{found.volume.status}).',
+        )
+        for found in attached
+    ]
+    summary = (
+        'The guest keeps running; the image has no data and names a snapshot '
+        'of each volume.'
+    )
+    live = str(decision_lib.Path.LIVE)
+    return [*rows, ('decision', live, CINDER, summary)]

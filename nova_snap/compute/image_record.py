@@ -109,7 +109,7 @@ def build(
     :param non_inheritable: names of properties of the base image that are
         left out, besides those of signatures and encryption.
     """
-    properties = _inherited(base, non_inheritable)
+    properties = inherited(base, non_inheritable)
     properties.update(metadata)
     properties.update(_own(instance))
     return image_api.Image(
@@ -119,15 +119,16 @@ def build(
         disk_format=disk_format,
         container_format='bare',
         visibility='private',
-        min_disk=_min_disk(instance, base, virtual_size),
+        min_disk=min_disk(instance, base, virtual_size),
         min_ram=base.min_ram if base else 0,
         properties=properties,
     )
 
 
-def _inherited(
+def inherited(
     base: image_api.Image | None, non_inheritable: Collection[str]
 ) -> dict[str, str]:
+    """The properties of the base image that a snapshot of it has, too."""
     if base is None:
         return {}
     return {
@@ -152,7 +153,7 @@ def _own(instance: instance_lib.Instance) -> dict[str, str]:
     return {key: value for key, value in own.items() if value is not None}
 
 
-def _min_disk(
+def min_disk(
     instance: instance_lib.Instance,
     base: image_api.Image | None,
     virtual_size: int,

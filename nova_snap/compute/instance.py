@@ -42,3 +42,20 @@ class Instance:
     user_id: str | None = None
     image_ref: str | None = None
     flavor: Flavor | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockDevice:
+    """A disk of an instance, as its guest has it now.
+
+    ``name`` is the guest's (``vda``), ``bus`` and ``device_type`` are
+    libvirt's words, which Nova uses, too.  ``volume_id`` is None for a disk
+    that is no volume; ``in_file`` says that the host's QEMU has the bytes in
+    a file, so that only it can take a snapshot while it runs.
+    """
+
+    name: str
+    bus: str
+    device_type: str
+    volume_id: str | None
+    in_file: bool

@@ -29,7 +29,10 @@ from nova_snap import locks as locks_lib
 from nova_snap import monitor as monitor_lib
 from nova_snap.compute import image_record
 from nova_snap.compute import instance as instance_lib
+from nova_snap.compute import prepared as prepared_lib
 from nova_snap.compute import task_states
+from nova_snap.compute import volume_backed as volume_backed_lib
+from nova_snap.compute import volume_snapshots
 from nova_snap.image import api as image_api
 from nova_snap.virt import driver as driver_lib
 
@@ -40,6 +43,9 @@ WRITE_SIZE = 1 << 20
 
 #: The kind of duty that an image record is.
 REMOVE_RECORD = 'remove the image record'
+
+#: What an earlier snapshot may still owe when the next begins.
+_HARMLESS = {REMOVE_RECORD, volume_snapshots.DELETE_SNAPSHOTS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +67,8 @@ class SnapshotManager:
     :param non_inheritable: see :func:`.image_record.build`.
     :param cancel_check_interval: seconds between two looks at whether the
         image record of a running snapshot still exists.
+    :param volume_backed: what takes images of instances that boot from a
+        volume; None where Nova sees to them itself.
     """
 
     def __init__(
@@ -71,6 +79,7 @@ class SnapshotManager:
         locks: locks_lib.Locks,
         non_inheritable: Collection[str] = (),
         cancel_check_interval: float = 2,
+        volume_backed: volume_backed_lib.VolumeBacked | None = None,
     ) -> None:
         self._driver = driver
         self._images = images
@@ -78,6 +87,7 @@ class SnapshotManager:
         self._locks = locks
         self._non_inheritable = non_inheritable
         self._cancel_check_interval = cancel_check_interval
+        self._volume_backed = volume_backed
 
     def snapshot_instance(
         self,
@@ -98,20 +108,10 @@ class SnapshotManager:
         image_record.validate(name, metadata)
         with self._locks.instance(instance.uuid):
             self._recover_instance(instance.uuid)
-            base = self._base_image(instance)
-            plan = self._driver.plan(instance, base.properties if base else {})
-            record = image_record.build(
-                instance,
-                base,
-                name,
-                metadata,
-                plan.disk_format,
-                plan.virtual_size,
-                self._non_inheritable,
-            )
-            self._require_image_service(record.id)
+            prepared = self._prepare(instance, name, metadata)
+            self._require_image_service(prepared.record.id)
             with self._locks.snapshot_slot(monitor):
-                return self._take(plan, record, monitor)
+                return self._take(prepared, monitor)
 
     def snapshot_to_record(
         self,
@@ -177,21 +177,62 @@ class SnapshotManager:
             except exception.SnapshotInProgress:
                 yield Recovery(entry, running=True)
 
-    def _take(
+    def _prepare(
         self,
-        plan: driver_lib.Plan,
-        record: image_api.Image,
-        monitor: monitor_lib.Monitor,
+        instance: instance_lib.Instance,
+        name: str,
+        metadata: Mapping[str, str],
+    ) -> prepared_lib.Prepared:
+        """By snapshots of its volumes if it boots from one, else by data."""
+        if self._volume_backed is not None:
+            prepared = self._volume_backed.prepare(instance, name, metadata)
+            if prepared is not None:
+                return prepared
+        return self._prepare_data(instance, name, metadata)
+
+    def _prepare_data(
+        self,
+        instance: instance_lib.Instance,
+        name: str,
+        metadata: Mapping[str, str],
+    ) -> prepared_lib.Prepared:
+        base = self._base_image(instance)
+        plan = self._driver.plan(instance, base.properties if base else {})
+        record = image_record.build(
+            instance,
+            base,
+            name,
+            metadata,
+            plan.disk_format,
+            plan.virtual_size,
+            self._non_inheritable,
+        )
+
+        def take(
+            entry: journal_lib.Entry,
+            monitor: monitor_lib.Monitor,
+            update_task_state: driver_lib.UpdateTaskState,
+        ) -> None:
+            self._driver.snapshot(
+                plan,
+                record.id,
+                self._images,
+                entry,
+                monitor,
+                update_task_state,
+            )
+
+        return prepared_lib.Prepared(instance, record, take)
+
+    def _take(
+        self, prepared: prepared_lib.Prepared, monitor: monitor_lib.Monitor
     ) -> image_api.Image:
-        instance = plan.instance
+        instance, record = prepared.instance, prepared.record
         _log_task_state(instance, task_states.TaskState.IMAGE_SNAPSHOT)
         with self._owing_record(instance, record.id) as entry:
             self._images.create(record)
             with self._watched(record.id, instance, monitor):
-                self._driver.snapshot(
-                    plan,
-                    record.id,
-                    self._images,
+                prepared.take(
                     entry,
                     monitor,
                     lambda state: _log_task_state(instance, state),
@@ -289,14 +330,15 @@ class SnapshotManager:
     ) -> None:
         """End what earlier snapshots of an instance left behind.
 
-        A record that can't be removed is in nobody's way.
+        A record or a volume snapshot that can't be removed is in nobody's
+        way.
 
         :param but: the entry of the snapshot that is about to begin.
         """
         for entry in self._journal.entries():
             if entry.instance_uuid == uuid and entry.id != (but and but.id):
                 recovery = self._recover(entry)
-                if set(recovery.left) - {REMOVE_RECORD}:
+                if set(recovery.left) - _HARMLESS:
                     raise exception.RecoveryNeeded(
                         server=uuid,
                         entry=entry.path,
@@ -319,6 +361,11 @@ class SnapshotManager:
             {
                 REMOVE_RECORD: self._remove_record,
                 **self._driver.undoers(entry.instance_uuid),
+                **(
+                    self._volume_backed.undoers()
+                    if self._volume_backed
+                    else {}
+                ),
             }
         )
         entry.close()

@@ -21,6 +21,7 @@ Nova's, which has most of them itself (see ``nova.py``).
 from oslo_config import cfg
 
 from nova_snap.conf import base
+from nova_snap.conf import cinder
 from nova_snap.conf import glance
 from nova_snap.conf import libvirt
 from nova_snap.conf import snapshot
@@ -30,5 +31,5 @@ CONF = cfg.CONF
 
 def register_opts(conf: cfg.ConfigOpts) -> None:
     """Register every option of the project on ``conf``."""
-    for module in (base, glance, libvirt, snapshot):
+    for module in (base, cinder, glance, libvirt, snapshot):
         module.register_opts(conf)

@@ -16,6 +16,7 @@ import itertools
 from typing import Any
 
 from nova_snap.conf import base
+from nova_snap.conf import cinder
 from nova_snap.conf import glance
 from nova_snap.conf import libvirt
 from nova_snap.conf import snapshot
@@ -25,6 +26,7 @@ def list_opts() -> list[tuple[str, list[Any]]]:
     """(group, options) pairs, in the order of the sample file."""
     return list(
         itertools.chain.from_iterable(
-            module.list_opts() for module in (base, snapshot, libvirt, glance)
+            module.list_opts()
+            for module in (base, snapshot, libvirt, glance, cinder)
         )
     )

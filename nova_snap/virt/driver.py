@@ -19,6 +19,8 @@ import contextlib
 import dataclasses
 from typing import BinaryIO
 
+from oslo_utils import strutils
+
 from nova_snap import journal
 from nova_snap import monitor as monitor_lib
 from nova_snap.compute import instance as instance_lib
@@ -26,6 +28,9 @@ from nova_snap.compute import power_state
 from nova_snap.compute import task_states
 from nova_snap.image import api as image_api
 from nova_snap.virt import decision as decision_lib
+
+#: Freezes an instance for the length of a block; yields whether it is frozen.
+Quiesced = Callable[[journal.Entry], contextlib.AbstractContextManager[bool]]
 
 UpdateTaskState = Callable[[task_states.TaskState], None]
 
@@ -57,6 +62,13 @@ class ImageData:
     monitor: monitor_lib.Monitor
 
 
+def requires_quiesce(image_properties: Mapping[str, str]) -> bool:
+    """Whether the image property os_require_quiesce is set."""
+    return strutils.bool_from_string(
+        image_properties.get('os_require_quiesce', 'false')
+    )
+
+
 class ComputeDriver(abc.ABC):
     """The instances of one hypervisor.
 
@@ -76,6 +88,26 @@ class ComputeDriver(abc.ABC):
 
         :raises InstanceNotFound: there is none.
         :raises InstanceAmbiguous: several have the name.
+        """
+
+    @abc.abstractmethod
+    def block_devices(
+        self, instance: instance_lib.Instance
+    ) -> tuple[instance_lib.BlockDevice, ...]:
+        """Its disks, the root disk first."""
+
+    @abc.abstractmethod
+    def quiescing(
+        self,
+        instance: instance_lib.Instance,
+        image_properties: Mapping[str, str],
+    ) -> Quiesced:
+        """Find out whether it can be frozen; return what freezes it.
+
+        What is returned raises QuiesceNotPossible, too.
+
+        :param image_properties: those of the image that it was made from.
+        :raises QuiesceNotPossible: os_require_quiesce can't be met.
         """
 
     @abc.abstractmethod

@@ -23,6 +23,8 @@ import dataclasses
 # What is parsed is libvirtd's own output.
 import xml.etree.ElementTree as ElementTree  # nosec B405
 
+from oslo_utils import uuidutils
+
 from nova_snap.compute import instance as instance_lib
 from nova_snap.virt.storage import source as storage
 
@@ -86,6 +88,24 @@ def root_disk(xml: str) -> RootDisk:
             )
         return RootDisk(device=_device(disk), source=source)
     raise Unsupported('it has no disk.')
+
+
+def block_devices(xml: str) -> tuple[instance_lib.BlockDevice, ...]:
+    """All hard disks, the root disk first.
+
+    Nova and Cinder make the id of a volume the serial number of its disk.
+    """
+    return tuple(
+        instance_lib.BlockDevice(
+            name=_device(disk),
+            bus=_bus(disk),
+            device_type=disk.get('device', 'disk'),
+            volume_id=_volume_id(disk),
+            in_file=disk.get('type') == 'file',
+        )
+        for disk in _parse(xml).iterfind('./devices/disk')
+        if disk.get('device', 'disk') in ('disk', 'lun')
+    )
 
 
 def disk_devices(xml: str) -> list[str]:
@@ -231,6 +251,16 @@ def _disks(root: ElementTree.Element) -> Iterator[ElementTree.Element]:
 def _device(disk: ElementTree.Element) -> str:
     target = disk.find('target')
     return '' if target is None else target.get('dev', '')
+
+
+def _bus(disk: ElementTree.Element) -> str:
+    target = disk.find('target')
+    return '' if target is None else target.get('bus', '')
+
+
+def _volume_id(disk: ElementTree.Element) -> str | None:
+    serial = disk.findtext('serial', '').strip()
+    return serial if uuidutils.is_uuid_like(serial) else None
 
 
 def _source(disk: ElementTree.Element) -> storage.DiskSource:

@@ -21,7 +21,6 @@ import pathlib
 import uuid
 
 from oslo_log import log as logging
-from oslo_utils import strutils
 from oslo_utils import uuidutils
 
 from nova_snap import exception
@@ -148,6 +147,22 @@ class LibvirtDriver(driver.ComputeDriver):
             )
         return next(iter(found.values()))
 
+    def block_devices(
+        self, instance: instance_lib.Instance
+    ) -> tuple[instance_lib.BlockDevice, ...]:
+        """Its disks, as the XML has them now."""
+        return domain_xml.block_devices(self._guest(instance).xml())
+
+    def quiescing(
+        self,
+        instance: instance_lib.Instance,
+        image_properties: Mapping[str, str],
+    ) -> driver.Quiesced:
+        """Freezing by the guest's agent, if it has one."""
+        guest = self._guest(instance)
+        plan = self._plan_quiesce(guest, image_properties)
+        return lambda entry: quiesce.quiesced(guest, plan, entry)
+
     def explain(
         self, instance: instance_lib.Instance
     ) -> decision_lib.Decision:
@@ -172,9 +187,6 @@ class LibvirtDriver(driver.ComputeDriver):
         disk = dataclasses.replace(
             disk, source=qemu_img.with_known_chain(disk.source)
         )
-        required = strutils.bool_from_string(
-            image_properties.get('os_require_quiesce', 'false')
-        )
         return LibvirtPlan(
             instance=instance,
             decision=decision,
@@ -182,9 +194,7 @@ class LibvirtDriver(driver.ComputeDriver):
             virtual_size=self._virtual_size(guest, disk),
             guest=guest,
             disk=disk,
-            quiesce=quiesce.plan(
-                guest, required, self._options.quiesce_timeout
-            ),
+            quiesce=self._plan_quiesce(guest, image_properties),
         )
 
     def snapshot(
@@ -343,6 +353,12 @@ class LibvirtDriver(driver.ComputeDriver):
             else None,
         )
         return policy.decide(found, self._options.live_methods)
+
+    def _plan_quiesce(
+        self, guest: guest_lib.Guest, image_properties: Mapping[str, str]
+    ) -> quiesce.Quiesce:
+        required = driver.requires_quiesce(image_properties)
+        return quiesce.plan(guest, required, self._options.quiesce_timeout)
 
     def _require_suspendable(
         self, guest: guest_lib.Guest, decision: decision_lib.Decision

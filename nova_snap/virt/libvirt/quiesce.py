@@ -74,18 +74,18 @@ def _hindrance(guest: guest_lib.Guest) -> str | None:
 @contextlib.contextmanager
 def quiesced(
     guest: guest_lib.Guest, quiesce: Quiesce, entry: journal.Entry
-) -> Iterator[None]:
-    """Freeze for the block, and always thaw.
+) -> Iterator[bool]:
+    """Freeze for the block, and always thaw; yields whether it is frozen.
 
     :raises QuiesceNotPossible: it is required and failed.
     """
     if not quiesce.wanted or not _can_freeze(guest, quiesce):
-        yield
+        yield False
         return
     with entry.owing(duties.Kind.THAW, duties.Undoing(guest).thaw):
         frozen = _freeze(guest, quiesce)
         began = time.monotonic()
-        yield
+        yield frozen
     if frozen:
         LOG.info(
             'The file systems of server %(server)s were frozen for %(ms)d ms.',

@@ -44,6 +44,7 @@ BASE_ID = '2f0c3bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9'
 DATA = b'disk' * 1000
 
 START = 'start the guest again'
+THAW = 'thaw the guest'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +74,9 @@ class MemoryDriver(driver_lib.ComputeDriver):
         self.undo: Callable[[journal_lib.Data], None] = lambda data: None
         self.image_properties: Mapping[str, str] | None = None
         self.plan_error: Exception | None = None
+        self.devices: tuple[instance_lib.BlockDevice, ...] = ()
+        self.freezes = True
+        self.events: list[str] = []
 
     def instances(
         self,
@@ -81,6 +85,28 @@ class MemoryDriver(driver_lib.ComputeDriver):
 
     def instance(self, server: str) -> instance_lib.Instance:
         return INSTANCE
+
+    def block_devices(
+        self, instance: instance_lib.Instance
+    ) -> tuple[instance_lib.BlockDevice, ...]:
+        return self.devices
+
+    def quiescing(
+        self,
+        instance: instance_lib.Instance,
+        image_properties: Mapping[str, str],
+    ) -> driver_lib.Quiesced:
+        self.image_properties = image_properties
+        if self.plan_error is not None:
+            raise self.plan_error
+        return self.frozen
+
+    @contextlib.contextmanager
+    def frozen(self, entry: journal_lib.Entry) -> Iterator[bool]:
+        """Freezing, as far as the one who asks for it can tell."""
+        with entry.owing(THAW, lambda data: self.events.append('thaw')):
+            self.events.append('freeze')
+            yield self.freezes
 
     def explain(
         self, instance: instance_lib.Instance
@@ -124,7 +150,10 @@ class MemoryDriver(driver_lib.ComputeDriver):
         self.behave(Request(image_id, images, entry, monitor))
 
     def undoers(self, instance_uuid: str) -> Mapping[str, journal_lib.Undo]:
-        return {START: lambda data: self.undo(data)}
+        return {
+            START: lambda data: self.undo(data),
+            THAW: lambda data: self.events.append('thaw'),
+        }
 
 
 class ManagerTestCase(base.TestCase):

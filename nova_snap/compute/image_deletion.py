@@ -1,0 +1,91 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Deleting an image, with the volume snapshots that it names if wanted.
+
+Open this file when a snapshot stays that should go, or the other way round.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import time
+
+from nova_snap import exception
+from nova_snap import monitor as monitor_lib
+from nova_snap.compute import volume_record
+from nova_snap.compute import volume_snapshots
+from nova_snap.image import api as image_api
+from nova_snap.volume import api as volume_api
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a snapshot; ``left`` says why it is still there."""
+
+    snapshot_id: str
+    left: str | None = None
+
+
+def delete(
+    images: image_api.ImageService,
+    volumes: volume_api.VolumeService,
+    image: image_api.Image,
+    timeout: float = volume_snapshots.DELETE_TIMEOUT,
+) -> Iterator[Outcome]:
+    """Delete the record, then each snapshot that it names.
+
+    In this order: what is interrupted leaves snapshots without an image, and
+    no image that names snapshots which are gone.
+
+    :param timeout: seconds for each snapshot.
+    :raises Invalid: what it names can't be read; nothing was deleted.
+    """
+    snapshot_ids = volume_record.named_snapshots(image)
+    images.delete(image.id)
+    for snapshot_id in snapshot_ids:
+        yield _delete(volumes, snapshot_id, timeout)
+
+
+def _delete(
+    volumes: volume_api.VolumeService, snapshot_id: str, timeout: float
+) -> Outcome:
+    try:
+        snapshot = volumes.snapshot(snapshot_id)
+    except exception.VolumeSnapshotNotFound:
+        return Outcome(snapshot_id)
+    users = volumes.volumes_of_snapshot(snapshot_id)
+    if users:
+        names = ', '.join(volume.id for volume in users)
+        return Outcome(snapshot_id, f'in use by volume {names}')
+    try:
+        volumes.delete_snapshot(snapshot.id)
+        return Outcome(snapshot_id, _wait(volumes, snapshot_id, timeout))
+    except exception.NovaSnapError as error:
+        return Outcome(snapshot_id, str(error))
+
+
+def _wait(
+    volumes: volume_api.VolumeService, snapshot_id: str, timeout: float
+) -> str | None:
+    """None when it is gone, else why it is not."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            status = volumes.snapshot(snapshot_id).status
+        except exception.VolumeSnapshotNotFound:
+            return None
+        if status != volume_api.SnapshotStatus.DELETING:
+            # Cinder puts it back to "available" when its backend refuses.
+            return f'Cinder did not delete it; it is {status}'
+        if time.monotonic() > deadline:
+            return f'Cinder has not deleted it in {timeout:.0f} s'
+        time.sleep(monitor_lib.POLL_INTERVAL)

@@ -1,0 +1,287 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The snapshots of an instance's volumes: asked for, waited for, deleted.
+
+Open this file when a snapshot in Cinder is left behind, or is deleted that
+should stay.  Cinder chooses the id of a snapshot, so it can't be written down
+before the snapshot exists.  What is written down is the id of the image, which
+each snapshot bears in its metadata, with those of the volumes; by these they
+are found again, also when an answer was lost or the process was killed.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import time
+from typing import Any
+
+from oslo_log import log as logging
+
+from nova_snap import exception
+from nova_snap import journal
+from nova_snap import monitor as monitor_lib
+from nova_snap.compute import volume_record
+from nova_snap.image import api as image_api
+from nova_snap.volume import api as volume_api
+
+LOG = logging.getLogger(__name__)
+
+#: The kind of duty that the snapshots are.
+DELETE_SNAPSHOTS = 'delete the volume snapshots'
+
+#: The key in the metadata of a snapshot under which the id of its image is.
+IMAGE_ID = 'nova_snap_image_id'
+
+#: Seconds between two looks at snapshots, while a guest may be frozen.
+QUICK_INTERVAL = 0.1
+
+#: Seconds in which Cinder deletes a snapshot, one that is being made included.
+DELETE_TIMEOUT = 120
+
+#: Seconds in which a request that got no answer has made a snapshot, if ever.
+SETTLE_TIMEOUT = 10
+
+#: Errors after which there is no snapshot.
+_REFUSALS = (
+    exception.VolumeNotFound,
+    exception.VolumeConflict,
+    exception.VolumeNotPermitted,
+    exception.VolumeQuotaExceeded,
+    exception.VolumeRejected,
+)
+
+
+class VolumeSnapshots:
+    """The snapshots of one image.
+
+    :param attached: the volumes, in the order in which they are asked for.
+    """
+
+    def __init__(
+        self,
+        volumes: volume_api.VolumeService,
+        attached: Sequence[volume_record.AttachedVolume],
+        image: image_api.Image,
+    ) -> None:
+        self._image = image
+        self._volumes = volumes
+        self._attached = attached
+        self._made: list[volume_api.Snapshot] = []
+        #: Whether a snapshot may exist that we have no id of.
+        self.is_unsettled = False
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the snapshots, in the order of the volumes."""
+        return [snapshot.id for snapshot in self._made]
+
+    @property
+    def duty(self) -> dict[str, Any]:
+        """What is written down of them."""
+        volume_ids = [attached.volume.id for attached in self._attached]
+        return {'image_id': self._image.id, 'volume_ids': volume_ids}
+
+    def request(self) -> None:
+        """Ask for all of them; the first refusal ends it.
+
+        :raises NovaSnapError: as the volume service does.
+        """
+        began = time.monotonic()
+        for attached in self._attached:
+            self._request_one(attached.volume)
+        LOG.info(
+            'Snapshots of %(count)d volumes were asked for in %(ms)d ms.',
+            {
+                'count': len(self._made),
+                'ms': (time.monotonic() - began) * 1000,
+            },
+        )
+
+    def _request_one(self, volume: volume_api.Volume) -> None:
+        self.is_unsettled = True
+        try:
+            made = self._volumes.create_snapshot(
+                volume.id,
+                f'snapshot for {self._image.name}',
+                volume.description,
+                {IMAGE_ID: self._image.id},
+            )
+        except _REFUSALS:
+            self.is_unsettled = False
+            raise
+        self.is_unsettled = False
+        self._made.append(made)
+
+    def wait_until_taken(
+        self, timeout: float, monitor: monitor_lib.Monitor
+    ) -> bool:
+        """While a guest is frozen: say whether Cinder is done with all.
+
+        Looked at in a hurry; what goes wrong is no reason to give up yet.
+
+        :param timeout: seconds.
+        """
+        try:
+            return self._wait(timeout, QUICK_INTERVAL, monitor, urgent=True)
+        except exception.VolumeServiceUnavailable as error:
+            LOG.debug('%s', error)
+            return False
+
+    def wait_until_available(
+        self, timeout: float, monitor: monitor_lib.Monitor
+    ) -> None:
+        """Wait until all can be used.
+
+        :param timeout: seconds.
+        :raises VolumeSnapshotFailed: one is in error, or not ready in time.
+        """
+        self._wait(timeout, monitor_lib.POLL_INTERVAL, monitor)
+        for snapshot in self._made:
+            if snapshot.status != volume_api.SnapshotStatus.AVAILABLE:
+                raise exception.VolumeSnapshotFailed(
+                    snapshot_id=snapshot.id,
+                    volume_id=snapshot.volume_id,
+                    reason=self._failure(snapshot, timeout),
+                )
+
+    def _wait(
+        self,
+        timeout: float,
+        interval: float,
+        monitor: monitor_lib.Monitor,
+        urgent: bool = False,
+    ) -> bool:
+        deadline = time.monotonic() + timeout
+        while True:
+            self._made = [self._look_at(made, urgent) for made in self._made]
+            if not any(map(_is_creating, self._made)):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            monitor.wait(interval)
+
+    def _look_at(
+        self, snapshot: volume_api.Snapshot, urgent: bool
+    ) -> volume_api.Snapshot:
+        if not _is_creating(snapshot):
+            return snapshot
+        return self._volumes.snapshot(snapshot.id, urgent)
+
+    def _failure(self, snapshot: volume_api.Snapshot, timeout: float) -> str:
+        if _is_creating(snapshot):
+            return (
+                f'Cinder has not made it in {timeout:.0f} s ([cinder] '
+                'snapshot_timeout); see whether cinder-volume runs.'
+            )
+        reason = self._volumes.failure(snapshot.id)
+        return (
+            f'it is in status {snapshot.status!r} '
+            f'({reason or "Cinder does not say why; see its log"}).'
+        )
+
+
+class Undoing:
+    """How snapshots that nobody needs are deleted."""
+
+    def __init__(
+        self,
+        volumes: volume_api.VolumeService,
+        images: image_api.ImageService,
+        settle_timeout: float = SETTLE_TIMEOUT,
+        delete_timeout: float = DELETE_TIMEOUT,
+    ) -> None:
+        self._volumes = volumes
+        self._images = images
+        self._settle_timeout = settle_timeout
+        self._delete_timeout = delete_timeout
+
+    def delete(self, data: journal.Data) -> None:
+        """Delete those of ``image_id`` on ``volume_ids``, after a crash.
+
+        Unless the image is active: then it needs them.
+
+        :raises VolumeSnapshotFailed: one is still there.
+        """
+        self._delete(data, lambda: True)
+
+    def of(self, snapshots: VolumeSnapshots) -> journal.Undo:
+        """The same in the process that asked for them, and so knows more."""
+        return lambda data: self._delete(data, lambda: snapshots.is_unsettled)
+
+    def _delete(
+        self, data: journal.Data, is_unsettled: Callable[[], bool]
+    ) -> None:
+        if self._is_active(data['image_id']):
+            return
+        began = time.monotonic()
+        settle = self._settle_timeout if is_unsettled() else 0
+        while True:
+            left = self._left(data)
+            for snapshot in left:
+                delete_if_possible(self._volumes, snapshot)
+            waited = time.monotonic() - began
+            if not left and waited >= settle:
+                return
+            if left and waited > self._delete_timeout:
+                _raise_left(left[0])
+            time.sleep(monitor_lib.POLL_INTERVAL)
+
+    def _left(self, data: journal.Data) -> list[volume_api.Snapshot]:
+        return [
+            snapshot
+            for volume_id in data['volume_ids']
+            for snapshot in self._volumes.snapshots(
+                volume_id, {IMAGE_ID: data['image_id']}
+            )
+        ]
+
+    def _is_active(self, image_id: str) -> bool:
+        try:
+            image = self._images.get(image_id)
+        except exception.ImageNotFound:
+            return False
+        return image.status == image_api.ImageStatus.ACTIVE
+
+
+def delete_if_possible(
+    volumes: volume_api.VolumeService, snapshot: volume_api.Snapshot
+) -> None:
+    """Ask that a snapshot be deleted, if it is in a state for that.
+
+    :raises VolumeSnapshotFailed: Cinder tried, and failed.
+    """
+    match snapshot.status:
+        case (
+            volume_api.SnapshotStatus.AVAILABLE
+            | volume_api.SnapshotStatus.ERROR
+        ):
+            LOG.info('Deleting volume snapshot %s.', snapshot.id)
+            try:
+                volumes.delete_snapshot(snapshot.id)
+            except exception.VolumeConflict as error:
+                # It is in another state by now, and will be looked at again.
+                LOG.debug('%s', error)
+        case volume_api.SnapshotStatus.ERROR_DELETING:
+            _raise_left(snapshot)
+
+
+def _raise_left(snapshot: volume_api.Snapshot) -> None:
+    raise exception.VolumeSnapshotFailed(
+        snapshot_id=snapshot.id,
+        volume_id=snapshot.volume_id,
+        reason=f'it cannot be deleted, since it is in status '
+        f'{snapshot.status!r}.',
+    )
+
+
+def _is_creating(snapshot: volume_api.Snapshot) -> bool:
+    return snapshot.status == volume_api.SnapshotStatus.CREATING

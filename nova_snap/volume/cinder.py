@@ -1,0 +1,220 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The volume service Cinder: python-cinderclient on a keystoneauth session.
+
+Open this file for what is sent to Cinder, and when it is sent again.  The one
+place that knows cinderclient, which comes with the extra ``cinder``; the
+session and the login are made in ``cinder_session.py``, and what Cinder's
+answers mean is in ``refusal.py``.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import contextlib
+import importlib
+from typing import Any
+from typing import Self
+from typing import TypeVar
+
+from keystoneauth1 import session as ks_session
+from oslo_config import cfg
+from oslo_log import log as logging
+import tenacity
+
+from nova_snap import exception
+from nova_snap import keystone
+from nova_snap.volume import api
+from nova_snap.volume import cinder_session
+from nova_snap.volume import refusal
+
+LOG = logging.getLogger(__name__)
+
+T = TypeVar('T')
+
+#: Microversion: 3.5 is the first that finds the message of a snapshot
+#: (Cinder 10, Ocata), and 3.66 no longer takes "force".
+API_VERSION = '3.5'
+
+#: Seconds between two tries of a request: at first, and at most.
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+
+
+class CinderVolumeService(api.VolumeService):
+    """Volumes in Cinder, by version 3 of its API.
+
+    :param http_retries: how often a request is repeated that failed for a
+        passing reason.
+    :raises InvalidConfiguration: python-cinderclient is not installed.
+    """
+
+    def __init__(
+        self, connection: cinder_session.Connection, http_retries: int
+    ) -> None:
+        self._connection = connection
+        self._tries = http_retries + 1
+        self._client = _client(connection.session, connection.adapter)
+        self._urgent = _client(connection.urgent_session, connection.adapter)
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
+        """As [cinder] says.
+
+        :raises InvalidConfiguration: it is not complete.
+        """
+        connection = cinder_session.Connection.from_conf(conf)
+        return cls(connection, conf.cinder.http_retries)
+
+    def volume(self, volume_id: str) -> api.Volume:
+        subject = refusal.Subject(volume_id=volume_id)
+        found = self._call(
+            subject, lambda: self._client.volumes.get(volume_id)
+        )
+        return _volume(found.to_dict())
+
+    def volumes_of_snapshot(self, snapshot_id: str) -> list[api.Volume]:
+        # Cinder lets no user but an administrator filter by the snapshot.
+        found = self._call(refusal.Subject(), self._client.volumes.list)
+        volumes = [_volume(volume.to_dict()) for volume in found]
+        return [v for v in volumes if v.snapshot_id == snapshot_id]
+
+    def snapshot_quota(self) -> api.SnapshotQuota:
+        found = self._call(refusal.Subject(), self._client.limits.get)
+        limits = found.to_dict()['absolute']
+        limit = limits['maxTotalSnapshots']
+        return api.SnapshotQuota(
+            used=limits['totalSnapshotsUsed'],
+            limit=None if limit < 0 else limit,
+        )
+
+    def create_snapshot(
+        self,
+        volume_id: str,
+        name: str,
+        description: str | None,
+        metadata: Mapping[str, str],
+    ) -> api.Snapshot:
+        with self._connection.translated(refusal.Subject(volume_id=volume_id)):
+            made = self._urgent.volume_snapshots.create(
+                volume_id,
+                force=True,
+                name=name,
+                description=description,
+                metadata=dict(metadata),
+            )
+        return _snapshot(made.to_dict())
+
+    def snapshot(self, snapshot_id: str, urgent: bool = False) -> api.Snapshot:
+        subject = refusal.Subject(snapshot_id=snapshot_id)
+        if urgent:
+            with self._connection.translated(subject):
+                found = self._urgent.volume_snapshots.get(snapshot_id)
+        else:
+            found = self._call(
+                subject,
+                lambda: self._client.volume_snapshots.get(snapshot_id),
+            )
+        return _snapshot(found.to_dict())
+
+    def snapshots(
+        self, volume_id: str, metadata: Mapping[str, str]
+    ) -> list[api.Snapshot]:
+        found = self._call(
+            refusal.Subject(),
+            lambda: self._client.volume_snapshots.list(
+                search_opts={'volume_id': volume_id}
+            ),
+        )
+        snapshots = [_snapshot(snapshot.to_dict()) for snapshot in found]
+        return [
+            snapshot
+            for snapshot in snapshots
+            if snapshot.volume_id == volume_id
+            and metadata.items() <= snapshot.metadata.items()
+        ]
+
+    def failure(self, snapshot_id: str) -> str | None:
+        messages = self._call(
+            refusal.Subject(),
+            lambda: self._client.messages.list(
+                search_opts={'resource_uuid': snapshot_id}
+            ),
+        )
+        texts = [message.to_dict()['user_message'] for message in messages]
+        return ' '.join(texts) or None
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        with contextlib.suppress(exception.VolumeSnapshotNotFound):
+            self._call(
+                refusal.Subject(snapshot_id=snapshot_id),
+                lambda: self._client.volume_snapshots.delete(snapshot_id),
+            )
+
+    def _call(self, subject: refusal.Subject, function: Callable[[], T]) -> T:
+        """Make a request, again if need be, and translate its errors."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(keystone.is_passing),
+            stop=tenacity.stop_after_attempt(self._tries),
+            wait=tenacity.wait_exponential_jitter(
+                initial=FIRST_PAUSE, max=LONGEST_PAUSE, jitter=FIRST_PAUSE
+            ),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        with self._connection.translated(subject):
+            return retrying(function)
+
+
+def _client(session: ks_session.Session, adapter: dict[str, Any]) -> Any:
+    try:
+        module: Any = importlib.import_module('cinderclient.client')
+    except ImportError as error:
+        raise exception.InvalidConfiguration(
+            option='[cinder]',
+            reason='python-cinderclient is not installed here; install '
+            'nova-snap with the extra "cinder".',
+        ) from error
+    return module.Client(API_VERSION, session=session, **adapter)
+
+
+def _volume(fields: Mapping[str, Any]) -> api.Volume:
+    return api.Volume(
+        id=fields['id'],
+        name=fields.get('name') or '',
+        description=fields.get('description'),
+        status=fields['status'],
+        size=fields['size'],
+        snapshot_id=fields.get('snapshot_id'),
+        image_metadata=fields.get('volume_image_metadata') or {},
+    )
+
+
+def _snapshot(fields: Mapping[str, Any]) -> api.Snapshot:
+    return api.Snapshot(
+        id=fields['id'],
+        volume_id=fields['volume_id'],
+        status=fields['status'],
+        metadata=fields.get('metadata') or {},
+    )
+
+
+def _log_retry(state: tenacity.RetryCallState) -> None:
+    LOG.warning(
+        'A request to Cinder failed (try %(number)d): %(error)s; it is '
+        'repeated in %(pause).1f s',
+        {
+            'number': state.attempt_number,
+            'error': state.outcome and state.outcome.exception(),
+            'pause': state.upcoming_sleep,
+        },
+    )
