@@ -10,6 +10,43 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import setuptools
+import pathlib
 
-setuptools.setup(pbr=True)
+import setuptools
+from setuptools.command import build_py
+
+#: Puts the driver where nova-compute looks for it; see nova_snap/finder.py.
+HOOK = 'import nova_snap.finder; nova_snap.finder.install()\n'
+
+
+class BuildPy(build_py.build_py):
+    """Puts the hook beside the package, which is not setuptools' custom."""
+
+    def run(self) -> None:
+        super().run()
+        directory = self._directory()
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / 'nova_snap.pth').write_text(HOOK)
+
+    def _directory(self) -> pathlib.Path:
+        """Where what lies there is installed beside packages.
+
+        An editable wheel has no copy of the package, but does have a
+        directory for what else is to be there.
+        """
+        if not self.editable_mode:
+            return pathlib.Path(self.build_lib)
+        install = self.distribution.get_command_obj('install')
+        return pathlib.Path(install.install_purelib)
+
+
+class Distribution(setuptools.Distribution):
+    """Uses the command above; pbr would replace a cmdclass by its own."""
+
+    def get_command_class(self, command: str) -> type[setuptools.Command]:
+        if command == 'build_py':
+            return BuildPy
+        return super().get_command_class(command)
+
+
+setuptools.setup(pbr=True, distclass=Distribution)

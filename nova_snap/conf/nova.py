@@ -1,0 +1,52 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Options of [nova_snap], the only group of ours in nova.conf.
+
+Inside nova-compute everything that Nova has an option for is read from
+Nova's; this group holds what is this project's own, under the names that it
+has in ``snapshot.py`` and ``libvirt.py``.
+"""
+
+from typing import Any
+
+from oslo_config import cfg
+
+from nova_snap.conf import libvirt
+from nova_snap.conf import snapshot
+
+GROUP = 'nova_snap'
+
+#: Of [snapshot]: where images go is for Nova to say.
+_NOT_HERE = frozenset(('image_service', 'filesystem_store_datadir'))
+
+OPTS: list[Any] = [
+    cfg.StrOpt(
+        'state_path',
+        help="""
+Directory for the journal of snapshots that are running, and for locks. Has to
+survive a reboot. Default: "nova_snap" below [DEFAULT] state_path.
+""",
+    ),
+    *(opt for opt in snapshot.OPTS if opt.dest not in _NOT_HERE),
+    *(opt for opt in libvirt.LIBVIRT_OPTS if opt.dest == 'quiesce_timeout'),
+]
+
+
+def register_opts(conf: cfg.ConfigOpts) -> None:
+    """Register the options of [nova_snap]."""
+    conf.register_opts(OPTS, group=GROUP)
+
+
+def list_opts() -> list[tuple[str, list[Any]]]:
+    """The options of [nova_snap]."""
+    return [(GROUP, OPTS)]

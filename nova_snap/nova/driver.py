@@ -1,0 +1,111 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Nova's libvirt driver with this project's snapshots.
+
+Open this file to see what nova-compute calls here; everything that is not
+overridden is Nova's.  ``[DEFAULT] compute_driver = nova_snap.LibvirtDriver``
+selects it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from nova import exception as nova_exception
+import nova.conf
+from nova.virt.libvirt import driver
+
+from nova_snap.nova import direct
+from nova_snap.nova import recovery
+from nova_snap.nova import request
+from nova_snap.nova import root_disk
+from nova_snap.nova import settings
+from nova_snap.nova import snapshots
+from nova_snap.virt.libvirt import policy
+
+CONF = nova.conf.CONF
+
+
+class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
+    """Nova's driver, whose ``snapshot()`` is ours."""
+
+    def __init__(self, virtapi: Any, read_only: bool = False) -> None:
+        settings.register()
+        super().__init__(virtapi, read_only)
+
+    def init_host(self, host: str) -> None:
+        """Start as Nova does, then end what was interrupted.
+
+        nova-compute looks at its instances when this has returned.
+        """
+        super().init_host(host)
+        self._snapshots = snapshots.Snapshots(self)
+        recovery.run(self._snapshots)
+
+    def snapshot(
+        self,
+        context: Any,
+        instance: Any,
+        image_id: str,
+        update_task_state: Callable[..., None],
+    ) -> None:
+        """Send an image of a server to the record that nova-api has made.
+
+        :param context: Nova's, with the token of the user.
+        :param instance: Nova's.
+        :param update_task_state: nova-compute's, for this request.
+        :raises InstanceNotRunning: libvirt does not know the server.
+        :raises NovaException: see ``errors.py``.
+        """
+        disk = self._root_disk(instance)
+        if not _is_ours(disk):
+            super().snapshot(context, instance, image_id, update_task_state)
+            return
+        metadata = self._create_snapshot_metadata(
+            instance.image_meta,
+            instance,
+            disk.image_format,
+            self._image_api.get(context, image_id)['name'],
+        )
+        states = request.TaskStates(update_task_state)
+        if disk.is_rbd and direct.DirectSnapshot(
+            self._image_backend_of(instance, disk), self._image_api
+        ).take(context, instance, image_id, metadata, states):
+            return
+        self._snapshots.take(context, instance, image_id, metadata, states)
+
+    def _root_disk(self, instance: Any) -> root_disk.RootDisk:
+        try:
+            guest = self._host.get_guest(instance)
+        except nova_exception.InstanceNotFound:
+            raise nova_exception.InstanceNotRunning(
+                instance_id=instance.uuid
+            ) from None
+        return root_disk.RootDisk.of(guest)
+
+    def _image_backend_of(
+        self, instance: Any, disk: root_disk.RootDisk
+    ) -> Any:
+        return self.image_backend.by_libvirt_path(
+            instance, disk.path, image_type=disk.source_type
+        )
+
+
+def _is_ours(disk: root_disk.RootDisk) -> bool:
+    """Whether a snapshot is left to this project.
+
+    Containers and the like are Nova's, and so is RBD where snapshots may not
+    be live: Nova suspends the guest around the direct snapshot.
+    """
+    if CONF.libvirt.virt_type not in policy.BLOCK_JOB_VIRT_TYPES:
+        return False
+    return not (disk.is_rbd and CONF.workarounds.disable_libvirt_livesnapshot)

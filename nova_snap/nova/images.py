@@ -1,0 +1,178 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Glance by Nova's login: the requests are ours, the rest is Nova's.
+
+Who asks (the user's token, with the service token where Nova sends one), and
+where Glance is, come from Nova's image API and its options.  The requests are
+made by our own adapter, for Nova's repeats an upload that broke off from where
+it stands, and compares nothing in the end (nova/image/glance.py of Nova 34).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from typing import BinaryIO
+
+from keystoneauth1 import loading as ks_loading
+from keystoneauth1 import plugin as ks_plugin
+from keystoneauth1.identity import base as ks_identity
+from nova import service_auth
+import nova.conf
+from nova.image import glance as nova_glance
+from oslo_log import log as logging
+
+from nova_snap import exception
+from nova_snap import keystone
+from nova_snap import monitor as monitor_lib
+from nova_snap.conf import glance as glance_conf
+from nova_snap.image import api
+from nova_snap.image import glance
+from nova_snap.image import glance_session
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+#: Groups of nova.conf that may have a login which belongs to no user, in the
+#: order in which they are tried.
+LOGIN_GROUPS = ('glance', 'service_user')
+
+#: The role by which Glance shows and deletes what belongs to others.
+ADMIN = 'admin'
+
+
+class UserImages(glance.GlanceImageService):
+    """Glance as the user of a request sees it.
+
+    :param context: Nova's, of the request.
+    :param nova_api: Nova's image API.
+    :param metadata: what a record gets just before its data, as Nova's image
+        API takes it.
+    """
+
+    def __init__(
+        self, context: Any, nova_api: Any, metadata: Mapping[str, Any]
+    ) -> None:
+        login = service_auth.get_service_user_token_auth_plugin(context)
+        endpoint = next(nova_glance.get_api_servers(context))
+        super().__init__(_connection(login, endpoint), CONF.glance.num_retries)
+        self._context = context
+        self._nova_api = nova_api
+        self._metadata = dict(metadata)
+
+    def upload(
+        self,
+        image_id: str,
+        data: BinaryIO,
+        size: int | None,
+        monitor: monitor_lib.Monitor,
+    ) -> api.Image:
+        """Complete the record as Nova does, then send the data."""
+        self._nova_api.update(
+            self._context, image_id, self._metadata, purge_props=False
+        )
+        return super().upload(image_id, data, size, monitor)
+
+
+class ServiceImages(glance.GlanceImageService):
+    """Glance as a login of nova.conf sees it: for recovery, without a user.
+
+    :raises InvalidConfiguration: nova.conf has no such login.
+    """
+
+    def __init__(self) -> None:
+        group = _login_group()
+        self._login = keystone.load_auth(CONF, group)
+        servers = CONF.glance.api_servers
+        connection = _connection(
+            self._login,
+            servers[0] if servers else CONF.glance.endpoint_override,
+        )
+        super().__init__(connection, CONF.glance.num_retries)
+        self._group = group
+        self._session = connection.session
+
+    def get(self, image_id: str) -> api.Image:
+        """The record; to a login that is no admin, many do not exist."""
+        try:
+            return super().get(image_id)
+        except exception.ImageNotFound:
+            if not self._is_admin():
+                LOG.warning(
+                    'Image %(image)s, left by a snapshot that was killed, '
+                    'does not exist, or is hidden from the login of '
+                    '[%(group)s], which is no admin. If it exists and is not '
+                    'active, delete it.',
+                    {'image': image_id, 'group': self._group},
+                )
+            raise
+
+    def _is_admin(self) -> bool:
+        if not isinstance(self._login, ks_identity.BaseIdentityPlugin):
+            return False
+        roles = self._login.get_access(self._session).role_names
+        return ADMIN in (roles or ())
+
+
+class NoImages(ServiceImages):
+    """Where nova.conf has no login: says which image has to be deleted."""
+
+    def __init__(self, reason: exception.InvalidConfiguration) -> None:
+        self._reason = reason
+
+    def get(self, image_id: str) -> api.Image:
+        """Fail, and name the image."""
+        raise exception.ImageNotPermitted(
+            reason=f'image {image_id}, left by a snapshot that was killed, '
+            f'could not be looked at ({self._reason}). If it exists and is '
+            'not active, delete it.'
+        )
+
+
+def of_the_service() -> ServiceImages:
+    """Glance by a login of nova.conf, or what names the images to delete."""
+    try:
+        return ServiceImages()
+    except exception.InvalidConfiguration as error:
+        return NoImages(error)
+
+
+def _login_group() -> str:
+    for group in LOGIN_GROUPS:
+        ks_loading.register_auth_conf_options(CONF, group)
+        if CONF[group].auth_type or CONF[group].auth_section:
+            return group
+    raise exception.InvalidConfiguration(
+        option='[service_user] auth_type',
+        reason='is not set, nor is that of [glance].',
+    )
+
+
+def _connection(
+    login: ks_plugin.BaseAuthPlugin, endpoint: str | None
+) -> glance_session.Connection:
+    """By Nova's options for Glance, but never without a time limit.
+
+    :param endpoint: None where the catalog tells.
+    """
+    group = CONF.glance
+    session = keystone.load_session(CONF, glance_conf.GROUP, login)
+    session.timeout = session.timeout or glance_conf.DEFAULT_TIMEOUT
+    return glance_session.Connection(
+        session,
+        {
+            'service_type': group.service_type,
+            'service_name': group.service_name,
+            'interface': group.valid_interfaces,
+            'region_name': group.region_name,
+            'endpoint_override': endpoint,
+        },
+    )

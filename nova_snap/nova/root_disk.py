@@ -1,0 +1,55 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The root disk of a server, as Nova tells it from libvirt's XML."""
+
+import dataclasses
+from typing import Any
+from typing import Self
+
+import nova.conf
+from nova.virt.libvirt import utils as libvirt_utils
+
+CONF = nova.conf.CONF
+
+#: Source types whose bytes have no format of their own.
+_FORMATLESS = ('lvm', 'rbd')
+
+
+@dataclasses.dataclass(frozen=True)
+class RootDisk:
+    """Where it is, in Nova's words; ``image_format`` is Glance's."""
+
+    path: str
+    source_type: str
+    image_format: str
+
+    @classmethod
+    def of(cls, guest: Any) -> Self:
+        """That of a guest of Nova's.
+
+        The same rules as in Nova's own ``snapshot()``.
+        """
+        path, source_format = libvirt_utils.find_disk(guest)
+        found = libvirt_utils.get_disk_type_from_path(path)
+        source_type = found or source_format
+        wanted = CONF.libvirt.snapshot_image_format or source_type
+        return cls(
+            path=path,
+            source_type=source_type,
+            image_format='raw' if wanted in _FORMATLESS else wanted,
+        )
+
+    @property
+    def is_rbd(self) -> bool:
+        """Whether it lies in Ceph."""
+        return self.source_type == 'rbd'

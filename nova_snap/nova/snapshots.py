@@ -1,0 +1,123 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Snapshots inside nova-compute: the core, put together for each request."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from oslo_log import log as logging
+
+from nova_snap.compute import manager
+from nova_snap.image import api as image_api
+from nova_snap.nova import errors
+from nova_snap.nova import images
+from nova_snap.nova import owner as owner_lib
+from nova_snap.nova import request
+from nova_snap.nova import settings
+from nova_snap.virt.libvirt import driver as driver_lib
+from nova_snap.virt.libvirt import events
+from nova_snap.virt.libvirt import host
+
+LOG = logging.getLogger(__name__)
+
+
+class Snapshots:
+    """Takes snapshots for one nova-compute; threads share it.
+
+    :param driver: Nova's own, whose libvirt event loop runs already.
+    """
+
+    def __init__(self, driver: Any) -> None:
+        events.adopt_loop()
+        self._driver = driver
+        self._host = host.Host(driver._uri())
+        self._options = settings.driver_options()
+        self._journal = settings.make_journal()
+        self._locks = settings.make_locks()
+
+    def take(
+        self,
+        context: Any,
+        instance: Any,
+        image_id: str,
+        metadata: Mapping[str, Any],
+        update_task_state: request.TaskStates,
+    ) -> None:
+        """Send an image of a server to a record of Glance.
+
+        :param metadata: what the record gets before its data; the format
+            of the disk in it is the one that the image will have.
+        :raises NovaException: Nova's errors; see ``errors.py``.
+        """
+        owner = owner_lib.NovaOwner(self._driver, instance)
+        with errors.translated(
+            instance.uuid,
+            lambda: owner.is_being_deleted(instance.uuid),
+            lambda: self._driver._can_quiesce(instance, instance.image_meta),
+        ):
+            service = images.UserImages(
+                context, self._driver._image_api, metadata
+            )
+            self._manager(owner, service).snapshot_to_record(
+                request.instance_of(instance),
+                image_id,
+                request.image_properties(instance),
+                request.monitor_for(instance),
+                update_task_state,
+            )
+
+    def recover(self) -> bool:
+        """End what a nova-compute that was killed left behind.
+
+        :returns: whether nothing is left to do.
+        """
+        owner = owner_lib.NovaOwner(self._driver)
+        service = images.of_the_service()
+        done = True
+        for recovery in self._manager(owner, service).recover():
+            _log(recovery)
+            done = done and not recovery.left
+        return done
+
+    def _manager(
+        self, owner: owner_lib.NovaOwner, service: image_api.ImageService
+    ) -> manager.SnapshotManager:
+        driver = driver_lib.LibvirtDriver(
+            self._host, self._options, settings.disk_operation_slot, owner
+        )
+        return manager.SnapshotManager(
+            driver,
+            service,
+            self._journal,
+            self._locks,
+            cancel_check_interval=settings.CONF.nova_snap.cancel_check_interval,
+        )
+
+
+def _log(recovery: manager.Recovery) -> None:
+    entry = recovery.entry
+    if recovery.left:
+        LOG.error(
+            'The snapshot of server %(server)s that was interrupted has left '
+            'behind: %(left)s. Journal: %(path)s.',
+            {
+                'server': entry.instance_uuid,
+                'left': ', '.join(recovery.left),
+                'path': entry.path,
+            },
+        )
+    elif not recovery.running:
+        LOG.info(
+            'The snapshot of server %s that was interrupted is cleaned up.',
+            entry.instance_uuid,
+        )
