@@ -12,7 +12,8 @@
 # under the License.
 
 
-# Measures this project's live snapshots beside Nova's own driver code:
+# Measures this project's live snapshots beside Nova's own driver code and
+# virtnbdbackup:
 #
 #   tools/bench.sh [--json FILE] [--rounds N] [--methods M...] [--disks D...]
 #                  [--small] [--growth [--plot FILE]]
@@ -57,6 +58,8 @@ case " $* " in
     *)
         tools/setup.sh demo stream
         install_nova
+        command -v virtnbdbackup >/dev/null ||
+            apt-get install -qq -y --no-install-recommends virtnbdbackup
         # Draws the plot, and is no part of the project.
         case " $* " in
             *' --growth '*)

@@ -61,8 +61,8 @@ class OrderedPool(Generic[J, R]):
     :param function: runs in a native thread; must not use green threads.
     :param jobs: taken from one at a time, only as far as there is room.
     :param threads: how many run at once.
-    :param depth: how many jobs are begun and not yet taken; default two for
-        each thread.
+    :param depth: how many jobs are begun and not yet taken; default one for
+        each thread, and two results that wait.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class OrderedPool(Generic[J, R]):
         threading = native.threading()
         self._function = function
         self._jobs = iter(jobs)
-        self._depth = depth or 2 * threads
+        self._depth = depth or threads + 2
         self._slots: collections.deque[_Slot[J, R]] = collections.deque()
         self._ended = False
         self._changed: Any = threading.Condition()

@@ -88,15 +88,15 @@ class Worker:
         """The process."""
         return self._process.pid
 
-    def begin(self, server: str, name: str) -> None:
+    def begin(self, guest: guest_lib.Guest, name: str) -> None:
         """Let it take the snapshot."""
         assert self._process.stdin is not None
-        order = {'server': server, 'name': name}
+        order = {'server': guest.uuid, 'domain': guest.name, 'name': name}
         self._process.stdin.write(json.dumps(order) + '\n')
         self._process.stdin.flush()
 
-    def image_id(self) -> str:
-        """Wait until the image is active."""
+    def made(self) -> str:
+        """Wait until it is made: the id of an image, or a directory."""
         return self._hear()
 
     def end(self) -> None:
@@ -189,15 +189,17 @@ class Bench:
                     run=run,
                     at_once=len(guests),
                 )
-                for row in self._watched(workers, guests, state / 'snapshots')
+                for row in self._watched(method, workers, guests, state)
             ]
 
     def _watched(
         self,
+        method: methods.Method,
         workers: list[Worker],
         guests: list[guest_lib.Guest],
-        snapshots: pathlib.Path,
+        state: pathlib.Path,
     ) -> list[Row]:
+        snapshots = state / 'snapshots'
         before = self._cpu(workers, guests)
         with contextlib.ExitStack() as stack:
             gaps = [stack.enter_context(guest.gap_watch()) for guest in guests]
@@ -207,8 +209,8 @@ class Bench:
             ]
             seconds = stack.enter_context(usage.stopwatch())
             for worker, guest in zip(workers, guests, strict=True):
-                worker.begin(guest.uuid, 'bench')
-            images = [worker.image_id() for worker in workers]
+                worker.begin(guest, 'bench')
+            made = [worker.made() for worker in workers]
         cpu = self._cpu(workers, guests) - before
         count = len(workers)
         return [
@@ -220,13 +222,13 @@ class Bench:
                 cpu_s=cpu.workers / count,
                 peak_rss_bytes=watch.peak_rss,
                 temp_disk_bytes=watch.peak_disk // count,
-                bytes_to_image_service=self._taken(image),
+                bytes_to_image_service=self._taken(method, name),
                 guest_gap_ms=gap.result.longest_ms,
                 qemu_cpu_s=cpu.qemu / count,
                 glance_cpu_s=cpu.glance / count,
                 other_cpu_s=cpu.host - cpu.workers - cpu.qemu - cpu.glance,
             )
-            for watch, gap, image in zip(watches, gaps, images, strict=True)
+            for watch, gap, name in zip(watches, gaps, made, strict=True)
         ]
 
     def _cpu(
@@ -245,8 +247,17 @@ class Bench:
         run = self._libvirtd.state / 'libvirt/run/qemu'
         return int((run / f'{guest.name}.pid').read_text())
 
-    def _taken(self, image_id: str) -> int:
-        """The size of an active image, which is deleted then."""
+    def _taken(self, method: methods.Method, made: str) -> int:
+        """The size of what was made, which is deleted then."""
+        if method.makes_image:
+            return self._image_taken(made)
+        size = sum(
+            path.stat().st_size for path in pathlib.Path(made).iterdir()
+        )
+        shutil.rmtree(made)
+        return size
+
+    def _image_taken(self, image_id: str) -> int:
         url = f'{self._glance.url}/v2/images/{image_id}'
         with urllib.request.urlopen(url) as answer:
             image = json.load(answer)

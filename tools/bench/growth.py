@@ -70,6 +70,7 @@ def _in_use(gib: int, virtual_size: int) -> disks.Disk:
 CASES = [
     Case(_in_use(1, 10 * GIB)),
     Case(_in_use(4, 10 * GIB)),
+    Case(_in_use(16, 40 * GIB)),
     Case(_in_use(1, 1 * TIB)),
     Case(_in_use(1, 10 * GIB), at_once=2),
     Case(_in_use(1, 10 * GIB), at_once=4),

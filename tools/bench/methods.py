@@ -13,6 +13,7 @@
 """The ways of taking a snapshot that are measured, and their configuration."""
 
 import dataclasses
+import enum
 import pathlib
 
 from tests.lab import accelerator
@@ -58,29 +59,57 @@ lock_path = {state}/locks
 helper_command = {privsep} --config-file {config}
 """
 
+VIRTNBDBACKUP_CONF = """\
+[virtnbdbackup]
+uri = {uri}
+scratch = {snapshots}
+output = {state}/backup
+compressed = {compressed}
+"""
+
+
+class Program(enum.Enum):
+    """What takes the snapshot: its environment and its script."""
+
+    OWN = ('.venv', 'own_worker.py')
+    NOVA = ('.lab/nova', 'nova_worker.py')
+    VIRTNBDBACKUP = ('.venv', 'virtnbdbackup_worker.py')
+
+
+CONFIGURATIONS = {
+    Program.OWN: OWN_CONF,
+    Program.NOVA: NOVA_CONF,
+    Program.VIRTNBDBACKUP: VIRTNBDBACKUP_CONF,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Method:
     """A way of taking a snapshot.
 
-    :ivar live_method: this project's, or None for Nova's driver.
-    :ivar compression: zstd or zlib; None for none.
+    :ivar live_method: this project's; None for another program.
+    :ivar compression: zstd, zlib or lz4; None for none.
     """
 
     name: str
+    program: Program = Program.OWN
     live_method: str | None = None
     compression: str | None = None
 
     @property
     def python(self) -> pathlib.Path:
         """The interpreter whose environment has it."""
-        venv = '.venv' if self.live_method else '.lab/nova'
-        return TOP / venv / 'bin/python'
+        return TOP / self.program.value[0] / 'bin/python'
+
+    @property
+    def makes_image(self) -> bool:
+        """Whether it ends with an image in Glance, not with a local file."""
+        return self.program is not Program.VIRTNBDBACKUP
 
     def command(self, config: pathlib.Path) -> list[str]:
         """The command line of a process that takes one snapshot."""
-        script = 'own_worker.py' if self.live_method else 'nova_worker.py'
-        return [str(self.python), str(HERE / script), str(config)]
+        script = HERE / self.program.value[1]
+        return [str(self.python), str(script), str(config)]
 
     def write_config(
         self,
@@ -90,7 +119,7 @@ class Method:
     ) -> pathlib.Path:
         """Write its configuration; temporary files go to state/snapshots."""
         path = state / 'worker.conf'
-        text = OWN_CONF if self.live_method else NOVA_CONF
+        text = CONFIGURATIONS[self.program]
         path.write_text(
             text.format(
                 state=state,
@@ -109,16 +138,24 @@ class Method:
 
 
 #: In the order in which they are measured.
+def _own(
+    name: str, live_method: str, compression: str | None = None
+) -> Method:
+    return Method(name, Program.OWN, live_method, compression)
+
+
 METHODS = {
     method.name: method
     for method in (
-        Method('nova'),
-        Method('mirror', 'mirror'),
-        Method('pull', 'pull'),
-        Method('pull-zstd', 'pull', 'zstd'),
-        Method('pull-zlib', 'pull', 'zlib'),
-        Method('nova-compressed', compression='zlib'),
-        Method('mirror-compressed', 'mirror', 'zlib'),
+        Method('nova', Program.NOVA),
+        _own('mirror', 'mirror'),
+        _own('pull', 'pull'),
+        _own('pull-zstd', 'pull', 'zstd'),
+        _own('pull-zlib', 'pull', 'zlib'),
+        Method('virtnbdbackup', Program.VIRTNBDBACKUP),
+        Method('virtnbdbackup-lz4', Program.VIRTNBDBACKUP, compression='lz4'),
+        Method('nova-compressed', Program.NOVA, compression='zlib'),
+        _own('mirror-compressed', 'mirror', 'zlib'),
     )
 }
 
