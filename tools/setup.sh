@@ -13,13 +13,14 @@
 
 # Makes this checkout ready to run on a Debian 12 host:
 #
-#   tools/setup.sh [--tests] [EXTRA...]
+#   tools/setup.sh [--tests] [--openstack] [EXTRA...]
 #
 # installs the system packages that are missing (apt), makes the virtual
 # environment .venv and installs the project into it, editable, with the named
-# extras ("demo").  --tests adds what the tests need.  A second run does only
-# what is missing.  Nothing is started, and a libvirt that the host runs is
-# left alone.
+# extras ("demo").  --tests adds what the tests need, --openstack the servers
+# of a whole cloud, in an environment of their own (.lab/openstack).  A second
+# run does only what is missing.  Nothing is started, and a libvirt that the
+# host runs is left alone.
 
 set -euo pipefail
 
@@ -39,6 +40,14 @@ packages="
     busybox-static cpio kmod qemu-guest-agent
     e2fsprogs fdisk mount util-linux
     python3-libnbd git ca-certificates"
+
+# What OpenStack's servers stand on.  genisoimage makes config drives.
+openstack_packages="
+    rabbitmq-server mariadb-server-core mariadb-client-core memcached
+    genisoimage"
+
+openstack=$top/.lab/openstack
+openstack_files=$top/tests/openstack
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -114,13 +123,35 @@ install_project() {
     logged "$venv/bin/uv" pip install -p "$venv/bin/python" "${wanted[@]}"
 }
 
+# The servers have requirements that are none of the project's.  The project
+# goes into their environment as an operator would install it; the tests do
+# that again, for what has changed since.
+install_openstack() {
+    local files=("$openstack_files"/{requirements,constraints}.txt)
+    local wanted
+    wanted=$(cat "${files[@]}" | sha256sum)
+    [ "$(cat "$openstack/installed" 2>/dev/null)" != "$wanted" ] || return 0
+    say "installing OpenStack's servers into $openstack"
+    rm -rf "$openstack"
+    logged /usr/bin/python3 -m venv "$openstack"
+    logged "$venv/bin/uv" pip install -p "$openstack/bin/python" \
+        -c "${files[1]}" -r "${files[0]}"
+    logged "$venv/bin/uv" pip install -p "$openstack/bin/python" \
+        -c "${files[1]}" "$top[stream]"
+    printf '%s\n' "$wanted" >"$openstack/installed"
+}
+
 main() {
-    local extras='' tests=0 word
+    local extras='' tests=0 cloud=0 word
     for word in "$@"; do
         case $word in
             --tests) tests=1 ;;
+            --openstack)
+                cloud=1
+                packages+=$openstack_packages
+                ;;
             -*)
-                printf 'usage: tools/setup.sh [--tests] [EXTRA...]\n' >&2
+                printf 'usage: tools/setup.sh [--tests] [--openstack] [EXTRA...]\n' >&2
                 return 2
                 ;;
             *) extras=${extras:+$extras,}$word ;;
@@ -131,6 +162,7 @@ main() {
     install_packages
     make_venv
     install_project "$extras" "$tests"
+    [ "$cloud" = 0 ] || install_openstack
     say "ready: $venv/bin"
 }
 

@@ -15,10 +15,10 @@
 #
 #   tools/test.sh [ENVIRONMENT...]
 #
-# runs the tox environments named, by default py3, pep8, docs, releasenotes
-# and functional, and ends with a line that counts what ran.  A check that is
-# no test run (pep8, docs) counts as one test.  Works as root, or with sudo:
-# the functional tests start a libvirtd of their own, which needs root.
+# runs the tox environments named, by default py3, pep8, docs, releasenotes,
+# functional and openstack, and ends with a line that counts what ran.  A check
+# that is no test run (pep8, docs) counts as one test.  Works as root, or with
+# sudo: both of the latter start a libvirtd of their own, which needs root.
 
 set -euo pipefail
 
@@ -33,10 +33,12 @@ fi
 # binding exists for that one only.
 PATH=$top/.venv/bin:$PATH
 
-environments=${*:-py3 pep8 docs releasenotes functional}
+environments=${*:-py3 pep8 docs releasenotes functional openstack}
 log=$top/.lab/test.log
 
-tools/setup.sh --tests demo stream
+cloud=''
+case " $environments " in *' openstack '*) cloud=--openstack ;; esac
+tools/setup.sh --tests $cloud demo stream
 : >"$log"
 
 failed_environments=''
@@ -63,12 +65,12 @@ for environment in $environments; do
     cat "$part" >>"$log"
     tests=$(sum_of Passed "$part")
     failures=$(sum_of Failed "$part")
-    if [ "$failures" != 0 ] && [ "$environment" = functional ]; then
+    if [ "$failures" != 0 ] && [[ $environment =~ ^(functional|openstack)$ ]]; then
         # Real guests on a host that does other things, too: what fails is
         # run once more, and both runs are in the log.
         printf '\n%d failed; running them once more\n' "$failures"
         status=0
-        run "$part" functional -- --failing || status=$?
+        run "$part" "$environment" -- --failing || status=$?
         cat "$part" >>"$log"
         tests=$((tests + $(sum_of Passed "$part")))
         failures=$(sum_of Failed "$part")

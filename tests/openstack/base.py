@@ -216,7 +216,7 @@ class CloudTestCase(testtools.TestCase):
 
     def assert_nothing_left(self, server: server_lib.Server) -> None:
         """No temporary file, no duty, no unfinished image of it."""
-        for folder in ('snapshots', 'nova_snap', 'journal'):
+        for folder in ('snapshots', 'journal'):
             for path in self.cloud.layout.state.glob(f'nova/**/{folder}'):
                 left = [each for each in path.rglob('*') if each.is_file()]
                 self.assertEqual([], left)

@@ -172,12 +172,11 @@ def shared_cloud() -> Cloud:
     """The cloud of this process; started by the first call.
 
     With ``NOVA_SNAP_CLOUD`` in the environment it is the one that a person
-    started by hand, and stays.
+    started by hand, with the project that was installed then; it stays.
     """
     if os.environ.get(BY_HAND):
         cloud = Cloud(layout_lib.main_state())
         cloud.image_proxy.start()
-        environment.install_project()
         return cloud
     remove_abandoned_clouds()
     cloud = Cloud(layout_lib.process_state())

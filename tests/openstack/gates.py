@@ -46,9 +46,12 @@ STEPS = {
     'poll': f'{_MIRROR}.wait_until_ready',
     'end-mirror': f'{_MIRROR}.end',
     'define': f'{_GUEST}.restore_definition',
+    'begin-export': f'{_LIBVIRT}.backup:begin',
+    'end-export': f'{_LIBVIRT}.backup:end',
     'flatten': f'{_QEMU_IMG}:flatten',
     'convert': f'{_QEMU_IMG}:convert',
-    'upload': 'nova.image.glance:GlanceImageServiceV2._upload_data',
+    'upload': 'nova_snap.nova.images:UserImages.upload',
+    'send': 'nova_snap.image.glance:GlanceImageService.upload',
 }
 
 TIMEOUT = 120.0

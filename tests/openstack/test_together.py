@@ -1,0 +1,93 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Six snapshots at once where five are allowed; the service goes on."""
+
+import time
+
+from tests.openstack import base
+from tests.openstack import mode
+from tests.openstack import nova
+
+COUNT = 6
+LIMIT = 5
+
+OPTIONS = {'DEFAULT.max_concurrent_snapshots': str(LIMIT)}
+
+#: Seconds that the held snapshots last: many heartbeats.
+HELD = 15.0
+
+
+class TogetherTests:
+    """What holds with threads and with eventlet."""
+
+    def test_sixth_waits_and_service_answers(
+        self: base.CloudTestCase,
+    ) -> None:
+        servers = [
+            self.shared_server(name=f'server {number}')
+            for number in range(COUNT)
+        ]
+        for server in servers:
+            server.wait_for_ticks(1, 60)
+        with self.gates.held('upload') as wait:
+            images = [self.begin(server) for server in servers]
+            wait()
+            self.wait_for_task_states(servers)
+            self.check_answers(servers[0])
+        for image_id in images:
+            self.wait_for_image(image_id)
+        for server in servers:
+            self.wait_until_idle(server)
+            self.assertTrue(server.is_ticking(within=30))
+            self.assert_nothing_left(server)
+
+    def wait_for_task_states(self, servers) -> None:
+        """Until five upload; the sixth has not begun."""
+
+        def arrived() -> bool:
+            states = [server.task_state() for server in servers]
+            return sorted(map(str, states)) == (
+                ['image_snapshot_pending'] + ['image_uploading'] * LIMIT
+            )
+
+        servers[0].wait_until(arrived, 'five that upload')
+
+    def check_answers(self: base.CloudTestCase, server) -> None:
+        """Heartbeats come all the while, and calls are answered."""
+        compute = self.cloud.connection.compute
+        beats = set()
+        end = time.monotonic() + HELD
+        longest = 0.0
+        while time.monotonic() < end:
+            begin = time.monotonic()
+            compute.get_server_console_output(server.id, 5)
+            longest = max(longest, time.monotonic() - begin)
+            (service,) = compute.services(binary='nova-compute')
+            beats.add(service.updated_at)
+            time.sleep(0.5)
+        self.assertGreater(
+            len(beats), HELD / nova.REPORT_INTERVAL / 2, sorted(beats)
+        )
+        self.assertLess(longest, 10)
+
+
+class TestThreading(TogetherTests, base.CloudTestCase):
+    """The mirror, native threads."""
+
+    MODE = mode.Mode(method='mirror').with_options(OPTIONS)
+
+
+class TestEventlet(TogetherTests, base.CloudTestCase):
+    """The export, under eventlet."""
+
+    MODE = mode.Mode(method='pull', backend='eventlet').with_options(OPTIONS)
