@@ -15,6 +15,7 @@
 As on a compute host: nova and libvirt-qemu.
 """
 
+import contextlib
 import os
 import pathlib
 import pwd
@@ -25,6 +26,7 @@ import threading
 from tests.functional import base
 from tests.lab import base as lab_base
 from tests.lab import disk as disk_lib
+from tests.lab import guest as guest_lib
 from tests.lab import libvirtd as libvirtd_lib
 from tests.lab import paths
 
@@ -48,7 +50,7 @@ except PermissionError:
 
 
 class TestUsers(base.SnapshotTestCase):
-    """pull, with a socket and a scratch file for those two only."""
+    """What is ours and QEMU's for a while is nobody else's."""
 
     OPTIONS = {
         'snapshot': {
@@ -74,13 +76,36 @@ class TestUsers(base.SnapshotTestCase):
             else:
                 break
 
-    def test_pull(self) -> None:
+    def running_guest(self) -> guest_lib.Guest:
+        """A guest with so much data that a snapshot takes seconds."""
         guest = lab_base.new_guest(
             self.libvirtd, files={'/data': os.urandom(16 << 20)}
         )
         self.addCleanup(guest.remove)
         guest.start()
         guest.wait_until_up()
+        return guest
+
+    def test_mirror(self) -> None:
+        """By root: the names of files can be seen, in a list of processes."""
+        self.configure(snapshot={'live_method': 'mirror'})
+        guest = self.running_guest()
+        found = base.Found.of(guest)
+        process = self.start(*('image-create', guest.uuid, 'image'))
+        seen = set()
+        while process.poll() is None:
+            for path in self.snapshots.glob('*/*'):
+                with contextlib.suppress(FileNotFoundError):
+                    seen.add((path.suffix, path.stat().st_mode & 0o077))
+        self.assertEqual(0, self.finish(process).returncode)
+        self.assertIn(('.delta', 0), seen)
+        self.assertEqual({0}, {mode for _, mode in seen})
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
+    def test_pull(self) -> None:
+        """By another user, with a socket and a scratch file."""
+        guest = self.running_guest()
         least = guest.ticks()
         found = base.Found.of(guest)
         module = [sys.executable, '-m', 'tests.functional.as_user']

@@ -18,6 +18,7 @@ of a disk may be damaged or made to be expensive.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
 import dataclasses
 import json
 import os
@@ -135,13 +136,15 @@ def create_delta(
 ) -> storage.DiskSource:
     """Make an empty qcow2 file of ``size`` bytes over a backing file.
 
+    Nobody else may read it; libvirt gives it to QEMU's user when it is used.
+
     :returns: the delta with its chain.
     :raises ProgramFailed: it can't be made.
     """
     argv = ['qemu-img', 'create', '-q', '-f', 'qcow2']
     if backing is not None:
         argv += ['-F', backing.format, '-b', backing.describe()]
-    process.run([*argv, str(path), str(size)], INFO_LIMITS)
+    process.run([*argv, str(path), str(size)], INFO_LIMITS, umask=0o077)
     return storage.DiskSource(
         type='file', format='qcow2', location=str(path), backing=backing
     )
@@ -219,7 +222,7 @@ def _allocated(delta: storage.DiskSource) -> list[_Extent] | None:
     if len(output) == MAX_MAP or b'"present"' not in output:
         return None
     found: list[_Extent] = []
-    for extent in json.loads(output):
+    for extent in _items(output.decode()):
         if not extent['present']:
             continue
         start, beyond = extent['start'], extent['start'] + extent['length']
@@ -227,6 +230,15 @@ def _allocated(delta: storage.DiskSource) -> list[_Extent] | None:
             start = found.pop().start
         found.append(_Extent(start, beyond))
     return found
+
+
+def _items(text: str) -> Iterator[Any]:
+    """The items of a list in JSON, one at a time: a map may have many."""
+    decoder = json.JSONDecoder()
+    position = text.index('[') + 1
+    while (start := text.find('{', position)) >= 0:
+        item, position = decoder.raw_decode(text, start)
+        yield item
 
 
 def _hide(mask: storage.DiskSource, extents: list[_Extent]) -> None:
