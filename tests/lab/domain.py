@@ -197,10 +197,9 @@ def _cdrom(bus: str) -> str:
 def _disk(
     spec: Spec, disk: root_disk.RootDisk, target: str, inner: str = ''
 ) -> str:
-    attribute = 'dev' if disk.source_type == 'block' else 'file'
     return f"""<disk type='{disk.source_type}' device='disk'>
       <driver name='qemu' type='{disk.format}' cache='{spec.cache}'/>
-      <source {attribute}='{_text(disk.path)}'/>
+      {disk.source_xml}
       <target dev='{target}' bus='{spec.bus}'/>
       {inner}
     </disk>"""

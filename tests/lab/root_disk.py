@@ -17,6 +17,7 @@ import dataclasses
 import enum
 import pathlib
 import tempfile
+from xml.sax import saxutils
 
 from tests.lab import command
 
@@ -56,6 +57,13 @@ class RootDisk:
     format: str
     source_type: str = 'file'
     backing: pathlib.Path | None = None
+
+    @property
+    def source_xml(self) -> str:
+        """What identifies it within a domain's ``<disk>``."""
+        attribute = 'dev' if self.source_type == 'block' else 'file'
+        path = saxutils.quoteattr(str(self.path))
+        return f'<source {attribute}={path}/>'
 
     def remove(self) -> None:
         """Delete the files, and detach the loop device."""

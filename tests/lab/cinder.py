@@ -1,0 +1,162 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A real Cinder for tests: Keystone's logins, SQLite, volumes in Ceph.
+
+Open this file for how Cinder is configured.  Its services run in one process
+(``cinder_all.py``), and volumes are RBD images of the lab's Ceph.
+"""
+
+import pathlib
+import shutil
+import socket
+from typing import Any
+
+import cinderclient.client
+
+from tests.lab import ceph as ceph_lib
+from tests.lab import command
+from tests.lab import keystone as keystone_lib
+from tests.lab import process
+from tests.lab import volume_servers
+
+POOL = 'volumes'
+
+#: The user of the lab, and the project of the same name.
+USER = 'demo'
+
+CONFIGURATION = """\
+[DEFAULT]
+log_file = {directory}/cinder.log
+transport_url = fake:/
+auth_strategy = keystone
+host = lab
+my_ip = 127.0.0.1
+state_path = {directory}
+osapi_volume_listen = 127.0.0.1
+osapi_volume_listen_port = {port}
+osapi_volume_workers = 1
+api_paste_config = {etc}/api-paste.ini
+rootwrap_config = {etc}/rootwrap.conf
+resource_query_filters_file = {etc}/resource_filters.json
+enabled_backends = rbd
+default_volume_type = __DEFAULT__
+# Sizes of the tests' volumes are no sizes for an SSD.
+periodic_interval = 10
+[rbd]
+volume_driver = cinder.volume.drivers.rbd.RBDDriver
+volume_backend_name = rbd
+rbd_ceph_conf = {ceph_conf}
+rbd_pool = {pool}
+rbd_user = admin
+rbd_cluster_name = ceph
+rbd_exclusive_cinder_pool = true
+[database]
+connection = sqlite:///{directory}/cinder.sqlite
+[coordination]
+backend_url = file://{directory}/coordination
+[oslo_concurrency]
+lock_path = {directory}/lock
+[oslo_messaging_notifications]
+driver = noop
+[keystone_authtoken]
+www_authenticate_uri = {keystone}
+auth_type = password
+{login}
+"""
+
+
+class Cinder:
+    """Cinder on a free port of the loopback address.
+
+    :param directory: where everything is kept.
+    :ivar url: the endpoint, with the version.
+    """
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        keystone: keystone_lib.Keystone,
+        ceph: ceph_lib.Ceph,
+    ) -> None:
+        self.directory = directory
+        self.keystone = keystone
+        self.ceph = ceph
+        self.url = ''
+        self._config = directory / 'cinder.conf'
+        self._server = process.Server(directory / 'server.log')
+
+    def prepare(self) -> None:
+        """Write the configuration and make the tables; needs no Keystone."""
+        for name in ('coordination', 'lock'):
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        with socket.create_server(('127.0.0.1', 0)) as listener:
+            port = listener.getsockname()[1]
+        self.url = f'http://127.0.0.1:{port}/v3'
+        self._write(port)
+        command.run(
+            *(volume_servers.program('cinder-manage'), '--config-file'),
+            *(self._config, 'db', 'sync'),
+        )
+
+    def start(self) -> None:
+        """Return once it can make volumes.
+
+        :raises ServerFailed: it does not get ready.
+        """
+        port = int(self.url.split(':')[2].split('/')[0])
+        self._write(port)
+        self.keystone.add_project(USER)
+        self.keystone.add_service('volumev3', 'cinder', self.url)
+        self._server.start(
+            [
+                *(volume_servers.program('python'), '-m'),
+                *('tests.lab.cinder_all', '--config-file', self._config),
+            ],
+            env={'PYTHONPATH': str(volume_servers.TOP)},
+        )
+        self._server.wait_for_answer(self.url)
+        client = self.client('admin', 'admin')
+        self._server.wait_until(lambda: _is_up(client))
+
+    def stop(self) -> None:
+        """End it, and delete all it had."""
+        self._server.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def client(self, user: str = USER, project: str = USER) -> Any:
+        """cinderclient for a user."""
+        return cinderclient.client.Client(
+            '3.59',
+            session=self.keystone.login(user, project),
+            region_name=keystone_lib.REGION,
+        )
+
+    def _write(self, port: int) -> None:
+        login = self.keystone.credentials('admin', 'admin')
+        self._config.write_text(
+            CONFIGURATION.format(
+                directory=self.directory,
+                port=port,
+                etc=volume_servers.data('cinder'),
+                ceph_conf=self.ceph.conf,
+                pool=POOL,
+                keystone=self.keystone.url,
+                login='\n'.join(f'{k} = {v}' for k, v in login.items()),
+            )
+        )
+
+
+def _is_up(client: Any) -> bool:
+    states = {s.binary: s.state for s in client.services.list()}
+    wanted = ('cinder-scheduler', 'cinder-volume')
+    return all(states.get(binary) == 'up' for binary in wanted)

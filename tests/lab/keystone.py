@@ -1,0 +1,182 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A real Keystone for tests: SQLite, fernet tokens, one region.
+
+Open this file for who may log in and where the catalog says that a service
+is.
+"""
+
+from collections.abc import Mapping
+import pathlib
+import socket
+from typing import Any
+
+from keystoneauth1 import adapter
+from keystoneauth1 import session
+from keystoneauth1.identity import v3
+
+from tests.lab import command
+from tests.lab import process
+from tests.lab import volume_servers
+
+REGION = 'RegionOne'
+PASSWORD = 'lab'
+
+CONFIGURATION = """\
+[DEFAULT]
+log_file = {directory}/keystone.log
+[database]
+connection = sqlite:///{directory}/keystone.sqlite
+[token]
+provider = fernet
+[fernet_tokens]
+key_repository = {directory}/keys
+[fernet_receipts]
+key_repository = {directory}/keys
+[credential]
+key_repository = {directory}/keys
+[cache]
+enabled = false
+# Less than what the lab's logins would wait for; 4 is the least that bcrypt
+# takes.
+[identity]
+password_hash_rounds = 4
+[oslo_messaging_notifications]
+driver = noop
+"""
+
+GUNICORN = """\
+wsgi_app = 'keystone.wsgi.api:application'
+bind = 'fd://{fd}'
+workers = 1
+threads = 8
+timeout = 600
+"""
+
+
+class Keystone:
+    """Keystone on a free port of the loopback address.
+
+    :param directory: where everything is kept.
+    :ivar url: with the version.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.url = ''
+        self._config = directory / 'keystone.conf'
+        self._server = process.Server(directory / 'server.log')
+
+    def start(self) -> None:
+        """Return once the administrator can log in."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(CONFIGURATION.format(directory=self.directory))
+        self._manage('db_sync')
+        self._manage(
+            *('fernet_setup', '--keystone-user', 'root'),
+            *('--keystone-group', 'root'),
+        )
+        with socket.create_server(('127.0.0.1', 0)) as listener:
+            port = listener.getsockname()[1]
+            self.url = f'http://127.0.0.1:{port}/v3'
+            self._manage(
+                *('bootstrap', '--bootstrap-password', PASSWORD),
+                *('--bootstrap-region-id', REGION),
+                *('--bootstrap-public-url', self.url),
+                *('--bootstrap-internal-url', self.url),
+            )
+            self._spawn(listener.fileno())
+        self._server.wait_for_answer(self.url)
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.stop()
+
+    def login(self, user: str = 'admin', project: str = 'admin') -> Any:
+        """A session of a user."""
+        return session.Session(
+            auth=v3.Password(**self.credentials(user, project))
+        )
+
+    def credentials(self, user: str, project: str) -> dict[str, str]:
+        """keystoneauth's options of a user, as in a configuration file."""
+        return {
+            'auth_url': self.url,
+            'username': user,
+            'password': PASSWORD,
+            'project_name': project,
+            'user_domain_id': 'default',
+            'project_domain_id': 'default',
+        }
+
+    def add_project(self, name: str) -> str:
+        """A project with a user of the same name who is a plain member.
+
+        :return: the project's id.
+        """
+        project = self._create(
+            'projects', 'project', name=name, domain_id='default'
+        )
+        user = self._create(
+            'users',
+            'user',
+            name=name,
+            password=PASSWORD,
+            domain_id='default',
+        )
+        roles = self._api().get('/roles?name=member').json()['roles']
+        path = f'/projects/{project}/users/{user}/roles/{roles[0]["id"]}'
+        self._api().put(path)
+        return project
+
+    def add_service(self, kind: str, name: str, url: str) -> None:
+        """Say in the catalog where a service is."""
+        service = self._create('services', 'service', type=kind, name=name)
+        for interface in ('public', 'internal'):
+            self._create(
+                'endpoints',
+                'endpoint',
+                service_id=service,
+                interface=interface,
+                region_id=REGION,
+                url=url,
+            )
+
+    def _create(self, path: str, kind: str, **fields: str) -> str:
+        body: Mapping[str, Any] = {kind: fields}
+        answer = self._api().post(f'/{path}', json=body)
+        return str(answer.json()[kind]['id'])
+
+    def _api(self) -> Any:
+        return adapter.Adapter(self.login(), endpoint_override=self.url)
+
+    def _manage(self, *arguments: str) -> None:
+        command.run(
+            *(volume_servers.program('keystone-manage'), '--config-file'),
+            *(self._config, *arguments),
+        )
+
+    def _spawn(self, fd: int) -> None:
+        # Keystone reads the command line, too, so there must be none.
+        config = self.directory / 'gunicorn.conf.py'
+        config.write_text(GUNICORN.format(fd=fd))
+        self._server.start(
+            [volume_servers.program('gunicorn')],
+            env={
+                'GUNICORN_CMD_ARGS': f'--config {config}',
+                'OS_KEYSTONE_CONFIG_DIR': str(self.directory),
+                # Where gunicorn puts its control socket.
+                'XDG_RUNTIME_DIR': str(self.directory),
+            },
+            pass_fds=[fd],
+        )

@@ -1,0 +1,49 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The environment that Keystone and Cinder of the lab are installed in.
+
+``tools/setup.sh --tests`` makes it from ``volume-servers.txt``.  It is not
+the tests' own: these servers have requirements that are none of the
+project's, and Cinder needs Debian's bindings of Ceph.
+"""
+
+import os
+import pathlib
+
+TOP = pathlib.Path(__file__).parents[2]
+
+
+class NotInstalled(Exception):
+    """The servers are not there."""
+
+
+def root() -> pathlib.Path:
+    """The virtual environment."""
+    default = TOP / '.lab/cinder'
+    return pathlib.Path(os.environ.get('NOVA_SNAP_CINDER', default))
+
+
+def program(name: str) -> pathlib.Path:
+    """A program of the environment.
+
+    :raises NotInstalled: it is not there.
+    """
+    path = root() / 'bin' / name
+    if not path.exists():
+        raise NotInstalled(f'{path} is missing: run tools/setup.sh --tests')
+    return path
+
+
+def data(*parts: str) -> pathlib.Path:
+    """A file that a server's package has below ``etc``."""
+    return root().joinpath('etc', *parts)
