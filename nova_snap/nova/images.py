@@ -89,7 +89,7 @@ class ServiceImages(glance.GlanceImageService):
     """
 
     def __init__(self) -> None:
-        group = _login_group()
+        group = login_group()
         self._login = keystone.load_auth(CONF, group)
         servers = CONF.glance.api_servers
         connection = _connection(
@@ -145,7 +145,11 @@ def of_the_service() -> ServiceImages:
         return NoImages(error)
 
 
-def _login_group() -> str:
+def login_group() -> str:
+    """The group of nova.conf with a login that recovery can use.
+
+    :raises InvalidConfiguration: there is none.
+    """
     for group in LOGIN_GROUPS:
         ks_loading.register_auth_conf_options(CONF, group)
         if CONF[group].auth_type or CONF[group].auth_section:

@@ -18,6 +18,7 @@ import pathlib
 
 from nova.compute import utils as compute_utils
 import nova.conf
+from nova.virt.libvirt import driver as nova_driver
 
 from nova_snap import factory
 from nova_snap import journal
@@ -38,6 +39,12 @@ def state_path() -> pathlib.Path:
     """Where journal and locks are."""
     own = CONF.nova_snap.state_path
     return pathlib.Path(own or pathlib.Path(CONF.state_path) / 'nova_snap')
+
+
+def connection_uri() -> str:
+    """The libvirt that Nova's driver connects to."""
+    uri: str = nova_driver.LibvirtDriver._uri()
+    return uri
 
 
 def driver_options() -> driver.Options:

@@ -40,7 +40,7 @@ class Snapshots:
     def __init__(self, driver: Any) -> None:
         events.adopt_loop()
         self._driver = driver
-        self._host = host.Host(driver._uri())
+        self._host = host.Host(settings.connection_uri())
         self._options = settings.driver_options()
         self._journal = settings.make_journal()
         self._locks = settings.make_locks()

@@ -1,0 +1,236 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The part of ``nova-snap nova-check`` that looks at the host.
+
+Folders, programs, libraries, libvirt, and the servers that run here.  It
+changes nothing.  The part about Python and nova.conf is in ``check.py``.
+"""
+
+from collections.abc import Iterator
+import os
+import pathlib
+import pwd
+import shutil
+
+import nova.conf
+
+from nova_snap import exception
+from nova_snap.nova import findings
+from nova_snap.nova import images
+from nova_snap.nova import settings
+from nova_snap.qcow2 import codec
+from nova_snap.qcow2 import errors
+from nova_snap.qcow2 import libnbd
+from nova_snap.virt import decision as decision_lib
+from nova_snap.virt.libvirt import driver as driver_lib
+from nova_snap.virt.libvirt import host as host_lib
+from nova_snap.virt.libvirt import policy
+from nova_snap.virt.storage import source as storage
+
+CONF = nova.conf.CONF
+
+#: qemu-img, and what limits it.
+PROGRAMS = ('qemu-img', 'setpriv', 'prlimit')
+
+MIB = 1 << 20
+
+
+def check_user() -> Iterator[findings.Finding]:
+    """Permissions are seen right by the user that nova-compute runs as."""
+    path = pathlib.Path(CONF.instances_path)
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    if not path.is_dir():
+        yield findings.failed(
+            'user', f'[DEFAULT] instances_path {path} is missing.'
+        )
+        return
+    owner = path.stat().st_uid
+    if owner == os.geteuid():
+        yield findings.ok('user', f'{name}, to whom {path} belongs.')
+    else:
+        yield findings.warning(
+            'user',
+            f'{name}, but {path} belongs to user {owner}: run this as the '
+            'user of nova-compute to see its permissions.',
+        )
+
+
+def check_folders() -> Iterator[findings.Finding]:
+    """Every folder that is written to can be."""
+    options = settings.driver_options()
+    yield _folder('state_path', settings.state_path())
+    yield _folder('snapshots_directory', options.snapshots_directory)
+    yield _passable('snapshots_directory', options.snapshots_directory)
+    yield _space('snapshots_directory', options)
+    if options.scratch_directory is not None:
+        yield _folder('scratch_directory', options.scratch_directory)
+        yield _passable('scratch_directory', options.scratch_directory)
+
+
+def _existing(path: pathlib.Path) -> pathlib.Path:
+    """The path, or the folder in which it would be made."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _folder(check: str, path: pathlib.Path) -> findings.Finding:
+    existing = _existing(path)
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        return findings.failed(
+            check, f'this user may not write to {existing}.'
+        )
+    if existing == path:
+        return findings.ok(check, f'{path}.')
+    return findings.ok(check, f'{path}, which will be made.')
+
+
+def _passable(check: str, path: pathlib.Path) -> findings.Finding:
+    """Whether QEMU, as a user of its own, gets to its files."""
+    for folder in (_existing(path), *_existing(path).parents):
+        if not folder.stat().st_mode & 0o001:
+            return findings.warning(
+                check,
+                f'{folder} lets only its owner and group pass (o+x is '
+                'missing); QEMU has to be one of them.',
+            )
+    return findings.ok(check, 'QEMU gets there, whoever it runs as.')
+
+
+def _space(check: str, options: driver_lib.Options) -> findings.Finding:
+    existing = _existing(options.snapshots_directory)
+    stat = os.statvfs(existing)
+    free = stat.f_bavail * stat.f_frsize
+    text = f'{free // MIB} MiB are free in {existing}'
+    if free < options.reserved_space:
+        return findings.failed(
+            check, f'{text}, less than [nova_snap] reserved_space_mb.'
+        )
+    return findings.ok(check, f'{text}.')
+
+
+def check_programs() -> Iterator[findings.Finding]:
+    """What is run can be found."""
+    for name in PROGRAMS:
+        found = shutil.which(name)
+        if found:
+            yield findings.ok(name, f'{found}.')
+        else:
+            yield findings.failed(name, 'it is not on the PATH.')
+
+
+def check_libnbd() -> Iterator[findings.Finding]:
+    """What pull needs is there, where pull is asked for."""
+    options = settings.driver_options()
+    if decision_lib.Method.PULL not in options.live_methods:
+        yield findings.ok(
+            'libnbd', 'not needed: [nova_snap] live_method is mirror.'
+        )
+        return
+    try:
+        libnbd.load()
+    except errors.LibraryMissing as error:
+        yield findings.failed('libnbd', error)
+    else:
+        yield findings.ok('libnbd', 'its Python binding is there.')
+    if options.compression:
+        try:
+            codec.ALGORITHMS[options.streaming.compression](None)
+        except errors.LibraryMissing as error:
+            yield findings.failed('compression', error)
+        else:
+            yield findings.ok(
+                'compression', f'{options.streaming.compression}.'
+            )
+
+
+def check_recovery() -> Iterator[findings.Finding]:
+    """Nothing is owed, and what will be can be done."""
+    left = list(settings.make_journal().entries())
+    for entry in left:
+        yield findings.warning(
+            'journal',
+            f'{entry.path} owes: {", ".join(d.kind for d in entry.duties)}; '
+            'nova-compute sees to it while it runs.',
+        )
+    if not left:
+        yield findings.ok('journal', 'nothing is owed.')
+    try:
+        group = images.login_group()
+    except exception.InvalidConfiguration:
+        yield findings.warning(
+            'login',
+            'neither [service_user] nor [glance] has one: image records of a '
+            'nova-compute that was killed have to be deleted by hand.',
+        )
+    else:
+        yield findings.ok('login', f'[{group}], for recovery.')
+
+
+def check_libvirt() -> Iterator[findings.Finding]:
+    """libvirt and QEMU answer, and have what the method needs."""
+    host = _host()
+    options = settings.driver_options()
+    for name, version, minimum in (
+        ('libvirt', host.libvirt_version(), policy.MIN_LIBVIRT),
+        ('QEMU', host.hypervisor_version(), policy.MIN_QEMU),
+    ):
+        dotted = '.'.join(map(str, version))
+        missing = [m for m in options.live_methods if version < minimum[m]]
+        if missing:
+            yield findings.warning(
+                name, f'{dotted}: too old for {missing[0]}.'
+            )
+        else:
+            yield findings.ok(name, f'{dotted} at {host.uri}.')
+
+
+def check_servers() -> Iterator[findings.Finding]:
+    """Which way each server's snapshot would go, as it is now."""
+    driver = driver_lib.LibvirtDriver(
+        _host(), settings.driver_options(), settings.disk_operation_slot
+    )
+    for instance, _state in driver.instances():
+        check = f'server {instance.uuid}'
+        try:
+            decision = driver.explain(instance)
+        except exception.NovaSnapError as error:
+            yield findings.warning(check, error)
+            continue
+        how = str(decision.method or decision.path)
+        if _is_on_rbd(decision):
+            how = f'inside Ceph where possible, else {how}'
+        result = findings.warning if decision.suspends else findings.ok
+        yield result(check, f'{how}. {decision.summary}')
+
+
+def _is_on_rbd(decision: decision_lib.Decision) -> bool:
+    return any(
+        reason.fact == 'source type' and reason.value == storage.SourceType.RBD
+        for reason in decision.reasons
+    )
+
+
+def _host() -> host_lib.Host:
+    return host_lib.Host(settings.connection_uri())
+
+
+CHECKS: tuple[findings.Check, ...] = (
+    check_user,
+    check_folders,
+    check_programs,
+    check_libnbd,
+    check_recovery,
+    check_libvirt,
+    check_servers,
+)

@@ -1,0 +1,53 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a check of the host finds, and how bad that is."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import dataclasses
+import enum
+
+
+class Result(enum.StrEnum):
+    """How bad a finding is."""
+
+    OK = 'ok'
+    WARNING = 'warning'
+    FAILED = 'failed'
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What was looked at, and what was found; ``detail`` is a sentence."""
+
+    check: str
+    result: Result
+    detail: str
+
+
+Check = Callable[[], Iterator[Finding]]
+
+
+def ok(check: str, detail: object) -> Finding:
+    """It is as it should be."""
+    return Finding(check, Result.OK, str(detail))
+
+
+def warning(check: str, detail: object) -> Finding:
+    """Snapshots are taken, but an operator should know."""
+    return Finding(check, Result.WARNING, str(detail))
+
+
+def failed(check: str, detail: object) -> Finding:
+    """Snapshots are not taken until this is changed."""
+    return Finding(check, Result.FAILED, str(detail))
