@@ -94,15 +94,17 @@ class CloudTestCase(testtools.TestCase):
             self._wait_until_up(server)
         return server
 
-    def shared_server(self, **options: Any) -> server_lib.Server:
+    def shared_server(
+        self, flavor: str = seed.FLAVOR, **options: Any
+    ) -> server_lib.Server:
         """A server that all tests share; one that is ill is replaced."""
-        key = repr(sorted(options.items()))
+        key = repr((flavor, sorted(options.items())))
         server = _shared.get(key)
         if server is not None and not _is_well(server):
             _shared.pop(key).delete()
             server = None
         if server is None:
-            server = self._create(seed.IMAGE, seed.FLAVOR, options)
+            server = self._create(seed.IMAGE, flavor, options)
             _shared[key] = server
             self._wait_until_up(server)
         return server
@@ -238,9 +240,11 @@ class CloudTestCase(testtools.TestCase):
         numbers = disk_lib.ring_numbers(path, image_format)
         self.assertGreaterEqual(max(numbers), ticks)
 
-    def assert_boots(self, image_id: str, ticks: int) -> server_lib.Server:
+    def assert_boots(
+        self, image_id: str, ticks: int, flavor: str = seed.FLAVOR
+    ) -> server_lib.Server:
         """A new server from it finds the file; the server."""
-        server = self.make_server(image=image_id, name='from an image')
+        server = self.make_server(image_id, flavor, name='from an image')
         found = server.found_at_boot()
         self.assertIsNotNone(found, server.console())
         self.assertGreaterEqual(found, ticks)

@@ -57,9 +57,12 @@ class Compute:
         self.mode: mode_lib.Mode | None = None
 
     def run(self, mode: mode_lib.Mode) -> None:
-        """Let it run in this mode; restarted where it runs in another."""
+        """Let it run in this mode; restarted where it runs in another.
+
+        It is killed: in order it ends within 20 s, with nothing to do.
+        """
         if mode != self.mode or self.daemon.pid is None:
-            self.stop()
+            self.kill()
             self.start(mode)
 
     def start(self, mode: mode_lib.Mode | None = None) -> None:
@@ -80,10 +83,6 @@ class Compute:
             self._environment(),
         )
         self.daemon.wait_until(lambda: READY in self.log_since(begin))
-
-    def stop(self) -> None:
-        """Stop it in order; guests go on."""
-        self.daemon.stop()
 
     def kill(self) -> None:
         """kill -9 it, and what it started: as a service manager does."""

@@ -21,11 +21,14 @@ from tests.lab import guest_image
 from tests.lab import root_disk
 from tests.openstack import layout as layout_lib
 
-#: Bytes of the guest's file system; its flavor's disk is larger.
-SIZE = 192 * root_disk.MIB
+#: Bytes of the guest's file system.
+SIZE = 128 * root_disk.MIB
 
 IMAGE = 'tick'
+#: Its disk is larger than the image's, as most are.
 FLAVOR = 'tick'
+#: Its disk is as large as the image's: less for Glance to hash.
+FLAVOR_SMALL = 'tick-small'
 #: With an ephemeral disk (GiB) and swap (MiB).
 FLAVOR_WITH_DISKS = 'tick-disks'
 
@@ -42,13 +45,12 @@ def fill(
     layout: layout_lib.Layout, connection: openstack.connection.Connection
 ) -> None:
     """Make flavors and images."""
-    for name, extra in (
-        (FLAVOR, {}),
-        (FLAVOR_WITH_DISKS, {'ephemeral': 1, 'swap': 64}),
+    for name, size in (
+        (FLAVOR, {'disk': 1}),
+        (FLAVOR_SMALL, {'disk': 0}),
+        (FLAVOR_WITH_DISKS, {'disk': 1, 'ephemeral': 1, 'swap': 64}),
     ):
-        connection.compute.create_flavor(
-            name=name, ram=160, vcpus=1, disk=1, **extra
-        )
+        connection.compute.create_flavor(name=name, ram=160, vcpus=1, **size)
     guest = guest_image.get()
     kernel = upload(connection, 'kernel', guest.kernel, 'aki')
     ramdisk = upload(connection, 'ramdisk', guest.initrd, 'ari')

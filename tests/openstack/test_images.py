@@ -37,14 +37,15 @@ class TestImages(base.CloudTestCase):
     ) -> str:
         """Boot, snapshot, boot from that; the image's id."""
         self.compute.run(mode.Mode(method=method).with_options(options))
-        server = self.make_server()
+        server = self.make_server(flavor=seed.FLAVOR_SMALL)
         self.assertEqual(disk_format, disk_lib.probed_format(server.disk))
         ticks = server.ticks() - 40
         with self.as_found(server):
             image_id = self.take(server)
         self.assertEqual(image_format, self.image(image_id).disk_format)
         self.assert_image_right(image_id, ticks, image_format)
-        self.assert_boots(image_id, ticks)
+        server.delete()
+        self.assert_boots(image_id, ticks, seed.FLAVOR_SMALL)
         return image_id
 
     def test_raw_disk_raw_image(self) -> None:

@@ -21,6 +21,7 @@ import dataclasses
 from tests.openstack import base
 from tests.openstack import mode
 from tests.openstack import records
+from tests.openstack import seed
 from tests.openstack import server as server_lib
 
 RAW = {'libvirt.snapshot_image_format': 'raw'}
@@ -59,7 +60,7 @@ class TestRecords(base.CloudTestCase):
                     self.compare(expected[status], found)
 
     def test_raw(self) -> None:
-        server = self.shared_server()
+        server = self.shared_server(seed.FLAVOR_SMALL)
         self.compute.run(mode.UNMODIFIED.with_options(RAW))
         expected = records.take(self, server)
         self.assertEqual('raw', expected.image['disk_format'])
