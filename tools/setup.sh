@@ -13,14 +13,14 @@
 
 # Makes this checkout ready to run on a Debian 12 host:
 #
-#   tools/setup.sh [--tests] [--openstack] [EXTRA...]
+#   tools/setup.sh [--tests] [--volumes] [--openstack] [EXTRA...]
 #
 # installs the system packages that are missing (apt), makes the virtual
 # environment .venv and installs the project into it, editable, with the named
-# extras ("demo").  --tests adds what the tests need, --openstack the servers
-# of a whole cloud, in an environment of their own (.lab/openstack).  A second
-# run does only what is missing.  Nothing is started, and a libvirt that the
-# host runs is left alone.
+# extras ("demo").  --tests adds what the tests need, --volumes Ceph and Cinder,
+# --openstack the servers of a whole cloud; the servers are in environments of
+# their own (.lab/cinder, .lab/openstack).  A second run does only what is
+# missing.  Nothing is started, and a libvirt that the host runs is left alone.
 
 set -euo pipefail
 
@@ -48,6 +48,14 @@ openstack_packages="
 
 openstack=$top/.lab/openstack
 openstack_files=$top/tests/openstack
+
+# One Ceph of its own, and what lets QEMU and Cinder read from it.
+volume_packages="
+    ceph-mon ceph-osd ceph-mgr ceph-common
+    qemu-block-extra python3-rados python3-rbd"
+
+volumes=$top/.lab/cinder
+volumes_file=$top/tests/lab/volume-servers.txt
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -141,17 +149,38 @@ install_openstack() {
     printf '%s\n' "$wanted" >"$openstack/installed"
 }
 
+# Ceph's bindings come from the distribution only, as libnbd's does.
+install_volumes() {
+    local wanted target
+    wanted=$(sha256sum <"$volumes_file")
+    [ "$(cat "$volumes/installed" 2>/dev/null)" != "$wanted" ] || return 0
+    say "installing Keystone and Cinder into $volumes"
+    rm -rf "$volumes"
+    logged /usr/bin/python3 -m venv "$volumes"
+    logged "$venv/bin/uv" pip install -p "$volumes/bin/python" \
+        -c "$openstack_files/constraints.txt" -r "$volumes_file"
+    target=$("$volumes/bin/python" -c \
+        'import sysconfig; print(sysconfig.get_path("platlib"))')
+    ln -sf /usr/lib/python3/dist-packages/{rados,rbd}.*.so "$target/"
+    printf '%s\n' "$wanted" >"$volumes/installed"
+}
+
 main() {
-    local extras='' tests=0 cloud=0 word
+    local extras='' tests=0 cloud=0 disks=0 word
     for word in "$@"; do
         case $word in
             --tests) tests=1 ;;
+            --volumes)
+                disks=1
+                packages+=$volume_packages
+                ;;
             --openstack)
                 cloud=1
                 packages+=$openstack_packages
                 ;;
             -*)
-                printf 'usage: tools/setup.sh [--tests] [--openstack] [EXTRA...]\n' >&2
+                printf 'usage: tools/setup.sh %s\n' \
+                    '[--tests] [--volumes] [--openstack] [EXTRA...]' >&2
                 return 2
                 ;;
             *) extras=${extras:+$extras,}$word ;;
@@ -162,6 +191,7 @@ main() {
     install_packages
     make_venv
     install_project "$extras" "$tests"
+    [ "$disks" = 0 ] || install_volumes
     [ "$cloud" = 0 ] || install_openstack
     say "ready: $venv/bin"
 }

@@ -37,8 +37,10 @@ environments=${*:-py3 pep8 docs releasenotes functional openstack}
 log=$top/.lab/test.log
 
 cloud=''
+volumes=''
 case " $environments " in *' openstack '*) cloud=--openstack ;; esac
-tools/setup.sh --tests $cloud demo stream
+case " $environments " in *' functional '*) volumes=--volumes ;; esac
+tools/setup.sh --tests $volumes $cloud demo stream
 : >"$log"
 
 failed_environments=''

@@ -12,7 +12,7 @@
 
 """The environment that Keystone and Cinder of the lab are installed in.
 
-``tools/setup.sh --tests`` makes it from ``volume-servers.txt``.  It is not
+``tools/setup.sh --volumes`` makes it from ``volume-servers.txt``.  It is not
 the tests' own: these servers have requirements that are none of the
 project's, and Cinder needs Debian's bindings of Ceph.
 """
@@ -40,7 +40,7 @@ def program(name: str) -> pathlib.Path:
     """
     path = root() / 'bin' / name
     if not path.exists():
-        raise NotInstalled(f'{path} is missing: run tools/setup.sh --tests')
+        raise NotInstalled(f'{path} is missing: run tools/setup.sh --volumes')
     return path
 
 

@@ -222,5 +222,9 @@ def shared_lab() -> VolumeLab:
             lab.stop()
 
     atexit.register(stop)
-    lab.start()
+    try:
+        lab.start()
+    except BaseException:
+        stop()
+        raise
     return lab
