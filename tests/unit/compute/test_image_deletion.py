@@ -1,0 +1,116 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+from unittest import mock
+
+from nova_snap import exception
+from nova_snap.compute import image_deletion
+from nova_snap.compute import volume_record
+from nova_snap.image import api as image_api
+from nova_snap.image import filesystem
+from nova_snap.volume import api as volume_api
+from tests.unit import base
+from tests.unit.compute import test_volume_record
+from tests.unit.compute import volumes as volumes_lib
+
+
+class DeleteTest(base.TestCase):
+    """An image that names two snapshots."""
+
+    def setUp(self):
+        super().setUp()
+        self.images = filesystem.FilesystemImageService(self.folder())
+        self.volumes = volumes_lib.MemoryVolumes()
+        self.volumes.looks = 1
+        ids = [
+            self.volumes.create_snapshot(volume_id, 'x', None, {}).id
+            for volume_id in (volumes_lib.ROOT, volumes_lib.DATA)
+        ]
+        mapping = volume_record.mapping(test_volume_record.ATTACHED, ids)
+        self.root, self.data = ids
+        self.image = self.images.create(
+            image_api.Image(
+                '2f0c3bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9',
+                'backup',
+                'queued',
+                'raw',
+                'bare',
+                properties=mapping,
+            )
+        )
+
+    def delete(self, timeout=1):
+        found = list(
+            image_deletion.delete(
+                self.images, self.volumes, self.image, timeout
+            )
+        )
+        self.assertEqual([], list(self.images.list()))
+        return {outcome.snapshot_id: outcome.left for outcome in found}
+
+    def test_all(self):
+        self.assertEqual({self.root: None, self.data: None}, self.delete())
+        self.assertEqual({}, self.volumes.made)
+
+    def test_one_that_is_gone(self):
+        del self.volumes.made[self.root]
+        self.assertEqual({self.root: None, self.data: None}, self.delete())
+
+    def test_one_in_use_stays(self):
+        user = volumes_lib.volume('user', snapshot_id=self.root)
+        self.volumes.volumes['user'] = user
+        left = self.delete()
+        self.assertEqual('in use by volume user', left[self.root])
+        self.assertIsNone(left[self.data])
+        self.assertEqual([self.root], list(self.volumes.made))
+
+    def test_one_that_cinder_keeps(self):
+        with mock.patch.object(self.volumes, 'delete_snapshot'):
+            left = self.delete()
+        self.assertIn('it is available', left[self.root])
+
+    def test_one_that_takes_too_long(self):
+        def begin(snapshot_id):
+            self.volumes.made[snapshot_id] = volume_api.Snapshot(
+                snapshot_id, 'v', volume_api.SnapshotStatus.DELETING
+            )
+
+        with mock.patch.object(self.volumes, 'delete_snapshot', begin):
+            left = self.delete(timeout=0)
+        self.assertIn('has not deleted it', left[self.root])
+
+    def test_one_that_is_refused_keeps_no_other(self):
+        refusal = exception.VolumeConflict(what='it', reason='because')
+        delete = self.volumes.delete_snapshot
+
+        def refuse(snapshot_id):
+            if snapshot_id == self.root:
+                raise refusal
+            delete(snapshot_id)
+
+        with mock.patch.object(self.volumes, 'delete_snapshot', refuse):
+            left = self.delete()
+        self.assertIn('because', left[self.root])
+        self.assertIsNone(left[self.data])
+
+    def test_nothing_is_deleted_that_cannot_be_read(self):
+        self.images.update(
+            self.image.id, properties={'block_device_mapping': '{'}
+        )
+        self.image = self.images.get(self.image.id)
+        self.assertRaises(
+            exception.Invalid,
+            list,
+            image_deletion.delete(self.images, self.volumes, self.image),
+        )
+        self.assertEqual([self.image], list(self.images.list()))
+        self.assertEqual(2, len(self.volumes.made))
