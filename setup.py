@@ -16,7 +16,13 @@ import setuptools
 from setuptools.command import build_py
 
 #: Puts the driver where nova-compute looks for it; see nova_snap/finder.py.
-HOOK = 'import nova_snap.finder; nova_snap.finder.install()\n'
+#: Python reads it as one line, at every start, so it imports nothing of ours.
+HOOK = (
+    "import sys; sys.meta_path.append(type('NovaSnapFinder', (), {'find_spec':"
+    ' staticmethod(lambda name, path=None, target=None:'
+    " __import__('nova_snap.finder').finder.find_spec()"
+    " if name == 'nova.virt.nova_snap' else None)}))\n"
+)
 
 
 class BuildPy(build_py.build_py):

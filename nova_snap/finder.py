@@ -13,41 +13,30 @@
 """How nova-compute finds the driver: as ``nova.virt.nova_snap``.
 
 nova-compute imports ``nova.virt.`` and what ``[DEFAULT] compute_driver``
-says, and nothing else.  A finder at the end of Python's list is asked for
-what no other has found, and knows that one name; so no file of Nova is
-touched, and none has to lie in its folder.
+says, and nothing else.  ``nova_snap.pth``, which setup.py puts beside the
+package, adds a finder at the end of Python's list; it is asked for what no
+other has found, and comes here when Nova's name for the driver is wanted.  So
+no file of Nova is touched, none has to lie in its folder, and a Python that
+never asks does not even import this package.
 
-``nova_snap.pth``, which setup.py puts beside the package, runs this in every
-Python of the environment: nothing heavy may be imported here.  Why it is done
-so, and what else was tried, is in doc/source/install/nova-loading.rst.
+Why it is done so, and what else was tried: doc/source/install/nova-loading.rst.
 """
 
-import sys
+import importlib.machinery
+import importlib.util
 
 NAME = 'nova.virt.nova_snap'
 
 #: The module of ours that Nova gets under that name.
 MODULE = 'nova_snap.nova.plugin'
 
-
-class Finder:
-    """A finder on sys.meta_path that knows one module."""
-
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None):  # type: ignore[no-untyped-def]  # noqa: E501
-        """The specification of Nova's name for our module."""
-        if name != NAME:
-            return None
-        # Only now that it is wanted: this module is read at every start.
-        import importlib.util
-
-        ours = importlib.util.find_spec(MODULE)
-        if ours is None or ours.origin is None:
-            return None
-        return importlib.util.spec_from_file_location(NAME, ours.origin)
+#: The name of the finder's class in nova_snap.pth.
+HOOK = 'NovaSnapFinder'
 
 
-def install() -> None:
-    """Put the finder last, once."""
-    if Finder not in sys.meta_path:
-        sys.meta_path.append(Finder)
+def find_spec() -> importlib.machinery.ModuleSpec | None:
+    """Our module, under Nova's name for it."""
+    ours = importlib.util.find_spec(MODULE)
+    if ours is None or ours.origin is None:
+        return None
+    return importlib.util.spec_from_file_location(NAME, ours.origin)

@@ -59,7 +59,9 @@ def check_nova() -> Iterator[findings.Finding]:
 def check_hook() -> Iterator[findings.Finding]:
     """Nova's name leads to our module, as in nova-compute."""
     check = 'import path'
-    is_hooked = finder.Finder in sys.meta_path
+    is_hooked = finder.HOOK in (
+        getattr(found, '__name__', '') for found in sys.meta_path
+    )
     spec = importlib.util.find_spec(finder.NAME)
     if spec is not None:
         yield findings.ok(check, f'{finder.NAME} is {spec.origin}.')

@@ -61,9 +61,11 @@ class UserImages(glance.GlanceImageService):
     def __init__(
         self, context: Any, nova_api: Any, metadata: Mapping[str, Any]
     ) -> None:
-        login = service_auth.get_service_user_token_auth_plugin(context)
         endpoint = next(nova_glance.get_api_servers(context))
-        super().__init__(_connection(login, endpoint), CONF.glance.num_retries)
+        super().__init__(
+            _connection(_user_login(context), endpoint),
+            CONF.glance.num_retries,
+        )
         self._context = context
         self._nova_api = nova_api
         self._metadata = dict(metadata)
@@ -143,6 +145,16 @@ def of_the_service() -> ServiceImages:
         return ServiceImages()
     except exception.InvalidConfiguration as error:
         return NoImages(error)
+
+
+def _user_login(context: Any) -> ks_plugin.BaseAuthPlugin:
+    """The user's token, and the service's where Nova sends one."""
+    # Nova 32 has it under another name.
+    make = getattr(
+        service_auth, 'get_service_user_token_auth_plugin', None
+    ) or getattr(service_auth, 'get_auth_plugin')  # noqa: B009
+    login: ks_plugin.BaseAuthPlugin = make(context)
+    return login
 
 
 def login_group() -> str:
