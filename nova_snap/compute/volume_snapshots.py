@@ -196,13 +196,9 @@ class Undoing:
         self,
         volumes: volume_api.VolumeService,
         images: image_api.ImageService,
-        settle_timeout: float = SETTLE_TIMEOUT,
-        delete_timeout: float = DELETE_TIMEOUT,
     ) -> None:
         self._volumes = volumes
         self._images = images
-        self._settle_timeout = settle_timeout
-        self._delete_timeout = delete_timeout
 
     def delete(self, data: journal.Data) -> None:
         """Delete those of ``image_id`` on ``volume_ids``, after a crash.
@@ -223,15 +219,16 @@ class Undoing:
         if self._is_active(data['image_id']):
             return
         began = time.monotonic()
-        settle = self._settle_timeout if is_unsettled() else 0
+        unseen = set(data['volume_ids']) if is_unsettled() else set()
         while True:
             left = self._left(data)
             for snapshot in left:
                 delete_if_possible(self._volumes, snapshot)
+                unseen.discard(snapshot.volume_id)
             waited = time.monotonic() - began
-            if not left and waited >= settle:
+            if not left and (not unseen or waited >= SETTLE_TIMEOUT):
                 return
-            if left and waited > self._delete_timeout:
+            if left and waited > DELETE_TIMEOUT:
                 _raise_left(left[0])
             time.sleep(monitor_lib.POLL_INTERVAL)
 
