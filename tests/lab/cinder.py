@@ -48,17 +48,17 @@ osapi_volume_workers = 1
 api_paste_config = {etc}/api-paste.ini
 rootwrap_config = {etc}/rootwrap.conf
 resource_query_filters_file = {etc}/resource_filters.json
+# The tests of a process make more than a user may by default.
+quota_volumes = -1
+quota_gigabytes = -1
+glance_api_servers = {image_url}
 enabled_backends = rbd
 default_volume_type = __DEFAULT__
-# Sizes of the tests' volumes are no sizes for an SSD.
-periodic_interval = 10
 [rbd]
 volume_driver = cinder.volume.drivers.rbd.RBDDriver
 volume_backend_name = rbd
 rbd_ceph_conf = {ceph_conf}
 rbd_pool = {pool}
-rbd_user = admin
-rbd_cluster_name = ceph
 rbd_exclusive_cinder_pool = true
 [database]
 connection = sqlite:///{directory}/cinder.sqlite
@@ -79,7 +79,8 @@ class Cinder:
     """Cinder on a free port of the loopback address.
 
     :param directory: where everything is kept.
-    :ivar url: the endpoint, with the version.
+    :param image_url: of a Glance, to make volumes from its images.
+    :param port: 0 takes a free one.
     """
 
     def __init__(
@@ -87,36 +88,40 @@ class Cinder:
         directory: pathlib.Path,
         keystone: keystone_lib.Keystone,
         ceph: ceph_lib.Ceph,
+        image_url: str = '',
+        port: int = 0,
     ) -> None:
         self.directory = directory
         self.keystone = keystone
         self.ceph = ceph
-        self.url = ''
+        self.image_url = image_url
+        self.port = port
         self._config = directory / 'cinder.conf'
         self._server = process.Server(directory / 'server.log')
+
+    @property
+    def url(self) -> str:
+        """The endpoint, with the version."""
+        return f'http://127.0.0.1:{self.port}/v3'
 
     def prepare(self) -> None:
         """Write the configuration and make the tables; needs no Keystone."""
         for name in ('coordination', 'lock'):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
-        with socket.create_server(('127.0.0.1', 0)) as listener:
-            port = listener.getsockname()[1]
-        self.url = f'http://127.0.0.1:{port}/v3'
-        self._write(port)
+        with socket.create_server(('127.0.0.1', self.port)) as listener:
+            self.port = listener.getsockname()[1]
+        self._write()
         command.run(
             *(volume_servers.program('cinder-manage'), '--config-file'),
             *(self._config, 'db', 'sync'),
         )
 
     def start(self) -> None:
-        """Return once it can make volumes.
+        """Return once it can make volumes; the catalog names it.
 
         :raises ServerFailed: it does not get ready.
         """
-        port = int(self.url.split(':')[2].split('/')[0])
-        self._write(port)
-        self.keystone.add_project(USER)
-        self.keystone.add_service('volumev3', 'cinder', self.url)
+        self._write()
         self._server.start(
             [
                 *(volume_servers.program('python'), '-m'),
@@ -127,6 +132,11 @@ class Cinder:
         self._server.wait_for_answer(self.url)
         client = self.client('admin', 'admin')
         self._server.wait_until(lambda: _is_up(client))
+
+    def register(self) -> None:
+        """Tell Keystone of it and of its user."""
+        self.keystone.add_project(USER)
+        self.keystone.add_service('volumev3', 'cinder', self.url)
 
     def stop(self) -> None:
         """End it, and delete all it had."""
@@ -141,12 +151,13 @@ class Cinder:
             region_name=keystone_lib.REGION,
         )
 
-    def _write(self, port: int) -> None:
+    def _write(self) -> None:
         login = self.keystone.credentials('admin', 'admin')
         self._config.write_text(
             CONFIGURATION.format(
                 directory=self.directory,
-                port=port,
+                port=self.port,
+                image_url=self.image_url,
                 etc=volume_servers.data('cinder'),
                 ceph_conf=self.ceph.conf,
                 pool=POOL,

@@ -96,6 +96,7 @@ class VolumeLab:
             ]
             for step in steps:
                 step.result()
+        self.cinder.register()
         self.cinder.start()
 
     def stop(self) -> None:

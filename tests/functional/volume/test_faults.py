@@ -12,8 +12,6 @@
 
 """What can go wrong with Cinder and Glance leaves nothing, and is told."""
 
-import signal
-
 from tests.functional import base as functional_base
 from tests.functional.volume import base
 from tests.lab import fault_proxy
@@ -33,7 +31,7 @@ ANSWERS = (
 )
 
 
-class FaultTestCase(base.VolumeTestCase):
+class FaultTest(base.VolumeTestCase):
     """A guest with an agent on two volumes; every snapshot of it fails."""
 
     def setUp(self) -> None:
@@ -42,7 +40,10 @@ class FaultTestCase(base.VolumeTestCase):
         self.found = functional_base.Found.of(self.guest)
 
     def assert_fails(self, status: int, *words: str) -> str:
-        """The snapshot fails in one line, and leaves nothing."""
+        """The snapshot fails in one line, and leaves nothing.
+
+        What it asked Cinder for is counted in ``requested``.
+        """
         done = self.run_command(
             'image-create', self.guest.uuid, 'image', status=status
         )
@@ -52,6 +53,7 @@ class FaultTestCase(base.VolumeTestCase):
         self.assert_nothing_made(*self.disks)
         self.assertEqual('thawed', self.guest.agent('guest-fsfreeze-status'))
         self.assert_as_found(self.guest, self.found)
+        self.requested = self.proxy.count(*POST)
         self.proxy.clear()
         self.image_proxy.clear()
         return done.stderr
@@ -61,9 +63,7 @@ class FaultTestCase(base.VolumeTestCase):
         self.proxy.add(*POST, fault_proxy.Call(lambda request: None))
         self.proxy.add(*POST, action, times=None)
 
-
-class CinderFaultTest(FaultTestCase):
-    """Cinder refuses, breaks, or does not do what it said."""
+    # Cinder refuses, or breaks --------------------------------------------
 
     def test_answers(self) -> None:
         for answer, status, word in ANSWERS:
@@ -97,37 +97,31 @@ class CinderFaultTest(FaultTestCase):
     def test_unknown_volume(self) -> None:
         self.proxy.add('GET', '/volumes/', fault_proxy.Answer(404))
         self.assert_fails(3, self.disks[0].volume_id)
-        self.assertEqual(0, self.proxy.count(*POST))
+        self.assertEqual(0, self.requested)
 
-
-class QuotaTest(FaultTestCase):
-    """The project may have no more snapshots: Cinder's own answers."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.project = self.lab.client.client.session.get_project_id()
-        self.addCleanup(self.set_quota, 10)
+    # The project may have no more snapshots: Cinder's own answers -----------
 
     def set_quota(self, snapshots: int) -> None:
-        self.lab.admin.quotas.update(self.project, snapshots=snapshots)
+        project = self.lab.client.client.session.get_project_id()
+        self.lab.admin.quotas.update(project, snapshots=snapshots)
 
-    def test_seen_before_anything_begins(self) -> None:
+    def test_quota_is_seen_before_anything_begins(self) -> None:
         self.set_quota(1)
-        asked = self.proxy
+        self.addCleanup(self.set_quota, 10)
         error = self.assert_fails(1, 'quota', '0 of 1')
-        self.assertEqual(0, asked.count(*POST))
+        self.assertEqual(0, self.requested)
         self.assertNotIn('task state', error)
 
-    def test_used_up_by_somebody_else_meanwhile(self) -> None:
+    def test_quota_is_used_up_meanwhile(self) -> None:
+        self.addCleanup(self.set_quota, 10)
+
         def take(request: fault_proxy.Request) -> None:
             self.set_quota(1)
 
         self.proxy.add(*POST, fault_proxy.Call(take))
         self.assert_fails(1, 'quota', 'SnapshotLimitExceeded')
 
-
-class BackendFaultTest(FaultTestCase):
-    """What Cinder has promised, Ceph does not do."""
+    # What Cinder has promised is not done -----------------------------------
 
     def test_snapshot_in_error(self) -> None:
         image = str(self.disks[1].path)
@@ -145,26 +139,27 @@ class BackendFaultTest(FaultTestCase):
 
     def test_snapshot_takes_too_long(self) -> None:
         self.configure(cinder={'snapshot_timeout': '3', 'frozen_timeout': '2'})
-        osd = self.lab.ceph.osd
-        self.addCleanup(osd.send_signal, signal.SIGCONT)
+        snapshots = self.lab.admin.volume_snapshots
 
-        def stop(request: fault_proxy.Request) -> None:
-            osd.send_signal(signal.SIGSTOP)
+        def hold(request: fault_proxy.Request) -> None:
+            snapshots.reset_state(request.path.rpartition('/')[2], 'creating')
 
-        def go_on(request: fault_proxy.Request) -> None:
-            osd.send_signal(signal.SIGCONT)
+        def let_go(request: fault_proxy.Request) -> None:
+            for snapshot in self.lab.snapshots(*self.disks):
+                if snapshot.status == 'creating':
+                    snapshots.reset_state(snapshot, 'available')
 
-        # The OSD stands still until what was made is looked for.
-        self.proxy.add(*POST, fault_proxy.Call(stop))
-        self.proxy.add('GET', 'volume_id', fault_proxy.Call(go_on), None)
+        # The administrator holds them up until those made are looked for.
+        self.proxy.add(
+            'GET', '/snapshots/[-0-9a-f]{36}$', fault_proxy.Call(hold), None
+        )
+        self.proxy.add('GET', 'volume_id', fault_proxy.Call(let_go), None)
         error = self.assert_fails(1, 'snapshot_timeout', 'cinder-volume')
         self.assertIn('thawed early', error)
 
+    # Glance refuses the record, its properties, or its activation -----------
 
-class GlanceFaultTest(FaultTestCase):
-    """Glance refuses the record, its properties, or its activation."""
-
-    def test_refusals(self) -> None:
+    def test_glance_refuses(self) -> None:
         for method, pattern in (
             ('POST', '/v2/images$'),
             ('PATCH', '/v2/images/'),
@@ -175,7 +170,7 @@ class GlanceFaultTest(FaultTestCase):
             )
             self.assert_fails(5, 'No.')
 
-    def test_deleted_meanwhile(self) -> None:
+    def test_image_is_deleted_meanwhile(self) -> None:
         def delete(request: fault_proxy.Request) -> None:
             for image in self.glance.list():
                 if image.status == 'queued':

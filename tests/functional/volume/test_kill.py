@@ -25,10 +25,8 @@ SNAPSHOTS = 'nova_snap.compute.volume_snapshots:VolumeSnapshots'
 
 #: Moments at which there is something to clean up.
 MOMENTS = (
-    ('after', f'{GLANCE}.create'),
     ('after', 'nova_snap.virt.libvirt.guest:Guest.freeze'),
     ('after', f'{CINDER}.create_snapshot'),
-    ('after', f'{SNAPSHOTS}.request'),
     ('after', f'{SNAPSHOTS}.wait_until_available'),
     ('before', f'{GLANCE}.upload'),
 )
