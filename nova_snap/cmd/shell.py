@@ -47,8 +47,8 @@ QUIET_LOGGERS = ('stevedore', 'urllib3')
 
 EPILOG = """
 Exit status: 0 success, 1 failed, 2 wrong usage or configuration, 3 not found,
-4 conflict with another operation, 5 not permitted, 6 libvirt or the image
-service does not answer, 7 cancelled.
+4 conflict with another operation, 5 not permitted, 6 libvirt, the image
+service or Cinder does not answer, 7 cancelled.
 """
 
 
