@@ -18,7 +18,8 @@
 # runs the tox environments named, by default py3, pep8, docs, releasenotes,
 # functional and openstack, and ends with a line that counts what ran.  A check
 # that is no test run (pep8, docs) counts as one test.  Works as root, or with
-# sudo: both of the latter start a libvirtd of their own, which needs root.
+# sudo: both of the latter start a libvirtd of their own, which needs root; they
+# run at the same time.
 
 set -euo pipefail
 
@@ -41,41 +42,35 @@ volumes=''
 case " $environments " in *' openstack '*) cloud=--openstack ;; esac
 case " $environments " in *' functional '*) volumes=--volumes ;; esac
 tools/setup.sh --tests $volumes $cloud demo stream
-: >"$log"
+rm -f "$top"/.lab/test-*
 
-failed_environments=''
-passed=0
-failed=0
+# Environments whose tests wait for real guests most of their time, so that
+# they run at the same time.
+slow=' functional openstack '
 
 # The sum of the numbers behind a word in stestr's summaries.
 sum_of() {
     sed -n "s/^ - $1: \([0-9]*\)$/\1/p" "$2" | awk '{n += $1} END {print n + 0}'
 }
 
-# Run an environment; its output goes to a file, too.
-run() {
-    local part=$1
-    shift
-    tox -q -e "$@" 2>&1 | tee "$part"
-}
-
-for environment in $environments; do
+# Run an environment: its output, and a file with how much passed and failed.
+check() {
+    local environment=$1 status=0 tests failures
+    local part=$top/.lab/test-$environment.log
     printf '\n======== %s ========\n' "$environment"
-    part=$top/.lab/test-$environment.log
-    status=0
-    run "$part" "$environment" || status=$?
-    cat "$part" >>"$log"
+    tox -q -e "$environment" 2>&1 | tee "$part" || status=$?
     tests=$(sum_of Passed "$part")
     failures=$(sum_of Failed "$part")
-    if [ "$failures" != 0 ] && [[ $environment =~ ^(functional|openstack)$ ]]; then
-        # Real guests on a host that does other things, too: what fails is
-        # run once more, and both runs are in the log.
+    if [ "$failures" != 0 ] && [[ $slow = *" $environment "* ]]; then
+        # On a host that does other things, too: what fails is run once more,
+        # and both runs are in the log.
         printf '\n%d failed; running them once more\n' "$failures"
         status=0
-        run "$part" "$environment" -- --failing || status=$?
-        cat "$part" >>"$log"
-        tests=$((tests + $(sum_of Passed "$part")))
-        failures=$(sum_of Failed "$part")
+        tox -q -e "$environment" -- --failing 2>&1 | tee "$part.again" ||
+            status=$?
+        cat "$part.again" >>"$part"
+        tests=$((tests + $(sum_of Passed "$part.again")))
+        failures=$(sum_of Failed "$part.again")
     fi
     if [ "$tests" = 0 ] && [ "$failures" = 0 ] && [ "$status" = 0 ]; then
         tests=1
@@ -84,9 +79,38 @@ for environment in $environments; do
     if [ "$status" != 0 ] && [ "$failures" = 0 ]; then
         failures=1
     fi
-    [ "$failures" = 0 ] || failed_environments+=" $environment"
-    passed=$((passed + tests))
-    failed=$((failed + failures))
+    printf '%d %d\n' "$tests" "$failures" >"$part.count"
+}
+
+at_once=()
+for environment in $environments; do
+    if [[ $slow = *" $environment "* ]]; then
+        at_once+=("$environment")
+    else
+        check "$environment"
+    fi
+done
+if [ "${#at_once[@]}" = 1 ]; then
+    check "${at_once[0]}"
+else
+    for environment in "${at_once[@]}"; do
+        check "$environment" 2>&1 | sed -u "s/^/$environment: /" &
+    done
+    wait
+fi
+
+failed_environments=''
+passed=0
+failed=0
+: >"$log"
+for environment in $environments; do
+    part=$top/.lab/test-$environment.log
+    cat "$part" >>"$log"
+    # None, if its check was killed.
+    counts=$(cat "$part.count" 2>/dev/null || echo 0 1)
+    passed=$((passed + ${counts% *}))
+    failed=$((failed + ${counts#* }))
+    [ "${counts#* }" = 0 ] || failed_environments+=" $environment"
 done
 
 printf '\n'
