@@ -19,7 +19,7 @@ other has found, and comes here when Nova's name for the driver is wanted.  So
 no file of Nova is touched, none has to lie in its folder, and a Python that
 never asks does not even import this package.
 
-Why it is done so, and what else was tried: doc/source/install/nova-loading.rst.
+Why so, and what else was tried: doc/source/install/nova-loading.rst.
 """
 
 import importlib.machinery

@@ -122,8 +122,7 @@ class Entry:
         if self.duties:
             LOG.error(
                 'Snapshot of server %(server)s left undone: %(kinds)s. '
-                '"nova-snap recover" tries again; the journal entry is '
-                '%(path)s.',
+                'Recovery tries again; the journal entry is %(path)s.',
                 {
                     'server': self.instance_uuid,
                     'kinds': ', '.join(d.kind for d in self.duties),
