@@ -42,6 +42,9 @@ DATA_LIMITS = process.Limits(address_space=4 * GIB)
 #: Bytes of a map of extents, of about 130 bytes each, that are looked at.
 MAX_MAP = 16 << 20
 
+#: Bytes that qemu-io is told to write at once; from 2 GiB on it refuses.
+MAX_REQUEST = 1 * GIB
+
 _PROGRESS = re.compile(rb'\((\d+\.\d+)/100%\)')
 
 Progress = Callable[[float], None]
@@ -247,7 +250,11 @@ def _hide(mask: storage.DiskSource, extents: list[_Extent]) -> None:
     :raises ProgramFailed: not all of them are hidden.  What is not would
         be copied over newer data.
     """
-    lines = [f'write -z {e.start} {e.beyond - e.start}\n' for e in extents]
+    lines = [
+        f'write -z {start} {min(MAX_REQUEST, extent.beyond - start)}\n'
+        for extent in extents
+        for start in range(extent.start, extent.beyond, MAX_REQUEST)
+    ]
     argv = ['qemu-io', '-f', 'qcow2', mask.describe()]
     process.run(argv, DATA_LIMITS, stdin=''.join(lines).encode())
     if _allocated(mask) != extents:

@@ -270,6 +270,23 @@ class DeltaTest(base.DiskTestCase):
         qemu_img.flatten(delta, base.ignore)
         self.assertLess(path.stat().st_blocks * 512, 2 * base.SIZE)
 
+    def test_flattening_a_large_piece(self) -> None:
+        """More zeros behind one another than one request may write."""
+        gib = qemu_img.GIB
+        below = self.raw()
+        os.truncate(below.describe(), 4 * gib)
+        path = self.directory / 'a.delta'
+        delta = qemu_img.create_delta(path, 4 * gib, below)
+        for start in range(3):
+            command = f'write -z {start * gib} {gib}'
+            base.tool('qemu-io', '-f', 'qcow2', '-c', command, path)
+        qemu_img.flatten(delta, base.ignore)
+        empty = self.raw('empty', size=0)
+        os.truncate(empty.describe(), 4 * gib)
+        self.assert_same_content(
+            empty, storage.DiskSource('file', 'qcow2', str(path))
+        )
+
     def test_flattening_what_is_flat(self) -> None:
         path = self.directory / 'a.delta'
         delta = qemu_img.create_delta(path, base.SIZE, None)
