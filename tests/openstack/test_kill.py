@@ -25,23 +25,27 @@ from tests.openstack import server as server_lib
 class KillTestCase(base.CloudTestCase):
     """Kill, start, look; with one server for all the steps."""
 
-    def check(self, step: str, moment: str) -> None:
-        """Die at a step; all is as it was after the next start."""
+    def check(self, step: str, moment: str, image: str = 'gone') -> None:
+        """Die at a step; all is as it was after the next start.
+
+        :param image: what becomes of it.
+        """
         server = self.shared_server()
-        with self.subTest(f'{moment} {step}'), self.as_found(server):
-            self.kill(server, step, moment)
+        with self.as_found(server):
+            image_id = self.kill(server, step, moment)
             self.compute.start()
             self.wait_until_idle(server)
-            self.assertEqual('ACTIVE', server.status())
+            self.assertEqual('ACTIVE', server.status(), (step, moment))
+            self.assertEqual(image, self.image_status(image_id))
 
-    def kill(self, server: server_lib.Server, step: str, moment: str) -> None:
-        """Let nova-compute die in the middle of a snapshot."""
+    def kill(self, server: server_lib.Server, step: str, moment: str) -> str:
+        """Let nova-compute die in the middle of a snapshot; the image."""
         self.gates.die(step, moment)
         image_id = self.begin(server)
-        server.wait_until(lambda: self.compute.daemon.pid is None, 'death')
+        server.wait_until(lambda: self.compute.daemon.pid is None, step)
         self.gates.clear()
         self.compute.kill()
-        self.assertNotEqual('active', self.image_status(image_id))
+        return image_id
 
     def check_manageable(self, server: server_lib.Server) -> None:
         """Pause, reboot, delete: all that a domain is needed for."""
@@ -106,8 +110,11 @@ class TestKilledPull(KillTestCase):
         for step, moment in (
             ('begin-export', 'before'),
             ('begin-export', 'after'),
+            ('upload', 'before'),
             ('send', 'before'),
-            ('send', 'after'),
-            ('end-export', 'after'),
         ):
             self.check(step, moment)
+
+    def test_image_that_is_complete_stays(self) -> None:
+        for step, moment in (('send', 'after'), ('end-export', 'after')):
+            self.check(step, moment, 'active')
