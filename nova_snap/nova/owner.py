@@ -29,9 +29,11 @@ from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap import journal
+from nova_snap.nova import block_devices
 from nova_snap.nova import devices
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import owner
+from nova_snap.virt.storage import source as storage
 
 LOG = logging.getLogger(__name__)
 
@@ -97,6 +99,17 @@ class NovaOwner(owner.Owner):
                 "libvirt's qemu.conf."
             ) from error
 
+    @contextlib.contextmanager
+    def reading(
+        self, source: storage.DiskSource, entry: journal.Entry
+    ) -> Iterator[None]:
+        """Lend a block device that belongs to root to us.
+
+        Nova's driver reads such a disk as root; see ``block_devices.py``.
+        """
+        with block_devices.lent(source, entry):
+            yield
+
     def prepare_start(self, instance_uuid: str) -> None:
         """Power on the processors that are kept for it."""
         self._driver.cpu_api.power_up_for_instance(
@@ -125,7 +138,10 @@ class NovaOwner(owner.Owner):
             if not self.is_being_deleted(guest.uuid):
                 self._devices(guest).attach(data)
 
-        return {Kind.ATTACH_DEVICES: attach_devices}
+        return {
+            Kind.ATTACH_DEVICES: attach_devices,
+            block_devices.GIVE_BACK: block_devices.give_back,
+        }
 
     def _devices(self, guest: guest_lib.Guest) -> devices.Devices:
         return devices.Devices(

@@ -146,6 +146,7 @@ def _flat_image(
     with (
         snapshot.disk_operation_slot(snapshot.monitor),
         _secret_file(snapshot) as secret,
+        snapshot.owner.reading(snapshot.disk.source, snapshot.entry),
     ):
         qemu_img.convert(
             snapshot.disk.source,

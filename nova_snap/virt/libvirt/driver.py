@@ -415,7 +415,8 @@ class LibvirtDriver(driver.ComputeDriver):
     def _virtual_size(
         self, guest: guest_lib.Guest, disk: domain_xml.RootDisk
     ) -> int:
-        if guest.power_state().is_active:
+        if guest.power_state().is_active or disk.source.type == 'block':
+            # A block device may be libvirt's to read and not ours.
             device = block_device.BlockDevice(guest, disk.device)
             return device.virtual_size()
         return qemu_img.info(disk.source).virtual_size

@@ -23,6 +23,7 @@ import pathlib
 
 from nova_snap import journal
 from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.storage import source as storage
 
 
 class Owner:
@@ -40,6 +41,12 @@ class Owner:
 
         :raises NovaSnapError: it can't be done.
         """
+
+    def reading(
+        self, source: storage.DiskSource, entry: journal.Entry
+    ) -> contextlib.AbstractContextManager[None]:
+        """See to it that this process can read a disk, for a block."""
+        return contextlib.nullcontext()
 
     def prepare_start(self, instance_uuid: str) -> None:
         """Do what has to be done before a saved guest is started again."""

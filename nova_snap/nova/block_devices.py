@@ -1,0 +1,57 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Block devices, as those of LVM, that nova-compute has to read.
+
+They belong to root.  Nova's driver runs qemu-img on them as root; here they
+are lent to nova-compute's user for that time, so that qemu-img, which reads
+what a guest has written, has no privilege.  libvirt gives a device to QEMU
+when a guest starts, whoever it belongs to.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import pathlib
+
+import nova.privsep.path
+
+from nova_snap import journal
+from nova_snap.virt.storage import source as storage
+
+#: The kind of duty; it stands in the journal.
+GIVE_BACK = 'give the block device back'
+
+
+@contextlib.contextmanager
+def lent(source: storage.DiskSource, entry: journal.Entry) -> Iterator[None]:
+    """The topmost layer as a device that we can read, if it is one."""
+    path = source.location
+    if (
+        source.type != 'block'
+        or not isinstance(path, str)
+        or os.access(path, os.R_OK)
+    ):
+        yield
+        return
+    with entry.owing(
+        GIVE_BACK, give_back, path=path, uid=pathlib.Path(path).stat().st_uid
+    ):
+        nova.privsep.path.chown(path, uid=os.geteuid())
+        yield
+
+
+def give_back(data: journal.Data) -> None:
+    """Let ``path`` belong to ``uid`` again, if it still is ours."""
+    path = pathlib.Path(data['path'])
+    if path.exists() and path.stat().st_uid == os.geteuid():
+        nova.privsep.path.chown(str(path), uid=data['uid'])
