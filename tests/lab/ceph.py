@@ -22,6 +22,7 @@ import shutil
 import signal
 import socket
 import time
+from typing import Any
 import uuid
 
 from tests.lab import command
@@ -183,13 +184,20 @@ class Ceph:
     def _wait_until_clean(self) -> None:
         deadline = time.monotonic() + READY_TIMEOUT
         while True:
-            found = json.loads(self.ceph('pg', 'stat', '-f', 'json'))
+            found = _first_object(self.ceph('pg', 'stat', '-f', 'json'))
             states = found.get('pg_summary', found).get('num_pg_by_state')
             if states and {s['name'] for s in states} == {'active+clean'}:
                 return
             if time.monotonic() > deadline:
                 raise process.ServerFailed(f'Ceph: {states}')
             time.sleep(0.1)
+
+
+def _first_object(text: str) -> dict[str, Any]:
+    """The JSON in what ``ceph`` printed; warnings may stand around it."""
+    start = text.index('{')
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(text[start:])[0]
+    return found
 
 
 def _free_ports(count: int) -> list[int]:

@@ -51,7 +51,6 @@ resource_query_filters_file = {etc}/resource_filters.json
 # The tests of a process make more than a user may by default.
 quota_volumes = -1
 quota_gigabytes = -1
-glance_api_servers = {image_url}
 enabled_backends = rbd
 default_volume_type = __DEFAULT__
 [rbd]
@@ -79,7 +78,6 @@ class Cinder:
     """Cinder on a free port of the loopback address.
 
     :param directory: where everything is kept.
-    :param image_url: of a Glance, to make volumes from its images.
     :param port: 0 takes a free one.
     """
 
@@ -88,13 +86,11 @@ class Cinder:
         directory: pathlib.Path,
         keystone: keystone_lib.Keystone,
         ceph: ceph_lib.Ceph,
-        image_url: str = '',
         port: int = 0,
     ) -> None:
         self.directory = directory
         self.keystone = keystone
         self.ceph = ceph
-        self.image_url = image_url
         self.port = port
         self._config = directory / 'cinder.conf'
         self._server = process.Server(directory / 'server.log')
@@ -157,7 +153,6 @@ class Cinder:
             CONFIGURATION.format(
                 directory=self.directory,
                 port=self.port,
-                image_url=self.image_url,
                 etc=volume_servers.data('cinder'),
                 ceph_conf=self.ceph.conf,
                 pool=POOL,

@@ -133,17 +133,7 @@ class VolumeLab:
         volume = self.client.volumes.create(1, name=name, description='why')
         self.wait(self.client.volumes, volume.id, 'available')
         disk = self._disk(volume.id)
-        raw = root_disk.make(
-            self.directory / 'raw',
-            root_disk.Kind.RAW,
-            name=volume.id,
-            files=files,
-        )
-        command.run(
-            *('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw'),
-            *(raw.path, f'rbd:{disk.path}:conf={self.ceph.conf}'),
-        )
-        raw.remove()
+        write_file_system(self.ceph, disk.path, self.directory, files)
         if image_metadata is not None:
             self.client.volumes.set_image_metadata(volume, image_metadata)
         if instance is not None:
@@ -205,6 +195,27 @@ class VolumeLab:
             volume_id=volume_id,
             port=self.ceph.port,
         )
+
+
+def write_file_system(
+    ceph: ceph_lib.Ceph,
+    path: pathlib.Path,
+    directory: pathlib.Path,
+    files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Give an RBD image what a guest of the lab boots from.
+
+    :param path: of the image, with its pool.
+    :param directory: for what is made on the way.
+    """
+    raw = root_disk.make(
+        directory / 'raw', root_disk.Kind.RAW, name=path.name, files=files
+    )
+    command.run(
+        *('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw'),
+        *(raw.path, f'rbd:{path}:conf={ceph.conf}'),
+    )
+    raw.remove()
 
 
 @functools.cache
