@@ -17,11 +17,17 @@ import time
 from tests.openstack import base
 from tests.openstack import mode
 from tests.openstack import nova
+from tests.openstack import server as server_lib
 
 COUNT = 6
 LIMIT = 5
 
-OPTIONS = {'DEFAULT.max_concurrent_snapshots': str(LIMIT)}
+#: With native threads Nova takes the larger one for both (nova/conf/compute.py
+#: of Nova 34), and the default for builds is larger.
+OPTIONS = {
+    'DEFAULT.max_concurrent_snapshots': str(LIMIT),
+    'DEFAULT.max_concurrent_builds': str(LIMIT),
+}
 
 #: Seconds that the held snapshots last: many heartbeats.
 HELD = 15.0
@@ -51,18 +57,18 @@ class TogetherTests:
             self.assertTrue(server.is_ticking(within=30))
             self.assert_nothing_left(server)
 
-    def wait_for_task_states(self, servers) -> None:
-        """Until five upload; the sixth has not begun."""
+    def wait_for_task_states(self, servers: list[server_lib.Server]) -> None:
+        """Until five upload; the sixth is queued, and has not begun."""
 
         def arrived() -> bool:
             states = [server.task_state() for server in servers]
             return sorted(map(str, states)) == (
-                ['image_snapshot_pending'] + ['image_uploading'] * LIMIT
+                ['image_snapshot'] + ['image_uploading'] * LIMIT
             )
 
         servers[0].wait_until(arrived, 'five that upload')
 
-    def check_answers(self: base.CloudTestCase, server) -> None:
+    def check_answers(self, server: server_lib.Server) -> None:
         """Heartbeats come all the while, and calls are answered."""
         compute = self.cloud.connection.compute
         beats = set()
@@ -78,7 +84,7 @@ class TogetherTests:
         self.assertGreater(
             len(beats), HELD / nova.REPORT_INTERVAL / 2, sorted(beats)
         )
-        self.assertLess(longest, 10)
+        self.assertLess(longest, 30)
 
 
 class TestThreading(TogetherTests, base.CloudTestCase):
