@@ -40,7 +40,9 @@ log=$top/.lab/test.log
 cloud=''
 volumes=''
 case " $environments " in *' openstack '*) cloud=--openstack ;; esac
-case " $environments " in *' functional '*) volumes=--volumes ;; esac
+case " $environments " in
+    *' functional '* | *' openstack '*) volumes=--volumes ;;
+esac
 tools/setup.sh --tests $volumes $cloud demo stream
 rm -f "$top"/.lab/test-*
 
