@@ -10,7 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Ending what a nova-compute that was killed began, when the next starts."""
+"""Ending what snapshots left behind: when nova-compute starts, and later.
+
+At the start it is what a nova-compute that was killed had begun.  Later it is
+what a snapshot could not undo itself, such as a record in a Glance that did
+not answer.
+"""
 
 import time
 
@@ -21,31 +26,36 @@ from nova_snap.nova import snapshots as snapshots_lib
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two tries, for as long as something is left to do.
+#: Seconds between two looks, and at most while the same is left each time.
 INTERVAL = 60
+LONGEST_INTERVAL = 3600
 
 
 def run(snapshots: snapshots_lib.Snapshots) -> None:
-    """Recover now, and again in the background for as long as need be.
+    """Recover now, and go on looking in the background.
 
     Whatever happens, nova-compute starts: its servers need it.
     """
-    if not _try(snapshots):
-        concurrency.start_thread(
-            'nova-snap-recovery', lambda: _repeat(snapshots)
-        )
+    recover(snapshots)
+    concurrency.start_thread('nova-snap-recovery', lambda: _repeat(snapshots))
 
 
-def _repeat(snapshots: snapshots_lib.Snapshots) -> None:
-    while True:
-        time.sleep(INTERVAL)
-        if _try(snapshots):
-            return
-
-
-def _try(snapshots: snapshots_lib.Snapshots) -> bool:
+def recover(snapshots: snapshots_lib.Snapshots) -> bool:
+    """Try it once; whether nothing is left."""
     try:
         return snapshots.recover()
     except Exception:
         LOG.exception('Interrupted snapshots could not be recovered.')
         return False
+
+
+def next_pause(pause: float, done: bool) -> float:
+    """Seconds until the next look; longer and longer while it is in vain."""
+    return INTERVAL if done else min(2 * pause, LONGEST_INTERVAL)
+
+
+def _repeat(snapshots: snapshots_lib.Snapshots) -> None:
+    pause: float = INTERVAL
+    while True:
+        time.sleep(pause)
+        pause = next_pause(pause, recover(snapshots))

@@ -81,6 +81,8 @@ class Snapshots:
 
         :returns: whether nothing is left to do.
         """
+        if not any(self._journal.entries()):
+            return True
         owner = owner_lib.NovaOwner(self._driver)
         service = images.of_the_service()
         done = True

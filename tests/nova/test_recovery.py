@@ -1,0 +1,98 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Recovery at the start of nova-compute, and after it."""
+
+from typing import Any
+
+from nova.objects import instance as nova_instance
+
+from nova_snap.nova import recovery
+from nova_snap.nova import settings
+from nova_snap.nova import snapshots
+from tests.nova import base
+from tests.unit.virt.libvirt import fake_libvirt
+from tests.unit.virt.libvirt import samples
+
+
+class RecoveryTest(base.NovaTestCase):
+    """What is in the journal of [nova_snap] state_path."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        driver = self.driver()
+        self.domain = base.Domain()
+        self.guest_of(driver, self.domain)
+        self.patch(
+            nova_instance.Instance,
+            'get_by_uuid',
+            lambda *_args, **_kwargs: self.instance(task_state=None),
+        )
+        self.snapshots = snapshots.Snapshots(driver)
+        self.folder_left = self.folder() / 'left'
+        self.folder_left.mkdir()
+
+    def leave(self, kind: str, **data: Any) -> None:
+        """As a nova-compute that was killed."""
+
+        def killed(_data: Any) -> None:
+            raise RuntimeError('killed')
+
+        with (
+            settings.make_journal().begun(samples.UUID, 'web') as entry,
+            entry.owing(
+                'remove the folder', killed, folder=str(self.folder_left)
+            ),
+            entry.owing(kind, killed, **data),
+        ):
+            pass
+
+    def left(self) -> list[str]:
+        """The kinds of duty that are still owed."""
+        entries = settings.make_journal().entries()
+        return [duty.kind for entry in entries for duty in entry.duties]
+
+    def test_nothing_to_do(self) -> None:
+        self.assertTrue(recovery.recover(self.snapshots))
+
+    def test_guest_is_resumed(self) -> None:
+        self.domain.state_now = fake_libvirt.libvirt.VIR_DOMAIN_SHUTOFF
+        self.domain.is_saved = True
+        self.leave('start the guest again', paused=False)
+        self.assertTrue(recovery.recover(self.snapshots))
+        self.assertFalse(self.domain.is_saved)
+        self.assertFalse(self.folder_left.exists())
+        self.assertEqual([], self.left())
+        self.assertIn('is cleaned up', self.log.output)
+
+    def test_image_is_named_where_there_is_no_login(self) -> None:
+        self.leave('remove the image record', image_id='the-image')
+        self.assertFalse(recovery.recover(self.snapshots))
+        self.assertEqual(['remove the image record'], self.left())
+        self.assertFalse(self.folder_left.exists())
+        self.assertIn('the-image', self.log.output)
+
+    def test_nova_compute_starts_whatever_happens(self) -> None:
+        self.patch(self.snapshots, 'recover', lambda: 1 / 0)
+        self.assertFalse(recovery.recover(self.snapshots))
+        self.assertIn('could not be recovered', self.log.output)
+
+
+class PauseTest(base.NovaTestCase):
+    """How often it looks."""
+
+    def test_less_and_less_often_while_it_is_in_vain(self) -> None:
+        pauses = [60.0]
+        for _time in range(7):
+            pauses.append(recovery.next_pause(pauses[-1], done=False))
+        self.assertEqual([60, 120, 240, 480, 960, 1920, 3600, 3600], pauses)
+        self.assertEqual(60, recovery.next_pause(3600, done=True))
