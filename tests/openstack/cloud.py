@@ -16,7 +16,6 @@ Open this file to see in which order the servers start, and why.
 """
 
 import atexit
-from collections.abc import Callable
 from concurrent import futures
 import contextlib
 import functools
@@ -147,18 +146,29 @@ class Cloud:
         """End every process, the guests too, and delete the state."""
         self.image_proxy.stop()
         self.compute.daemon.end_session()
-        ends: list[Callable[[], None]] = [
-            *(service.stop for service in (self.keystone, *self.services)),
-            self.rabbitmq.stop,
-            self.memcached.daemon.stop,
-            self.mariadb.daemon.stop,
-            self.libvirtd.stop,
-        ]
-        with futures.ThreadPoolExecutor(max_workers=len(ends)) as pool:
-            for future in [pool.submit(end) for end in ends]:
-                future.result()
+        # Threads can't be started any more when this process ends, so all
+        # are told first, and then each is waited for.
+        daemons = self._daemons()
+        for each in daemons:
+            each.terminate()
+        for each in daemons:
+            each.stop()
         self.libvirtd.remove()
         shutil.rmtree(self.layout.state, ignore_errors=True)
+
+    def _daemons(self) -> list[daemon.Daemon]:
+        """All processes of the cloud; what they stand on comes last."""
+        return [
+            *(
+                each
+                for service in (self.keystone, *self.services)
+                for each in service.daemons()
+            ),
+            self.rabbitmq.daemon,
+            self.memcached.daemon,
+            self.mariadb.daemon,
+            self.rabbitmq.epmd,
+        ]
 
 
 def _start(service: service_lib.Service) -> None:
@@ -167,18 +177,35 @@ def _start(service: service_lib.Service) -> None:
     service.wait_until_up()
 
 
-@functools.cache
 def shared_cloud() -> Cloud:
     """The cloud of this process; started by the first call.
 
     With ``NOVA_SNAP_CLOUD`` in the environment it is the one that a person
     started by hand, with the project that was installed then; it stays.
+
+    :raises DaemonFailed, CommandFailed, NotInstalled: it did not start; no
+        later call tries again.
     """
-    if os.environ.get(BY_HAND):
-        cloud = Cloud(layout_lib.main_state())
-        cloud.image_proxy.start()
-        return cloud
-    remove_abandoned_clouds()
+    found = _find_cloud()
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+@functools.cache
+def _find_cloud() -> Cloud | Exception:
+    try:
+        if os.environ.get(BY_HAND):
+            cloud = Cloud(layout_lib.main_state())
+            cloud.image_proxy.start()
+            return cloud
+        remove_abandoned_clouds()
+        return _start_cloud()
+    except Exception as error:
+        return error
+
+
+def _start_cloud() -> Cloud:
     cloud = Cloud(layout_lib.process_state())
     owner = os.getpid()
 

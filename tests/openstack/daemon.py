@@ -129,12 +129,16 @@ class Daemon:
         os.kill(pid, signal.SIGKILL)
         self._wait_for_end(STOP_TIMEOUT)
 
-    def stop(self) -> None:
-        """End it in order, at last by force, with all of its session."""
+    def terminate(self) -> None:
+        """Tell it to end in order."""
         pid = self.pid
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
-            self._wait_for_end(STOP_TIMEOUT)
+
+    def stop(self) -> None:
+        """End it in order, at last by force, with all of its session."""
+        self.terminate()
+        self._wait_for_end(STOP_TIMEOUT)
         self.end_session()
 
     def end_session(self) -> None:

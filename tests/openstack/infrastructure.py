@@ -117,11 +117,6 @@ class RabbitMQ:
         )
         self.daemon.wait_for_port(self._ports.rabbitmq)
 
-    def stop(self) -> None:
-        """Stop it, and the epmd."""
-        self.daemon.stop()
-        self.epmd.stop()
-
     def restart(self) -> None:
         """Break all connections; queues that are durable stay."""
         self.daemon.stop()

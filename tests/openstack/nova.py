@@ -152,11 +152,9 @@ class Nova(service.Service):
                 + [f'--log-file={self.layout.log / worker.name}.log']
             )
 
-    def stop(self) -> None:
-        """Stop the API and the workers."""
-        super().stop()
-        for worker in self._workers:
-            worker.stop()
+    def daemons(self) -> list[daemon.Daemon]:
+        """The API and the workers."""
+        return [*super().daemons(), *self._workers]
 
     def discover_hosts(self) -> None:
         """Let the scheduler know the compute host."""

@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from tests.lab import command
 from tests.openstack import api_server
+from tests.openstack import daemon
 from tests.openstack import environment
 from tests.openstack import layout as layout_lib
 
@@ -51,9 +52,9 @@ class Service(abc.ABC):
         """Wait until its API answers."""
         self.api.wait_until_up()
 
-    def stop(self) -> None:
-        """Stop its processes."""
-        self.api.stop()
+    def daemons(self) -> list[daemon.Daemon]:
+        """Its processes."""
+        return [self.api.daemon]
 
     @staticmethod
     def manage(name: str, *arguments: str | os.PathLike[str]) -> str:

@@ -47,7 +47,7 @@ class FaultTests:
             with self.gates.held('upload') as wait:
                 image_id = self.begin(server)
                 wait()
-                glance.stop()
+                glance.api.stop()
             self.wait_until_idle(server)
             self.assertEqual('ACTIVE', server.status())
             glance.start()
