@@ -90,6 +90,9 @@ class Nova(service.Service):
                 'reserved_host_memory_mb': 512,
                 # The guest does not hear the power button: don't wait.
                 'shutdown_timeout': 1,
+                # Without it, a server whose image names no operating system
+                # needs mkfs.vfat.
+                'default_ephemeral_format': 'ext4',
                 # The tests look themselves.
                 'sync_power_state_interval': 600,
             },
