@@ -251,6 +251,12 @@ class CloudTestCase(testtools.TestCase):
         return server
 
 
+def delete_shared_servers() -> None:
+    """Delete all of them; running ones slow down what comes after."""
+    while _shared:
+        _shared.popitem()[1].delete()
+
+
 def _is_well(server: server_lib.Server) -> bool:
     return (
         server.status() == 'ACTIVE'

@@ -92,6 +92,11 @@ class TestThreading(TogetherTests, base.CloudTestCase):
 
     MODE = mode.Mode(method='mirror').with_options(OPTIONS)
 
+    @classmethod
+    def tearDownClass(cls) -> None:
+        base.delete_shared_servers()
+        super().tearDownClass()
+
 
 class TestEventlet(TogetherTests, base.CloudTestCase):
     """The export, under eventlet."""
