@@ -34,6 +34,8 @@ _IMPOSSIBLE = (
     NotImplementedError,
     nova_exception.ImageUnacceptable,
     nova_exception.Forbidden,
+    # Glance does not take locations; Nova's own driver fails then.
+    nova_exception.ImageNotAuthorized,
 )
 
 
