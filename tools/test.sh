@@ -15,11 +15,11 @@
 #
 #   tools/test.sh [ENVIRONMENT...]
 #
-# runs the tox environments named, by default py3, pep8, docs, releasenotes,
-# functional and openstack, and ends with a line that counts what ran.  A check
-# that is no test run (pep8, docs) counts as one test.  Works as root, or with
-# sudo: both of the latter start a libvirtd of their own, which needs root; they
-# run at the same time.
+# runs the tox environments named, by default py3, nova, pep8, docs,
+# releasenotes, functional and openstack, and ends with a line that counts what
+# ran.  A check that is no test run (pep8, docs) counts as one test.  Works as
+# root, or with sudo: the last two start a libvirtd of their own, which needs
+# root; they run at the same time.
 
 set -euo pipefail
 
@@ -34,7 +34,7 @@ fi
 # binding exists for that one only.
 PATH=$top/.venv/bin:$PATH
 
-environments=${*:-py3 pep8 docs releasenotes functional openstack}
+environments=${*:-py3 nova pep8 docs releasenotes functional openstack}
 log=$top/.lab/test.log
 
 cloud=''
