@@ -21,11 +21,12 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+from typing import Any
 
 FOLDER = os.environ.get('NOVA_SNAP_TEST_GATES', '')
 
 
-def stop_at(point):
+def stop_at(point: str) -> None:
     """Do what the folder says for a point, ``upload.before`` say."""
     import signal
     import time
@@ -39,14 +40,14 @@ def stop_at(point):
         time.sleep(0.05)
 
 
-def wrap(owner, name, step):
+def wrap(owner: Any, name: str, step: str) -> None:
     """Let a function of a module or a class stop before and after."""
     import functools
 
     function = getattr(owner, name)
 
     @functools.wraps(function)
-    def stopping(*args, **kwargs):
+    def stopping(*args: Any, **kwargs: Any) -> Any:
         stop_at(f'{step}.before')
         result = function(*args, **kwargs)
         stop_at(f'{step}.after')
@@ -61,10 +62,12 @@ class Finder(importlib.abc.MetaPathFinder):
     :param steps: by module: name of the step and path of the function each.
     """
 
-    def __init__(self, steps):
+    def __init__(self, steps: dict[str, list[tuple[str, str]]]) -> None:
         self._steps = steps
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Any = None, target: Any = None
+    ) -> Any:
         """Let the usual finder load it, and wrap afterwards."""
         steps = self._steps.get(name)
         if steps is None:
@@ -74,7 +77,7 @@ class Finder(importlib.abc.MetaPathFinder):
             return None
         load = spec.loader.exec_module
 
-        def load_and_wrap(module):
+        def load_and_wrap(module: Any) -> None:
             load(module)
             for step, function in steps:
                 *parents, last = function.split('.')
@@ -87,13 +90,13 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-def install():
+def install() -> None:
     """Look at the imports from now on."""
     import json
 
     with open(os.path.join(FOLDER, 'steps.json')) as file:
         table = json.load(file)
-    steps = {}
+    steps: dict[str, list[tuple[str, str]]] = {}
     for step, function in table.items():
         module, _, path = function.partition(':')
         steps.setdefault(module, []).append((step, path))
