@@ -50,6 +50,7 @@ rootwrap_config = {etc}/rootwrap.conf
 resource_query_filters_file = {etc}/resource_filters.json
 # The tests of a process make more than a user may by default.
 quota_volumes = -1
+quota_snapshots = -1
 quota_gigabytes = -1
 enabled_backends = rbd
 default_volume_type = __DEFAULT__

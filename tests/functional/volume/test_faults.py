@@ -101,22 +101,24 @@ class FaultTest(base.VolumeTestCase):
 
     # The project may have no more snapshots: Cinder's own answers -----------
 
-    def set_quota(self, snapshots: int) -> None:
+    def allow_one_more(self) -> str:
+        """Leave room for one snapshot; says so as the message does."""
         project = self.lab.client.client.session.get_project_id()
-        self.lab.admin.quotas.update(project, snapshots=snapshots)
+        limits = self.lab.client.limits.get().to_dict()['absolute']
+        used = int(limits['totalSnapshotsUsed'])
+        quotas = self.lab.admin.quotas
+        quotas.update(project, snapshots=used + 1)
+        self.addCleanup(quotas.update, project, snapshots=-1)
+        return f'{used} of {used + 1}'
 
     def test_quota_is_seen_before_anything_begins(self) -> None:
-        self.set_quota(1)
-        self.addCleanup(self.set_quota, 10)
-        error = self.assert_fails(1, 'quota', '0 of 1')
+        error = self.assert_fails(1, 'quota', self.allow_one_more())
         self.assertEqual(0, self.requested)
         self.assertNotIn('task state', error)
 
     def test_quota_is_used_up_meanwhile(self) -> None:
-        self.addCleanup(self.set_quota, 10)
-
         def take(request: fault_proxy.Request) -> None:
-            self.set_quota(1)
+            self.allow_one_more()
 
         self.proxy.add(*POST, fault_proxy.Call(take))
         self.assert_fails(1, 'quota', 'SnapshotLimitExceeded')
@@ -141,8 +143,14 @@ class FaultTest(base.VolumeTestCase):
         self.configure(cinder={'snapshot_timeout': '3', 'frozen_timeout': '2'})
         snapshots = self.lab.admin.volume_snapshots
 
+        held = set()
+
         def hold(request: fault_proxy.Request) -> None:
-            snapshots.reset_state(request.path.rpartition('/')[2], 'creating')
+            snapshot_id = request.path.rpartition('/')[2]
+            if snapshot_id not in held:
+                held.add(snapshot_id)
+                self.lab.wait(snapshots, snapshot_id, 'available')
+                snapshots.reset_state(snapshot_id, 'creating')
 
         def let_go(request: fault_proxy.Request) -> None:
             for snapshot in self.lab.snapshots(*self.disks):

@@ -14,10 +14,12 @@
 
 import json
 import re
+import time
 
 from tests.functional import base as functional_base
 from tests.functional.volume import base
 from tests.lab import disk as disk_lib
+from tests.lab import fault_proxy
 from tests.lab import guest as guest_lib
 from tests.lab import volumes as volumes_lib
 
@@ -44,6 +46,11 @@ IMAGE_METADATA = {
     'hw_disk_bus': 'virtio',
     'img_signature': 'of other bytes',
 }
+
+
+def wait(request: fault_proxy.Request) -> None:
+    """Let a request wait before it reaches Cinder."""
+    time.sleep(1)
 
 
 class RecordTest(base.VolumeTestCase):
@@ -163,6 +170,9 @@ class MomentTest(base.VolumeTestCase):
             'guest-exec', path='/bin/sh', arg=['-c', WRITER], timeout=60
         )
         guest.wait_for_ticks(200)
+        # Long enough for many numbers, were the guest not frozen.
+        self.proxy.add('POST', '/snapshots$', fault_proxy.Call(lambda _: None))
+        self.proxy.add('POST', '/snapshots$', fault_proxy.Call(wait))
         done = self.run_command(
             'image-create', guest.uuid, 'moment', '-f', 'json'
         )
