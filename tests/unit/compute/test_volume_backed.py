@@ -32,7 +32,7 @@ class VolumeBackedTestCase(base.ManagerTestCase):
         for name, value in (
             ('POLL_INTERVAL', 0.01),
             ('QUICK_INTERVAL', 0.01),
-            ('SETTLE_TIMEOUT', 0.2),
+            ('SETTLE_TIMEOUT', 1),
         ):
             owner = (
                 volume_snapshots.monitor_lib
