@@ -15,6 +15,7 @@ from unittest import mock
 
 from nova_snap import exception
 from nova_snap import journal as journal_lib
+from nova_snap import monitor as monitor_lib
 from nova_snap.compute import manager as manager_lib
 from nova_snap.compute import volume_backed
 from nova_snap.compute import volume_snapshots
@@ -252,6 +253,8 @@ class FailureTest(VolumeBackedTestCase):
         self.assertIn('no room', str(error))
         self.assert_nothing()
         self.volumes.reason = None
+        # The watcher of the first may still see that its image is gone.
+        self.monitor = monitor_lib.Monitor('web')
         error = self.failure(exception.VolumeSnapshotFailed)
         self.assertIn('see its log', str(error))
 
@@ -291,6 +294,7 @@ class FailureTest(VolumeBackedTestCase):
             [duty.kind for duty in entry.duties],
         )
         # It is in nobody's way.
+        self.monitor = monitor_lib.Monitor('web')
         self.volumes.end = volume_api.SnapshotStatus.AVAILABLE
         self.assertEqual('active', self.snapshot().status)
 
