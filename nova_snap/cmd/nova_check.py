@@ -70,7 +70,9 @@ class NovaCheck(lister.Lister):
 
 
 def _findings(config_files: list[str]) -> list[tuple[str, ...]]:
-    argv = [sys.executable, '-m', MODULE]
+    # -P: what lies in the current folder is nobody's business; without it,
+    # a nova.py there would be run, often as root.
+    argv = [sys.executable, '-P', '-m', MODULE]
     for file in config_files:
         argv += ['--config-file', file]
     process = subprocess.run(  # nosec B603

@@ -16,8 +16,16 @@ With one it is run by the tests in a whole cloud.
 """
 
 import json
+import os
+import subprocess
 
+from tests.unit import base as unit_base
 from tests.unit.cmd import base
+
+#: A module of this name is imported by Nova's environment, or is it.
+INTRUDERS = ('nova', 'tenacity', 'nova_snap')
+
+INTRUSION = "open('ran', 'w').close()\n"
 
 
 class NovaCheckTest(base.CommandTestCase):
@@ -30,3 +38,16 @@ class NovaCheckTest(base.CommandTestCase):
         self.assertEqual(('Nova', 'failed'), (row['Check'], row['Result']))
         self.assertIn("nova-compute's environment", row['Detail'])
         self.assertIn('see Nova above', found.errors)
+
+    def test_nothing_of_the_current_folder_is_run(self) -> None:
+        folder = self.folder()
+        for name in INTRUDERS:
+            (folder / f'{name}.py').write_text(INTRUSION)
+        python, *arguments = self.argv('nova-check', '-f', 'json')
+        subprocess.run(
+            [python, '-P', *arguments],
+            capture_output=True,
+            cwd=folder,
+            env={**os.environ, 'PYTHONPATH': str(unit_base.REPOSITORY)},
+        )
+        self.assertFalse((folder / 'ran').exists())
