@@ -19,6 +19,8 @@ from collections.abc import Iterator
 import dataclasses
 import time
 
+from oslo_log import log as logging
+
 from nova_snap import exception
 from nova_snap import monitor as monitor_lib
 from nova_snap.compute import volume_record
@@ -26,13 +28,24 @@ from nova_snap.compute import volume_snapshots
 from nova_snap.image import api as image_api
 from nova_snap.volume import api as volume_api
 
+LOG = logging.getLogger(__name__)
+
+DELETED = 'deleted'
+
+#: Cinder answers 404 for both, so that nobody can tell them apart.
+NOT_FOUND = 'not found (deleted already, or hidden from this login)'
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a snapshot; ``left`` says why it is still there."""
+    """What became of a snapshot, as a person reads it.
+
+    :ivar stays: it is known to be there still, or was not asked for.
+    """
 
     snapshot_id: str
-    left: str | None = None
+    text: str
+    stays: bool = False
 
 
 def delete(
@@ -44,33 +57,55 @@ def delete(
     """Delete the record, then each snapshot that it names.
 
     In this order: what is interrupted leaves snapshots without an image, and
-    no image that names snapshots which are gone.
+    no image that names snapshots which are gone.  Nothing but the record
+    knows their ids, so from then on each is in an outcome, whatever Cinder
+    answers, or in the log.
 
     :param timeout: seconds for each snapshot.
     :raises Invalid: what it names can't be read; nothing was deleted.
     """
     snapshot_ids = volume_record.named_snapshots(image)
+    names = {'image': image.id, 'ids': ', '.join(snapshot_ids)}
+    LOG.info('Image %(image)s names the volume snapshots %(ids)s.', names)
     images.delete(image.id)
-    for snapshot_id in snapshot_ids:
-        yield _delete(volumes, snapshot_id, timeout)
+    try:
+        for snapshot_id in snapshot_ids:
+            yield _delete(volumes, snapshot_id, timeout)
+    except BaseException:
+        LOG.error(
+            'Image %(image)s is deleted. It was interrupted while its volume '
+            'snapshots were; look for those that are left of %(ids)s.',
+            names,
+        )
+        raise
 
 
 def _delete(
     volumes: volume_api.VolumeService, snapshot_id: str, timeout: float
 ) -> Outcome:
     try:
-        snapshot = volumes.snapshot(snapshot_id)
+        volumes.snapshot(snapshot_id)
     except exception.VolumeSnapshotNotFound:
-        return Outcome(snapshot_id)
+        return Outcome(snapshot_id, NOT_FOUND)
+    except exception.NovaSnapError as error:
+        return Outcome(snapshot_id, f'not asked for: {error}', stays=True)
+    try:
+        hindrance = _delete_unless_used(volumes, snapshot_id, timeout)
+    except exception.NovaSnapError as error:
+        hindrance = str(error)
+    return Outcome(snapshot_id, hindrance or DELETED, stays=bool(hindrance))
+
+
+def _delete_unless_used(
+    volumes: volume_api.VolumeService, snapshot_id: str, timeout: float
+) -> str | None:
+    """None when it is gone, else why it is not."""
     users = volumes.volumes_of_snapshot(snapshot_id)
     if users:
         names = ', '.join(volume.id for volume in users)
-        return Outcome(snapshot_id, f'in use by volume {names}')
-    try:
-        volumes.delete_snapshot(snapshot.id)
-        return Outcome(snapshot_id, _wait(volumes, snapshot_id, timeout))
-    except exception.NovaSnapError as error:
-        return Outcome(snapshot_id, str(error))
+        return f'in use by volume {names}'
+    volumes.delete_snapshot(snapshot_id)
+    return _wait(volumes, snapshot_id, timeout)
 
 
 def _wait(

@@ -55,28 +55,43 @@ class DeleteTest(base.TestCase):
             )
         )
         self.assertEqual([], list(self.images.list()))
-        return {outcome.snapshot_id: outcome.left for outcome in found}
+        self.assertEqual(
+            [self.root, self.data], [outcome.snapshot_id for outcome in found]
+        )
+        return found
+
+    def assert_stays(self, outcome, text):
+        self.assertIn(text, outcome.text)
+        self.assertTrue(outcome.stays)
+
+    def assert_deleted(self, outcome):
+        self.assertEqual(('deleted', False), (outcome.text, outcome.stays))
 
     def test_all(self):
-        self.assertEqual({self.root: None, self.data: None}, self.delete())
+        for outcome in self.delete():
+            self.assert_deleted(outcome)
         self.assertEqual({}, self.volumes.made)
 
-    def test_one_that_is_gone(self):
+    def test_one_that_is_gone_or_hidden(self):
+        """Cinder says the same of both, so neither do we say "deleted"."""
         del self.volumes.made[self.root]
-        self.assertEqual({self.root: None, self.data: None}, self.delete())
+        root, data = self.delete()
+        self.assertIn('hidden from this login', root.text)
+        self.assertFalse(root.stays)
+        self.assert_deleted(data)
 
     def test_one_in_use_stays(self):
         user = volumes_lib.volume('user', snapshot_id=self.root)
         self.volumes.volumes['user'] = user
-        left = self.delete()
-        self.assertEqual('in use by volume user', left[self.root])
-        self.assertIsNone(left[self.data])
+        root, data = self.delete()
+        self.assert_stays(root, 'in use by volume user')
+        self.assert_deleted(data)
         self.assertEqual([self.root], list(self.volumes.made))
 
     def test_one_that_cinder_keeps(self):
         with mock.patch.object(self.volumes, 'delete_snapshot'):
-            left = self.delete()
-        self.assertIn('it is available', left[self.root])
+            root, _data = self.delete()
+        self.assert_stays(root, 'it is available')
 
     def test_one_that_takes_too_long(self):
         def begin(snapshot_id):
@@ -85,8 +100,8 @@ class DeleteTest(base.TestCase):
             )
 
         with mock.patch.object(self.volumes, 'delete_snapshot', begin):
-            left = self.delete(timeout=0)
-        self.assertIn('has not deleted it', left[self.root])
+            root, _data = self.delete(timeout=0)
+        self.assert_stays(root, 'has not deleted it')
 
     def test_one_that_is_refused_keeps_no_other(self):
         refusal = exception.VolumeConflict(what='it', reason='because')
@@ -98,9 +113,27 @@ class DeleteTest(base.TestCase):
             delete(snapshot_id)
 
         with mock.patch.object(self.volumes, 'delete_snapshot', refuse):
-            left = self.delete()
-        self.assertIn('because', left[self.root])
-        self.assertIsNone(left[self.data])
+            root, data = self.delete()
+        self.assert_stays(root, 'because')
+        self.assert_deleted(data)
+
+    def test_cinder_is_away(self):
+        """The record is gone, so only the rows name what is left."""
+        away = exception.VolumeServiceUnavailable(endpoint='c', reason='gone')
+        for name in ('snapshot', 'volumes_of_snapshot', 'delete_snapshot'):
+            with mock.patch.object(self.volumes, name, side_effect=away):
+                for outcome in self.delete():
+                    self.assert_stays(outcome, 'gone')
+            self.images.create(self.image)
+        self.assertEqual(2, len(self.volumes.made))
+
+    def test_interrupted(self):
+        with mock.patch.object(
+            self.volumes, 'delete_snapshot', side_effect=KeyboardInterrupt
+        ):
+            self.assertRaises(KeyboardInterrupt, self.delete)
+        for snapshot_id in (self.root, self.data):
+            self.assertIn(snapshot_id, self.log.output)
 
     def test_nothing_is_deleted_that_cannot_be_read(self):
         self.images.update(
