@@ -166,6 +166,33 @@ class Entry:
         durable.write(self.path, json.dumps(content, indent=1))
 
 
+@dataclasses.dataclass(frozen=True)
+class Unreadable:
+    """A file of the journal that can't be read: something is owed, but what?
+
+    ``reason`` is a phrase.
+    """
+
+    path: pathlib.Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f'{self.path} is unreadable: {self.reason}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What is in a journal; the entries are in order, the oldest first."""
+
+    entries: tuple[Entry, ...]
+    unreadable: tuple[Unreadable, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is owed, as far as one can know."""
+        return not self.entries and not self.unreadable
+
+
 class Journal:
     """The entries in one directory (0700; it holds passwords)."""
 
@@ -200,15 +227,29 @@ class Journal:
 
         :raises NotPermitted: this user may not look into the journal.
         """
-        found = []
+        contents = self.contents()
+        for file in contents.unreadable:
+            LOG.error('Journal entry %s', file)
+        yield from contents.entries
+
+    def contents(self) -> Contents:
+        """The entries on disk, and what could not be read of them.
+
+        :raises NotPermitted: this user may not look into the journal.
+        """
+        found, unreadable = [], []
         for path in self._paths():
             try:
                 found.append(Entry.read(path))
             except FileNotFoundError:
                 continue  # its snapshot ended just now
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                LOG.error('Journal entry %s is unreadable: %s', path, error)
-        yield from sorted(found, key=lambda entry: entry.begun_at)
+            except OSError as error:
+                unreadable.append(Unreadable(path, f'{error.strerror}.'))
+            except (ValueError, KeyError, TypeError) as error:
+                reason = f'{type(error).__name__}: {error}.'
+                unreadable.append(Unreadable(path, reason))
+        found.sort(key=lambda entry: entry.begun_at)
+        return Contents(tuple(found), tuple(unreadable))
 
     def _paths(self) -> list[pathlib.Path]:
         # Not by glob(), to which a forbidden directory is an empty one.

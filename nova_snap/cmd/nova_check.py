@@ -63,8 +63,8 @@ class NovaCheck(lister.Lister):
         super().run(parsed_args)
         if self.failed:
             raise exception.SnapshotFailed(
-                'nova-compute would take no snapshots here: see '
-                f'{", ".join(self.failed)} above.'
+                'This host is not ready for the snapshots of nova-compute: '
+                f'see {", ".join(dict.fromkeys(self.failed))} above.'
             )
         return 0
 

@@ -34,18 +34,17 @@ class Recover(lister.Lister):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Columns and rows, one for each interrupted snapshot."""
-        recoveries = list(factory.snapshot_manager(conf.CONF).recover())
-        self.failed = any(recovery.left for recovery in recoveries)
-        if not recoveries:
+        snapshots = factory.snapshot_manager(conf.CONF)
+        recoveries = list(snapshots.recover())
+        unreadable = snapshots.unreadable()
+        self.failed = bool(unreadable) or any(
+            recovery.left for recovery in recoveries
+        )
+        if not recoveries and not unreadable:
             self.app.stderr.write('Nothing was left behind.\n')
         return ('Server', 'Name', 'Begun At', 'Outcome'), [
-            (
-                recovery.entry.instance_uuid,
-                recovery.entry.instance_name,
-                recovery.entry.begun_at,
-                _outcome(recovery),
-            )
-            for recovery in recoveries
+            *(_row(recovery) for recovery in recoveries),
+            *(('', '', '', str(file)) for file in unreadable),
         ]
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -57,6 +56,16 @@ class Recover(lister.Lister):
                 'above, then run "nova-snap recover" again.'
             )
         return 0
+
+
+def _row(recovery: manager.Recovery) -> tuple[str, ...]:
+    entry = recovery.entry
+    return (
+        entry.instance_uuid,
+        entry.instance_name,
+        entry.begun_at,
+        _outcome(recovery),
+    )
 
 
 def _outcome(recovery: manager.Recovery) -> str:

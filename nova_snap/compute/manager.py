@@ -168,8 +168,15 @@ class SnapshotManager:
             ):
                 _write(data, target)
 
+    def unreadable(self) -> tuple[journal_lib.Unreadable, ...]:
+        """Files of the journal that recovery can make nothing of."""
+        return self._journal.contents().unreadable
+
     def recover(self) -> Iterator[Recovery]:
-        """End what interrupted snapshots began; safe to run at any time."""
+        """End what interrupted snapshots began; safe to run at any time.
+
+        See :meth:`unreadable` for what it can't begin with.
+        """
         for entry in self._journal.entries():
             try:
                 with self._locks.instance(entry.instance_uuid):

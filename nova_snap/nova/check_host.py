@@ -156,25 +156,38 @@ def check_libnbd() -> Iterator[findings.Finding]:
 
 def check_recovery() -> Iterator[findings.Finding]:
     """Nothing is owed, and what will be can be done."""
-    left = list(settings.make_journal().entries())
-    for entry in left:
+    yield from _journal()
+    yield _login()
+
+
+def _journal() -> Iterator[findings.Finding]:
+    contents = settings.make_journal().contents()
+    for file in contents.unreadable:
+        yield findings.failed(
+            'journal',
+            f'{file} It may be all that is left of a definition of a server: '
+            'keep it.',
+        )
+    for entry in contents.entries:
         yield findings.warning(
             'journal',
             f'{entry.path} owes: {", ".join(d.kind for d in entry.duties)}; '
             'nova-compute sees to it while it runs.',
         )
-    if not left:
+    if contents.is_empty:
         yield findings.ok('journal', 'nothing is owed.')
+
+
+def _login() -> findings.Finding:
     try:
         group = images.login_group()
     except exception.InvalidConfiguration:
-        yield findings.warning(
+        return findings.warning(
             'login',
             'neither [service_user] nor [glance] has one: image records of a '
             'nova-compute that was killed have to be deleted by hand.',
         )
-    else:
-        yield findings.ok('login', f'[{group}], for recovery.')
+    return findings.ok('login', f'[{group}], for recovery.')
 
 
 def check_libvirt() -> Iterator[findings.Finding]:

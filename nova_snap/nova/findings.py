@@ -49,5 +49,5 @@ def warning(check: str, detail: object) -> Finding:
 
 
 def failed(check: str, detail: object) -> Finding:
-    """Snapshots are not taken until this is changed."""
+    """Snapshots, or the recovery of one, fail until this is changed."""
     return Finding(check, Result.FAILED, str(detail))

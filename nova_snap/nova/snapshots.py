@@ -81,11 +81,12 @@ class Snapshots:
 
         :returns: whether nothing is left to do.
         """
-        if not any(self._journal.entries()):
+        contents = self._journal.contents()
+        if contents.is_empty:
             return True
         owner = owner_lib.NovaOwner(self._driver)
         service = images.of_the_service()
-        done = True
+        done = not contents.unreadable
         for recovery in self._manager(owner, service).recover():
             _log(recovery)
             done = done and not recovery.left

@@ -97,6 +97,19 @@ class CheckTest(unit_base.TestCase):
         (self.state / 'nova_snap').touch()
         self.assertEqual('failed', self.check(1)['state_path'][0])
 
+    def journal(self, text: str) -> pathlib.Path:
+        """A file in the journal."""
+        path = self.state / 'nova_snap' / 'journal' / 'x.json'
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        return path
+
+    def test_unreadable_entry_of_the_journal(self) -> None:
+        path = self.journal('{bad')
+        result, detail = self.check(1)['journal']
+        self.assertEqual('failed', result)
+        self.assertIn(f'{path} is unreadable', detail)
+
     def test_too_little_room(self) -> None:
         found = self.check(1, reserve=1 << 40)
         self.assertIn('reserved_space_mb', found['snapshots_directory'][1])

@@ -64,6 +64,13 @@ class RecoveryTest(base.NovaTestCase):
     def test_nothing_to_do(self) -> None:
         self.assertTrue(recovery.recover(self.snapshots))
 
+    def test_unreadable_entry_is_not_nothing(self) -> None:
+        journal = settings.state_path() / 'journal'
+        journal.mkdir(parents=True)
+        (journal / 'x.json').write_text('{bad')
+        self.assertFalse(recovery.recover(self.snapshots))
+        self.assertIn(f'{journal}/x.json is unreadable', self.log.output)
+
     def test_guest_is_resumed(self) -> None:
         self.domain.state_now = fake_libvirt.libvirt.VIR_DOMAIN_SHUTOFF
         self.domain.is_saved = True

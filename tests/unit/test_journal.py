@@ -215,6 +215,14 @@ class RecoveryTest(JournalTestCase):
         for path in bad:
             self.assertIn(f'{path} is unreadable', self.log.output)
             self.assertTrue(path.exists())
+        contents = self.journal.contents()
+        self.assertEqual(1, len(contents.entries))
+        self.assertEqual(set(bad), {file.path for file in contents.unreadable})
+
+    def test_nothing_is_owed_only_where_all_could_be_read(self) -> None:
+        self.assertTrue(self.journal.contents().is_empty)
+        self.write_text('cut.json', '{bad')
+        self.assertFalse(self.journal.contents().is_empty)
 
     def write(self, name: str, content: object) -> pathlib.Path:
         """A file in the journal, in JSON."""
