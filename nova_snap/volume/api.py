@@ -93,7 +93,10 @@ class VolumeService(abc.ABC):
 
     @abc.abstractmethod
     def volumes_of_snapshot(self, snapshot_id: str) -> list[Volume]:
-        """The volumes of this project that were made from a snapshot."""
+        """The volumes that were made from a snapshot.
+
+        Those of every project for an administrator, else of this one.
+        """
 
     @abc.abstractmethod
     def snapshot_quota(self) -> SnapshotQuota:

@@ -83,8 +83,14 @@ class CinderVolumeService(api.VolumeService):
         return _volume(found.to_dict())
 
     def volumes_of_snapshot(self, snapshot_id: str) -> list[api.Volume]:
-        # Cinder lets no user but an administrator filter by the snapshot.
-        found = self._call(refusal.Subject(), self._client.volumes.list)
+        # Cinder lets no user but an administrator filter by the snapshot, and
+        # passes over all_tenants where the login is not one.
+        found = self._call(
+            refusal.Subject(),
+            lambda: self._client.volumes.list(
+                search_opts={'all_tenants': True}
+            ),
+        )
         volumes = [_volume(volume.to_dict()) for volume in found]
         return [v for v in volumes if v.snapshot_id == snapshot_id]
 

@@ -140,11 +140,20 @@ class RecordTest(base.VolumeTestCase):
             snapshot.delete()
 
     def test_snapshot_in_use_is_named_and_stays(self) -> None:
+        self._delete_one_in_use()
+
+    def test_snapshot_in_use_by_another_project(self) -> None:
+        """An administrator sees what the project of the login has not."""
+        login = self.lab.keystone.credentials('admin', 'admin')
+        self._delete_one_in_use(**login)
+
+    def _delete_one_in_use(self, **login: str) -> None:
         guest, disks = self.volume_guest()
         image_id = self.image_create(guest)
         mapping = self.mapping(self.glance.get(image_id))
         used, unused = [entry['snapshot_id'] for entry in mapping]
         user = self.lab.disk_from_snapshot(used)
+        self.configure(cinder=login)
         done = self.run_command(
             *('image-delete', '--with-snapshots', image_id, '-f', 'json'),
             status=4,
