@@ -18,8 +18,10 @@ a scratch file.  https://libvirt.org/formatbackup.html
 """
 
 import dataclasses
+import os
 import pathlib
 import urllib.parse
+import uuid
 
 # What is parsed is libvirtd's own output.
 import xml.etree.ElementTree as ElementTree  # nosec B405
@@ -54,6 +56,15 @@ class Export:
         """As libnbd has it: nbd+unix:///root?socket=PATH."""
         query = urllib.parse.urlencode({'socket': str(self.socket)})
         return f'nbd+unix:///{EXPORT}?{query}'
+
+
+def is_short_enough(directory: pathlib.Path) -> bool:
+    """Whether the socket of an export in it gets a path that is allowed.
+
+    An export has a folder of its own in the directory, named by a uuid.
+    """
+    socket = Export.in_folder(directory / str(uuid.uuid4())).socket
+    return len(os.fsencode(socket)) <= MAX_SOCKET_PATH
 
 
 def begin(guest: guest_lib.Guest, device: str, export: Export) -> None:

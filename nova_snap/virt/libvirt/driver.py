@@ -424,8 +424,7 @@ class LibvirtDriver(driver.ComputeDriver):
 
 def _require_short(directory: pathlib.Path) -> None:
     """Refuse a directory in which the path of a socket gets too long."""
-    socket = backup.Export.in_folder(directory / str(uuid.uuid4())).socket
-    if len(os.fsencode(socket)) > backup.MAX_SOCKET_PATH:
+    if not backup.is_short_enough(directory):
         raise exception.InvalidConfiguration(
             option='[snapshot] scratch_directory',
             reason=f'{directory} is too long for the sockets in it; choose '
