@@ -12,19 +12,18 @@
 
 """The part of ``nova-snap nova-check`` that looks at the host.
 
-Folders, programs, libraries, libvirt, and the servers that run here.  It
-changes nothing.  The part about Python and nova.conf is in ``check.py``.
+Programs, libraries, the journal, libvirt, and the servers that run here.  It
+changes nothing.  The part about Python and nova.conf is in ``check.py``, that
+about folders in ``check_folders.py``.
 """
 
 from collections.abc import Iterator
-import os
-import pathlib
-import pwd
 import shutil
 
 import nova.conf
 
 from nova_snap import exception
+from nova_snap.nova import check_folders
 from nova_snap.nova import findings
 from nova_snap.nova import images
 from nova_snap.nova import settings
@@ -41,82 +40,6 @@ CONF = nova.conf.CONF
 
 #: qemu-img, and what limits it.
 PROGRAMS = ('qemu-img', 'setpriv', 'prlimit')
-
-MIB = 1 << 20
-
-
-def check_user() -> Iterator[findings.Finding]:
-    """Permissions are seen right by the user that nova-compute runs as."""
-    path = pathlib.Path(CONF.instances_path)
-    name = pwd.getpwuid(os.geteuid()).pw_name
-    if not path.is_dir():
-        yield findings.failed(
-            'user', f'[DEFAULT] instances_path {path} is missing.'
-        )
-        return
-    owner = path.stat().st_uid
-    if owner == os.geteuid():
-        yield findings.ok('user', f'{name}, to whom {path} belongs.')
-    else:
-        yield findings.warning(
-            'user',
-            f'{name}, but {path} belongs to user {owner}: run this as the '
-            'user of nova-compute to see its permissions.',
-        )
-
-
-def check_folders() -> Iterator[findings.Finding]:
-    """Every folder that is written to can be."""
-    options = settings.driver_options()
-    yield _folder('state_path', settings.state_path())
-    yield _folder('snapshots_directory', options.snapshots_directory)
-    yield _passable('snapshots_directory', options.snapshots_directory)
-    yield _space('snapshots_directory', options)
-    if options.scratch_directory is not None:
-        yield _folder('scratch_directory', options.scratch_directory)
-        yield _passable('scratch_directory', options.scratch_directory)
-
-
-def _existing(path: pathlib.Path) -> pathlib.Path:
-    """The path, or the folder in which it would be made."""
-    while not path.exists():
-        path = path.parent
-    return path
-
-
-def _folder(check: str, path: pathlib.Path) -> findings.Finding:
-    existing = _existing(path)
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        return findings.failed(
-            check, f'this user may not write to {existing}.'
-        )
-    if existing == path:
-        return findings.ok(check, f'{path}.')
-    return findings.ok(check, f'{path}, which will be made.')
-
-
-def _passable(check: str, path: pathlib.Path) -> findings.Finding:
-    """Whether QEMU, as a user of its own, gets to its files."""
-    for folder in (_existing(path), *_existing(path).parents):
-        if not folder.stat().st_mode & 0o001:
-            return findings.warning(
-                check,
-                f'{folder} lets only its owner and group pass (o+x is '
-                'missing); QEMU has to be one of them.',
-            )
-    return findings.ok(check, 'QEMU gets there, whoever it runs as.')
-
-
-def _space(check: str, options: driver_lib.Options) -> findings.Finding:
-    existing = _existing(options.snapshots_directory)
-    stat = os.statvfs(existing)
-    free = stat.f_bavail * stat.f_frsize
-    text = f'{free // MIB} MiB are free in {existing}'
-    if free < options.reserved_space:
-        return findings.failed(
-            check, f'{text}, less than [nova_snap] reserved_space_mb.'
-        )
-    return findings.ok(check, f'{text}.')
 
 
 def check_programs() -> Iterator[findings.Finding]:
@@ -239,8 +162,9 @@ def _host() -> host_lib.Host:
 
 
 CHECKS: tuple[findings.Check, ...] = (
-    check_user,
-    check_folders,
+    check_folders.check_user,
+    check_folders.check_state,
+    check_folders.check_folders,
     check_programs,
     check_libnbd,
     check_recovery,

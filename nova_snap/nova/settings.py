@@ -41,6 +41,21 @@ def state_path() -> pathlib.Path:
     return pathlib.Path(own or pathlib.Path(CONF.state_path) / 'nova_snap')
 
 
+def is_in_environment(path: pathlib.Path) -> bool:
+    """Whether a folder lies where Python's packages do.
+
+    Nova's own default for [DEFAULT] state_path is the folder above its
+    package (nova/conf/paths.py of Nova 34).
+    """
+    packages = pathlib.Path(nova.conf.__file__).resolve().parents[2]
+    return path.resolve().is_relative_to(packages)
+
+
+def locks_path() -> pathlib.Path:
+    """Where the locks are."""
+    return state_path() / 'locks'
+
+
 def connection_uri() -> str:
     """The libvirt that Nova's driver connects to."""
     uri: str = nova_driver.LibvirtDriver._uri()
@@ -65,7 +80,7 @@ def make_locks() -> locks.Locks:
     How many there may be in all is seen to by nova-compute, which has the
     option for it ([DEFAULT] max_concurrent_snapshots).
     """
-    return locks.Locks(state_path() / 'locks', 0, 0)
+    return locks.Locks(locks_path(), 0, 0)
 
 
 @contextlib.contextmanager

@@ -39,6 +39,7 @@ class Snapshots:
 
     def __init__(self, driver: Any) -> None:
         events.adopt_loop()
+        _warn_of_state_path()
         self._driver = driver
         self._host = host.Host(settings.connection_uri())
         self._options = settings.driver_options()
@@ -104,6 +105,16 @@ class Snapshots:
             self._journal,
             self._locks,
             cancel_check_interval=settings.CONF.nova_snap.cancel_check_interval,
+        )
+
+
+def _warn_of_state_path() -> None:
+    path = settings.state_path()
+    if settings.is_in_environment(path):
+        LOG.warning(
+            'The journal of snapshots is in %s, among the packages of Python, '
+            'and is lost when they are made anew; set [DEFAULT] state_path.',
+            path,
         )
 
 

@@ -12,6 +12,7 @@
 
 """Recovery at the start of nova-compute, and after it."""
 
+import pathlib
 from typing import Any
 
 from nova.objects import instance as nova_instance
@@ -63,6 +64,15 @@ class RecoveryTest(base.NovaTestCase):
 
     def test_nothing_to_do(self) -> None:
         self.assertTrue(recovery.recover(self.snapshots))
+
+    def test_journal_among_packages_is_warned_of(self) -> None:
+        driver = self.driver()
+        snapshots.Snapshots(driver)
+        self.assertNotIn('among the packages', self.log.output)
+        packages = pathlib.Path(nova_instance.__file__).parents[2]
+        self.configure(f'[nova_snap]\nstate_path = {packages}/nova_snap\n')
+        snapshots.Snapshots(driver)
+        self.assertIn('among the packages', self.log.output)
 
     def test_unreadable_entry_is_not_nothing(self) -> None:
         journal = settings.state_path() / 'journal'

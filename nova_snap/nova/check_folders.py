@@ -1,0 +1,215 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The part of ``nova-snap nova-check`` that looks at folders.
+
+Whose they are, who gets there, and what is free in them; nothing is made.
+"""
+
+from collections.abc import Iterator
+import os
+import pathlib
+import pwd
+
+import nova.conf
+
+from nova_snap.nova import findings
+from nova_snap.nova import settings
+from nova_snap.virt import decision
+from nova_snap.virt.libvirt import backup
+from nova_snap.virt.libvirt import driver as driver_lib
+
+CONF = nova.conf.CONF
+
+MIB = 1 << 20
+
+#: File systems whose files are in the memory of the host.
+IN_MEMORY = ('tmpfs', 'ramfs')
+
+MOUNTS = pathlib.Path('/proc/self/mountinfo')
+
+
+def check_user() -> Iterator[findings.Finding]:
+    """Permissions are seen right by the user that nova-compute runs as."""
+    path = pathlib.Path(CONF.instances_path)
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    if not path.is_absolute() or not os.path.isdir(path):
+        yield findings.failed('user', _missing(path))
+        return
+    owner = path.stat().st_uid
+    if owner == os.geteuid():
+        yield findings.ok('user', f'{name}, to whom {path} belongs.')
+    else:
+        yield findings.warning(
+            'user',
+            f'{name}, but {path} belongs to user {owner}: run this as the '
+            'user of nova-compute to see its permissions.',
+        )
+
+
+def check_state() -> Iterator[findings.Finding]:
+    """The journal can be written to, and is not lost with a package."""
+    path = settings.state_path()
+    if settings.is_in_environment(path):
+        yield findings.failed(
+            'state_path',
+            f'{path} lies among the packages of Python and goes when they '
+            'are made anew, and with it what is owed to servers: set '
+            '[DEFAULT] state_path, or [nova_snap] state_path.',
+        )
+        return
+    folders = (path, path / 'journal', settings.locks_path())
+    problems = [
+        *(problem for folder in folders for problem in _problems(folder)),
+        *_foreign_locks(),
+    ]
+    yield _judged('state_path', path, problems[:1])
+
+
+def check_folders() -> Iterator[findings.Finding]:
+    """Every folder for temporary files is fit for them."""
+    options = settings.driver_options()
+    is_pulled = decision.Method.PULL in options.live_methods
+    scratch = options.scratch_directory
+    yield from _temporary(
+        'snapshots_directory',
+        options.snapshots_directory,
+        options,
+        is_pulled and scratch is None,
+    )
+    if scratch is not None:
+        yield from _temporary('scratch_directory', scratch, options, is_pulled)
+
+
+def _temporary(
+    check: str,
+    path: pathlib.Path,
+    options: driver_lib.Options,
+    is_pulled: bool,
+) -> Iterator[findings.Finding]:
+    """What there is to say of a folder for temporary files.
+
+    :param is_pulled: ``pull`` has its sockets and its scratch files there.
+    """
+    problems = list(_problems(path))
+    if is_pulled and not backup.is_short_enough(path):
+        problems.append(
+            f'{path} is too long for the sockets of pull in it: choose a '
+            '[nova_snap] scratch_directory with a shorter path.'
+        )
+    yield _judged(check, path, problems)
+    if problems:
+        return
+    yield _passable(check, path)
+    yield _space(check, path, options, is_pulled)
+    if _is_in_memory(_existing(path)):
+        yield findings.warning(
+            check, f'{path} is in the memory of the host, and takes it.'
+        )
+
+
+def _existing(path: pathlib.Path) -> pathlib.Path:
+    """The path, or the folder in which it would be made."""
+    # Not by exists() of pathlib, which raises where one may not look.
+    while not os.path.lexists(path):
+        path = path.parent
+    return path
+
+
+def _missing(path: pathlib.Path) -> str:
+    existing = _existing(path)
+    if _may(existing, os.X_OK):
+        return f'[DEFAULT] instances_path {path} is no folder.'
+    return (
+        f'this user may not look into {existing}, where [DEFAULT] '
+        f'instances_path {path} has to be.'
+    )
+
+
+def _judged(
+    check: str, path: pathlib.Path, problems: list[str]
+) -> findings.Finding:
+    if problems:
+        return findings.failed(check, ' '.join(problems))
+    if os.path.isdir(path):
+        return findings.ok(check, f'{path}.')
+    return findings.ok(check, f'{path}, which will be made.')
+
+
+def _problems(path: pathlib.Path) -> Iterator[str]:
+    """Why this user could not write to a folder, or not make it."""
+    if not path.is_absolute():
+        yield (
+            f'{path} is relative to wherever nova-compute was started: '
+            'write the whole path.'
+        )
+        return
+    existing = _existing(path)
+    if not os.path.isdir(existing):
+        yield f'{existing} is no folder.'
+    elif not _may(existing, os.W_OK | os.X_OK):
+        yield f'this user may not write to {existing}.'
+
+
+def _foreign_locks() -> Iterator[str]:
+    """Lock files that another user has made: snapshots would fail on them."""
+    folder = settings.locks_path()
+    if os.path.isdir(folder) and _may(folder, os.R_OK | os.X_OK):
+        for file in sorted(folder.iterdir()):
+            if not _may(file, os.W_OK):
+                yield f'this user may not write to {file}.'
+
+
+def _may(path: pathlib.Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=True)
+
+
+def _passable(check: str, path: pathlib.Path) -> findings.Finding:
+    """Whether QEMU, as a user of its own, gets to its files."""
+    for folder in (_existing(path), *_existing(path).parents):
+        if not folder.stat().st_mode & 0o001:
+            return findings.warning(
+                check,
+                f'{folder} lets only its owner and group pass (o+x is '
+                'missing); QEMU has to be one of them.',
+            )
+    return findings.ok(check, 'QEMU gets there, whoever it runs as.')
+
+
+def _space(
+    check: str,
+    path: pathlib.Path,
+    options: driver_lib.Options,
+    is_pulled: bool,
+) -> findings.Finding:
+    existing = _existing(path)
+    stat = os.statvfs(existing)
+    free = stat.f_bavail * stat.f_frsize
+    text = f'{free // MIB} MiB are free in {existing}'
+    needed, why = options.reserved_space, '[nova_snap] reserved_space_mb'
+    if is_pulled:
+        needed += options.scratch_minimum
+        why += ' and scratch_min_mb'
+    if free < needed:
+        return findings.failed(check, f'{text}, less than {why}.')
+    return findings.ok(check, f'{text}.')
+
+
+def _is_in_memory(path: pathlib.Path) -> bool:
+    device = path.stat().st_dev
+    number = f'{os.major(device)}:{os.minor(device)}'
+    # proc_pid_mountinfo(5): the third field, and the one behind the dash.
+    for line in MOUNTS.read_text().splitlines():
+        mount, _dash, filesystem = line.partition(' - ')
+        if mount.split()[2] == number:
+            return filesystem.split()[0] in IN_MEMORY
+    return False
