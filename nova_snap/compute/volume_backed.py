@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import io
+import time
 
 from oslo_log import log as logging
 
@@ -204,27 +205,34 @@ class _Making:
             **self.snapshots.duty,
         ):
             with self.quiesced(entry) as frozen:
-                self.snapshots.request()
                 if frozen:
-                    self._wait_until_taken(monitor)
+                    self._take_frozen(monitor)
+                else:
+                    self.snapshots.request(monitor)
             self.snapshots.wait_until_available(
                 self.options.snapshot_timeout, monitor
             )
             update_task_state(task_states.TaskState.IMAGE_UPLOADING)
             self._activate(monitor)
 
-    def _wait_until_taken(self, monitor: monitor_lib.Monitor) -> None:
+    def _take_frozen(self, monitor: monitor_lib.Monitor) -> None:
         """Let no snapshot be taken after the guest is thawed.
 
         Cinder answers a request with 202 and takes the snapshot later.  Nova
-        waits here, too, but without a limit (unquiesce_instance, Nova 34).
+        keeps the guest frozen until then, too, but sends one request after
+        the other and has no limit (unquiesce_instance, Nova 34).
         """
-        timeout = self.options.frozen_timeout
-        if not timeout or self.snapshots.wait_until_taken(timeout, monitor):
-            return
+        began = time.monotonic()
+        limit = self.options.frozen_timeout
+        if not limit:
+            self.snapshots.request(monitor)
+        elif not self.snapshots.request_until_taken(began + limit, monitor):
+            self._thaw_early(time.monotonic() - began)
+
+    def _thaw_early(self, seconds: float) -> None:
         reason = (
-            f'Cinder had not taken all snapshots {timeout:.0f} s after they '
-            'were asked for ([cinder] frozen_timeout).'
+            f'Cinder had not taken all snapshots when its file systems had '
+            f'been frozen for {seconds:.1f} s ([cinder] frozen_timeout).'
         )
         if self.quiesce_required:
             raise exception.QuiesceNotPossible(

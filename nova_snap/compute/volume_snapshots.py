@@ -16,7 +16,8 @@ Open this file when a snapshot in Cinder is left behind, or is deleted that
 should stay.  Cinder chooses the id of a snapshot, so it can't be written down
 before the snapshot exists.  What is written down is the id of the image, which
 each snapshot bears in its metadata, with those of the volumes; by these they
-are found again, also when an answer was lost or the process was killed.
+are found again, also when an answer was lost or the process was killed.  How
+they are asked for is in ``volume_requests.py``.
 """
 
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from nova_snap import exception
 from nova_snap import journal
 from nova_snap import monitor as monitor_lib
 from nova_snap.compute import volume_record
+from nova_snap.compute import volume_requests
 from nova_snap.image import api as image_api
 from nova_snap.volume import api as volume_api
 
@@ -41,23 +43,11 @@ DELETE_SNAPSHOTS = 'delete the volume snapshots'
 #: The key in the metadata of a snapshot under which the id of its image is.
 IMAGE_ID = 'nova_snap_image_id'
 
-#: Seconds between two looks at snapshots, while a guest may be frozen.
-QUICK_INTERVAL = 0.1
-
 #: Seconds in which Cinder deletes a snapshot, one that is being made included.
 DELETE_TIMEOUT = 120
 
 #: Seconds in which a request that got no answer has made a snapshot, if ever.
 SETTLE_TIMEOUT = 10
-
-#: Errors after which there is no snapshot.
-_REFUSALS = (
-    exception.VolumeNotFound,
-    exception.VolumeConflict,
-    exception.VolumeNotPermitted,
-    exception.VolumeQuotaExceeded,
-    exception.VolumeRejected,
-)
 
 
 class VolumeSnapshots:
@@ -76,8 +66,11 @@ class VolumeSnapshots:
         self._volumes = volumes
         self._attached = attached
         self._made: list[volume_api.Snapshot] = []
-        #: Whether a snapshot may exist that we have no id of.
-        self.is_unsettled = False
+        self._requests = volume_requests.Requests(
+            [one.volume for one in attached],
+            ask=self._ask,
+            look=lambda snapshot: volumes.snapshot(snapshot.id, urgent=True),
+        )
 
     @property
     def ids(self) -> list[str]:
@@ -90,61 +83,49 @@ class VolumeSnapshots:
         volume_ids = [attached.volume.id for attached in self._attached]
         return {'image_id': self._image.id, 'volume_ids': volume_ids}
 
-    def request(self) -> None:
-        """Ask for all of them; the first refusal ends it.
+    def request(self, monitor: monitor_lib.Monitor) -> None:
+        """Ask for all of them, at once; the first refusal ends it.
 
         :raises NovaSnapError: as the volume service does.
         """
-        began = time.monotonic()
-        for attached in self._attached:
-            self._request_one(attached.volume)
-        LOG.info(
-            'Snapshots of %(count)d volumes were asked for in %(ms)d ms.',
-            {
-                'count': len(self._made),
-                'ms': (time.monotonic() - began) * 1000,
-            },
-        )
+        self._requests.send(watch=False)
+        self._requests.wait_until_answered(monitor)
 
-    def _request_one(self, volume: volume_api.Volume) -> None:
-        self.is_unsettled = True
-        try:
-            made = self._volumes.create_snapshot(
-                volume.id,
-                f'snapshot for {self._image.name}',
-                volume.description,
-                {IMAGE_ID: self._image.id},
-            )
-        except _REFUSALS:
-            self.is_unsettled = False
-            raise
-        self.is_unsettled = False
-        self._made.append(made)
-
-    def wait_until_taken(
-        self, timeout: float, monitor: monitor_lib.Monitor
+    def request_until_taken(
+        self, deadline: float, monitor: monitor_lib.Monitor
     ) -> bool:
-        """While a guest is frozen: say whether Cinder is done with all.
+        """The same while a guest is frozen; say whether all were taken.
 
-        Looked at in a hurry; what goes wrong is no reason to give up yet.
-
-        :param timeout: seconds.
+        :param deadline: of the monotonic clock; answers that are not there
+            by then are waited for by :meth:`wait_until_available`.
+        :raises NovaSnapError: as the volume service does.
         """
-        try:
-            return self._wait(timeout, QUICK_INTERVAL, monitor, urgent=True)
-        except exception.VolumeServiceUnavailable as error:
-            LOG.debug('%s', error)
-            return False
+        self._requests.send(watch=True)
+        return self._requests.wait_until_taken(deadline, monitor)
+
+    def settle(self) -> set[str]:
+        """See :meth:`.volume_requests.Requests.settle`."""
+        return self._requests.settle()
+
+    def _ask(self, volume: volume_api.Volume) -> volume_api.Snapshot:
+        return self._volumes.create_snapshot(
+            volume.id,
+            f'snapshot for {self._image.name}',
+            volume.description,
+            {IMAGE_ID: self._image.id},
+        )
 
     def wait_until_available(
         self, timeout: float, monitor: monitor_lib.Monitor
     ) -> None:
         """Wait until all can be used.
 
-        :param timeout: seconds.
+        :param timeout: seconds after the last answer.
         :raises VolumeSnapshotFailed: one is in error, or not ready in time.
         """
-        self._wait(timeout, monitor_lib.POLL_INTERVAL, monitor)
+        self._requests.wait_until_answered(monitor)
+        self._made = self._requests.snapshots
+        self._wait(timeout, monitor)
         for snapshot in self._made:
             if snapshot.status != volume_api.SnapshotStatus.AVAILABLE:
                 raise exception.VolumeSnapshotFailed(
@@ -153,31 +134,23 @@ class VolumeSnapshots:
                     reason=self._failure(snapshot, timeout),
                 )
 
-    def _wait(
-        self,
-        timeout: float,
-        interval: float,
-        monitor: monitor_lib.Monitor,
-        urgent: bool = False,
-    ) -> bool:
+    def _wait(self, timeout: float, monitor: monitor_lib.Monitor) -> None:
         deadline = time.monotonic() + timeout
         while True:
-            self._made = [self._look_at(made, urgent) for made in self._made]
-            if not any(map(_is_creating, self._made)):
-                return True
+            self._made = [self._look_at(made) for made in self._made]
+            if not any(map(volume_requests.is_creating, self._made)):
+                return
             if time.monotonic() > deadline:
-                return False
-            monitor.wait(interval)
+                return
+            monitor.wait(monitor_lib.POLL_INTERVAL)
 
-    def _look_at(
-        self, snapshot: volume_api.Snapshot, urgent: bool
-    ) -> volume_api.Snapshot:
-        if not _is_creating(snapshot):
+    def _look_at(self, snapshot: volume_api.Snapshot) -> volume_api.Snapshot:
+        if not volume_requests.is_creating(snapshot):
             return snapshot
-        return self._volumes.snapshot(snapshot.id, urgent)
+        return self._volumes.snapshot(snapshot.id)
 
     def _failure(self, snapshot: volume_api.Snapshot, timeout: float) -> str:
-        if _is_creating(snapshot):
+        if volume_requests.is_creating(snapshot):
             return (
                 f'Cinder has not made it in {timeout:.0f} s ([cinder] '
                 'snapshot_timeout); see whether cinder-volume runs.'
@@ -207,19 +180,19 @@ class Undoing:
 
         :raises VolumeSnapshotFailed: one is still there.
         """
-        self._delete(data, lambda: True)
+        self._delete(data, lambda: set(data['volume_ids']))
 
     def of(self, snapshots: VolumeSnapshots) -> journal.Undo:
         """The same in the process that asked for them, and so knows more."""
-        return lambda data: self._delete(data, lambda: snapshots.is_unsettled)
+        return lambda data: self._delete(data, snapshots.settle)
 
     def _delete(
-        self, data: journal.Data, is_unsettled: Callable[[], bool]
+        self, data: journal.Data, find_unsettled: Callable[[], set[str]]
     ) -> None:
         if self._is_active(data['image_id']):
             return
+        unseen = find_unsettled()
         began = time.monotonic()
-        unseen = set(data['volume_ids']) if is_unsettled() else set()
         while True:
             left = self._left(data)
             for snapshot in left:
@@ -278,7 +251,3 @@ def _raise_left(snapshot: volume_api.Snapshot) -> None:
         reason=f'it cannot be deleted, since it is in status '
         f'{snapshot.status!r}.',
     )
-
-
-def _is_creating(snapshot: volume_api.Snapshot) -> bool:
-    return snapshot.status == volume_api.SnapshotStatus.CREATING

@@ -73,10 +73,11 @@ After that the image is given up, and what snapshots there are are deleted.
         default=10,
         min=0,
         help="""
-Seconds that a guest stays frozen at most after the snapshots of its volumes
-were asked for. Cinder answers a request before it takes the snapshot; only
-what is taken before the guest is thawed shows one moment of all volumes. With
-0 the guest is thawed as soon as all requests are sent.
+Seconds that a guest stays frozen at most, from the freeze on, while Cinder
+takes the snapshots of its volumes. Cinder answers a request before it takes
+the snapshot; only what is taken before the guest is thawed shows one moment
+of all volumes. With 0 the guest is thawed as soon as all requests are
+answered.
 """,
     ),
 ]

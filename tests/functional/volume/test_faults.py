@@ -12,6 +12,10 @@
 
 """What can go wrong with Cinder and Glance leaves nothing, and is told."""
 
+import re
+import threading
+import time
+
 from tests.functional import base as functional_base
 from tests.functional.volume import base
 from tests.lab import fault_proxy
@@ -117,10 +121,17 @@ class FaultTest(base.VolumeTestCase):
         self.assertNotIn('task state', error)
 
     def test_quota_is_used_up_meanwhile(self) -> None:
+        is_used_up = threading.Event()
+
         def take(request: fault_proxy.Request) -> None:
             self.allow_one_more()
+            is_used_up.set()
+
+        def wait(request: fault_proxy.Request) -> None:
+            is_used_up.wait(functional_base.TIMEOUT)
 
         self.proxy.add(*POST, fault_proxy.Call(take))
+        self.proxy.add(*POST, fault_proxy.Call(wait))
         self.assert_fails(1, 'quota', 'SnapshotLimitExceeded')
 
     # What Cinder has promised is not done -----------------------------------
@@ -157,6 +168,10 @@ class FaultTest(base.VolumeTestCase):
                 if snapshot.status == 'creating':
                     snapshots.reset_state(snapshot, 'available')
 
+        def dawdle(request: fault_proxy.Request) -> None:
+            time.sleep(8)
+
+        self.proxy.add(*POST, fault_proxy.Call(dawdle), None)
         # The administrator holds them up until those made are looked for.
         self.proxy.add(
             'GET', '/snapshots/[-0-9a-f]{36}$', fault_proxy.Call(hold), None
@@ -164,6 +179,10 @@ class FaultTest(base.VolumeTestCase):
         self.proxy.add('GET', 'volume_id', fault_proxy.Call(let_go), None)
         error = self.assert_fails(1, 'snapshot_timeout', 'cinder-volume')
         self.assertIn('thawed early', error)
+        frozen = re.search(r'were frozen for (\d+) ms', error)
+        assert frozen is not None, error
+        # Two seconds were allowed, and thawing takes what it takes.
+        self.assertLess(int(frozen[1]), 8000, error)
 
     # Glance refuses the record, its properties, or its activation -----------
 

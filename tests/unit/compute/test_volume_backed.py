@@ -11,6 +11,8 @@
 # under the License.
 
 import json
+import threading
+import time
 from unittest import mock
 
 from nova_snap import exception
@@ -18,6 +20,7 @@ from nova_snap import journal as journal_lib
 from nova_snap import monitor as monitor_lib
 from nova_snap.compute import manager as manager_lib
 from nova_snap.compute import volume_backed
+from nova_snap.compute import volume_requests
 from nova_snap.compute import volume_snapshots
 from nova_snap.image import api as image_api
 from nova_snap.volume import api as volume_api
@@ -30,16 +33,11 @@ class VolumeBackedTestCase(base.ManagerTestCase):
 
     def setUp(self):
         super().setUp()
-        for name, value in (
-            ('POLL_INTERVAL', 0.01),
-            ('QUICK_INTERVAL', 0.01),
-            ('SETTLE_TIMEOUT', 1),
+        for owner, name, value in (
+            (monitor_lib, 'POLL_INTERVAL', 0.01),
+            (volume_requests, 'QUICK_INTERVAL', 0.01),
+            (volume_snapshots, 'SETTLE_TIMEOUT', 1),
         ):
-            owner = (
-                volume_snapshots.monitor_lib
-                if name == 'POLL_INTERVAL'
-                else volume_snapshots
-            )
             patcher = mock.patch.object(owner, name, value)
             patcher.start()
             self.addCleanup(patcher.stop)
@@ -84,8 +82,10 @@ class SnapshotTest(VolumeBackedTestCase):
         image = self.snapshot(color='blue')
         self.assertEqual(('active', 0), (image.status, image.size))
         mapping = json.loads(image.properties['block_device_mapping'])
+        made = [self.volumes.made[e['snapshot_id']] for e in mapping]
         self.assertEqual(
-            list(self.volumes.made), [e['snapshot_id'] for e in mapping]
+            [volumes_lib.ROOT, volumes_lib.DATA],
+            [snapshot.volume_id for snapshot in made],
         )
         self.assertEqual(['snapshot for backup'] * 2, self.volumes.names)
         self.assertEqual(
@@ -98,10 +98,46 @@ class SnapshotTest(VolumeBackedTestCase):
 
     def test_frozen_until_all_are_taken(self):
         self.snapshot()
+        first, *between, last = self.driver.events
+        self.assertEqual(('freeze', 'thaw'), (first, last))
         self.assertEqual(
-            ['freeze', 'create', 'create', 'available', 'available', 'thaw'],
-            self.driver.events,
+            ['available', 'available', 'create', 'create'], sorted(between)
         )
+
+    def test_all_are_asked_for_at_the_same_time(self):
+        """Each is answered when both have come, or never."""
+        meeting = threading.Barrier(2)
+        self.volumes.on_create = lambda volume_id: meeting.wait(10)
+        self.assertEqual('active', self.snapshot().status)
+
+    def test_slow_answers_freeze_nothing(self):
+        """Thawed when it is time, and the answers are waited for then."""
+        self.volumes.on_create = lambda volume_id: self.until('thaw')
+        self.use(self.volumes, frozen_timeout=0.1)
+        self.assertEqual('active', self.snapshot().status)
+        self.assertEqual(['freeze', 'thaw'], self.driver.events[:2])
+        self.assertIn('thawed early', self.log.output)
+        self.assertIn('frozen for 0.', self.log.output)
+
+    def test_slow_looks_freeze_nothing(self):
+        look = self.volumes.snapshot
+
+        def slow(snapshot_id, urgent=False):
+            if urgent:
+                self.until('thaw')
+            return look(snapshot_id)
+
+        self.use(self.volumes, frozen_timeout=0.5)
+        with mock.patch.object(self.volumes, 'snapshot', slow):
+            self.assertEqual('active', self.snapshot().status)
+        self.assertEqual('thaw', self.driver.events[3])
+
+    def until(self, event):
+        """Wait until this was done; whoever waits for us fails instead."""
+        deadline = time.monotonic() + 10
+        while event not in self.driver.events:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
 
     def test_not_frozen_and_not_waited_for(self):
         self.driver.freezes = False
@@ -118,9 +154,10 @@ class SnapshotTest(VolumeBackedTestCase):
 
     def test_thawed_early_when_it_takes_too_long(self):
         self.volumes.looks = 20
-        self.use(self.volumes, frozen_timeout=0.02)
+        self.use(self.volumes, frozen_timeout=0.1)
         self.assertEqual('active', self.snapshot().status)
-        self.assertEqual('thaw', self.driver.events[3])
+        events = self.driver.events
+        self.assertLess(events.index('thaw'), events.index('available'))
         self.assertIn('thawed early', self.log.output)
 
     def test_not_thawed_early_where_quiesce_is_required(self):
@@ -128,7 +165,7 @@ class SnapshotTest(VolumeBackedTestCase):
             image_metadata={'os_require_quiesce': 'true'}
         )
         self.volumes.looks = 20
-        self.use(self.volumes, frozen_timeout=0.02)
+        self.use(self.volumes, frozen_timeout=0.1)
         error = self.failure(exception.QuiesceNotPossible)
         self.assertIn('frozen_timeout', str(error))
         self.assert_nothing()
@@ -214,6 +251,26 @@ class FailureTest(VolumeBackedTestCase):
         error = exception.VolumeConflict(what='volume', reason='no')
         self.volumes.on_create = self.second(error)
         self.assertIs(error, self.failure(exception.VolumeConflict))
+        self.assert_nothing()
+
+    def test_refused_in_the_queue(self):
+        """What was not sent yet is not sent any more."""
+        error = exception.VolumeConflict(what='volume', reason='no')
+        self.volumes.on_create = mock.Mock(side_effect=error)
+        with mock.patch.object(volume_requests, 'AT_ONCE', 1):
+            self.failure(exception.VolumeConflict)
+        self.volumes.on_create.assert_called_once()
+        self.assert_nothing()
+
+    def test_answer_comes_when_all_is_over(self):
+        """A request that is on its way is waited for, and undone."""
+        self.volumes.volumes[volumes_lib.ROOT] = volumes_lib.volume(
+            image_metadata={'os_require_quiesce': 'true'}
+        )
+        self.volumes.on_create = lambda volume_id: time.sleep(0.5)
+        self.use(self.volumes, frozen_timeout=0.1)
+        self.failure(exception.QuiesceNotPossible)
+        self.assertEqual(2, self.driver.events.count('create'))
         self.assert_nothing()
 
     def test_answer_is_lost(self):
