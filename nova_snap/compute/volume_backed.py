@@ -225,9 +225,19 @@ class _Making:
         began = time.monotonic()
         limit = self.options.frozen_timeout
         if not limit:
+            self._require_no_quiesce()
             self.snapshots.request(monitor)
         elif not self.snapshots.request_until_taken(began + limit, monitor):
             self._thaw_early(time.monotonic() - began)
+
+    def _require_no_quiesce(self) -> None:
+        """Refuse what would be thawed before a snapshot is taken."""
+        if self.quiesce_required:
+            raise exception.QuiesceNotPossible(
+                server=self.server,
+                reason='[cinder] frozen_timeout is 0, so they would be '
+                'thawed before Cinder takes the snapshots.',
+            )
 
     def _thaw_early(self, seconds: float) -> None:
         reason = (

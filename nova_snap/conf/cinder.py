@@ -77,7 +77,7 @@ Seconds that a guest stays frozen at most, from the freeze on, while Cinder
 takes the snapshots of its volumes. Cinder answers a request before it takes
 the snapshot; only what is taken before the guest is thawed shows one moment
 of all volumes. With 0 the guest is thawed as soon as all requests are
-answered.
+answered, and images that demand os_require_quiesce are refused.
 """,
     ),
 ]

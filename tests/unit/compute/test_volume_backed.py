@@ -170,6 +170,20 @@ class SnapshotTest(VolumeBackedTestCase):
         self.assertIn('frozen_timeout', str(error))
         self.assert_nothing()
 
+    def test_quiesce_is_required_and_nothing_is_waited_for(self):
+        self.volumes.volumes[volumes_lib.ROOT] = volumes_lib.volume(
+            image_metadata={'os_require_quiesce': 'true'}
+        )
+        self.use(self.volumes, frozen_timeout=0)
+        error = self.failure(exception.QuiesceNotPossible)
+        self.assertIn('frozen_timeout is 0', str(error))
+        self.assertEqual(['freeze', 'thaw'], self.driver.events)
+        self.assert_nothing()
+        # A guest that does not run needs not be frozen.
+        self.driver.freezes = False
+        self.monitor = monitor_lib.Monitor('web')
+        self.assertEqual('active', self.snapshot().status)
+
     def test_a_look_that_fails_while_frozen_is_no_failure(self):
         look = self.volumes.snapshot
 
