@@ -147,6 +147,27 @@ class RecordTest(base.VolumeTestCase):
         login = self.lab.keystone.credentials('admin', 'admin')
         self._delete_one_in_use(**login)
 
+    def test_snapshots_that_are_hidden_from_the_login(self) -> None:
+        """They belong to the project that asked for them; none is lost."""
+        guest, disks = self.volume_guest()
+        self.configure(cinder=self.lab.keystone.credentials('admin', 'admin'))
+        image_id = self.image_create(guest)
+        made = [
+            e['snapshot_id'] for e in self.mapping(self.glance.get(image_id))
+        ]
+        self.configure()
+        done = self.run_command(
+            'image-delete', '--with-snapshots', image_id, '-f', 'json'
+        )
+        rows = json.loads(done.stdout)
+        self.assertEqual(made, [row['Snapshot'] for row in rows])
+        for row in rows:
+            self.assertIn('hidden from this login', row['Outcome'])
+        for snapshot_id in made:
+            found = self.lab.admin.volume_snapshots.get(snapshot_id)
+            self.assertEqual('available', found.status)
+            found.delete()
+
     def _delete_one_in_use(self, **login: str) -> None:
         guest, disks = self.volume_guest()
         image_id = self.image_create(guest)
