@@ -87,12 +87,14 @@ class UserImages(glance.GlanceImageService):
 class ServiceImages(glance.GlanceImageService):
     """Glance as a login of nova.conf sees it: for recovery, without a user.
 
-    :raises InvalidConfiguration: nova.conf has no such login.
+    :raises InvalidConfiguration: nova.conf has no such login, or one that
+        can't be used.
     """
 
     def __init__(self) -> None:
         group = login_group()
-        self._login = keystone.load_auth(CONF, group)
+        with keystone.configured(group):
+            self._login = keystone.load_auth(CONF, group)
         servers = CONF.glance.api_servers
         connection = _connection(
             self._login,

@@ -15,6 +15,7 @@
 import pathlib
 from typing import Any
 
+from keystoneauth1 import loading as ks_loading
 from nova.objects import instance as nova_instance
 
 from nova_snap.nova import recovery
@@ -95,6 +96,15 @@ class RecoveryTest(base.NovaTestCase):
         self.leave('remove the image record', image_id='the-image')
         self.assertFalse(recovery.recover(self.snapshots))
         self.assertEqual(['remove the image record'], self.left())
+        self.assertFalse(self.folder_left.exists())
+        self.assertIn('the-image', self.log.output)
+
+    def test_login_that_can_not_be_used_stops_nothing_else(self) -> None:
+        ks_loading.register_auth_conf_options(base.CONF, 'service_user')
+        base.CONF.set_override('auth_type', 'nonsense', 'service_user')
+        self.addCleanup(base.CONF.clear_override, 'auth_type', 'service_user')
+        self.leave('remove the image record', image_id='the-image')
+        self.assertFalse(recovery.recover(self.snapshots))
         self.assertFalse(self.folder_left.exists())
         self.assertIn('the-image', self.log.output)
 
