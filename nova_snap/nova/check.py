@@ -19,6 +19,7 @@ written to standard output as JSON.  The command that shows them is
 """
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import dataclasses
 import importlib
 import importlib.util
@@ -26,8 +27,13 @@ import json
 import os
 import sys
 from typing import Any
+import warnings
 
+from oslo_config import cfg
+
+from nova_snap import exception
 from nova_snap import finder
+from nova_snap.conf import nova as conf
 from nova_snap.nova import findings
 
 #: What nova.conf has to say.
@@ -36,6 +42,9 @@ DRIVER = 'nova_snap.LibvirtDriver'
 #: Releases of Nova that the driver was tried with, by their first number.
 TESTED = ('34',)
 LOADED = ('32', '33')
+
+#: The groups of nova.conf that snapshots read, besides our own.
+GROUPS = ('libvirt', 'workarounds', 'ephemeral_storage_encryption', 'glance')
 
 
 def check_nova() -> Iterator[findings.Finding]:
@@ -108,12 +117,59 @@ def check_configuration() -> Iterator[findings.Finding]:
         )
 
 
+def check_options() -> Iterator[findings.Finding]:
+    """Every value is one that its option takes."""
+    import nova.conf
+
+    wrong = [
+        wrong
+        for group in (*GROUPS, conf.GROUP)
+        for wrong in _wrong_values(group, nova.conf.CONF[group])
+    ]
+    yield from wrong
+    if not wrong:
+        yield findings.ok('options', 'their values are valid.')
+    _forget_wrong_values()
+
+
+def _wrong_values(
+    group: str, options: Mapping[str, Any]
+) -> Iterator[findings.Finding]:
+    for name in options:
+        try:
+            options[name]
+        except cfg.ConfigSourceValueError as error:
+            # What is around it names the place in the words of Python.
+            reason = error.__context__ or error
+            yield findings.failed('options', f'[{group}] {name}: {reason}.')
+
+
+def _forget_wrong_values() -> None:
+    """Go on with the defaults of ours, so that the rest can be looked at."""
+    import nova.conf
+
+    for option in conf.OPTS:
+        try:
+            nova.conf.CONF[conf.GROUP][option.dest]
+        except cfg.ConfigSourceValueError:
+            nova.conf.CONF.set_override(
+                option.dest, option.default, conf.GROUP
+            )
+
+
 def run(check: findings.Check) -> Iterator[findings.Finding]:
     """The findings of a check; one that breaks off has failed."""
+    name = check.__name__.removeprefix('check_')
     try:
         yield from check()
+    except cfg.ConfigSourceValueError:
+        yield findings.failed(name, 'not looked at: see options.')
+    except exception.NovaSnapError as error:
+        yield findings.failed(name, error)
+    except OSError as error:
+        where = f'{error.filename}: ' if error.filename else ''
+        yield findings.failed(name, f'{where}{error.strerror or error}.')
     except Exception as error:
-        name = check.__name__.removeprefix('check_')
         yield findings.failed(name, f'{type(error).__name__}: {error}')
 
 
@@ -129,7 +185,12 @@ def all_findings(arguments: list[str]) -> Iterator[findings.Finding]:
             "nova-compute's environment.",
         )
         return
-    _configure(arguments)
+    try:
+        _configure(arguments)
+    except (cfg.Error, OSError, UnicodeDecodeError) as error:
+        # oslo.config lets through what a file that is no text raises.
+        yield findings.failed('nova.conf', f'it cannot be read: {error}.')
+        return
     from nova_snap.nova import check_host
 
     for check in (
@@ -137,6 +198,7 @@ def all_findings(arguments: list[str]) -> Iterator[findings.Finding]:
         check_hook,
         check_driver,
         check_configuration,
+        check_options,
         *check_host.CHECKS,
     ):
         yield from run(check)
@@ -156,6 +218,8 @@ def _configure(arguments: list[str]) -> None:
 
 def main(arguments: list[str]) -> None:
     """Write the findings."""
+    # Libraries of Nova import it to see whether it is there.
+    warnings.filterwarnings('ignore', r'\s*Eventlet is deprecated')
     found: list[dict[str, Any]] = [
         dataclasses.asdict(finding) for finding in all_findings(arguments)
     ]

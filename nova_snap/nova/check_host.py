@@ -23,6 +23,7 @@ import shutil
 import nova.conf
 
 from nova_snap import exception
+from nova_snap import keystone
 from nova_snap.nova import check_folders
 from nova_snap.nova import findings
 from nova_snap.nova import images
@@ -102,15 +103,25 @@ def _journal() -> Iterator[findings.Finding]:
 
 
 def _login() -> findings.Finding:
+    """Whether a login can be made of the options; Keystone is not asked."""
     try:
         group = images.login_group()
     except exception.InvalidConfiguration:
-        return findings.warning(
-            'login',
-            'neither [service_user] nor [glance] has one: image records of a '
-            'nova-compute that was killed have to be deleted by hand.',
-        )
+        return _no_login('neither [service_user] nor [glance] has one')
+    try:
+        with keystone.configured(group):
+            keystone.load_auth(CONF, group)
+    except exception.InvalidConfiguration as error:
+        return _no_login(f'that of [{group}] cannot be used ({error})')
     return findings.ok('login', f'[{group}], for recovery.')
+
+
+def _no_login(reason: str) -> findings.Finding:
+    return findings.warning(
+        'login',
+        f'{reason}: image records of a nova-compute that was killed have to '
+        'be deleted by hand.',
+    )
 
 
 def check_libvirt() -> Iterator[findings.Finding]:

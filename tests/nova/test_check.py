@@ -31,8 +31,9 @@ state_path = {state}
 virt_type = qemu
 connection_uri = test:///default
 [nova_snap]
-live_method = mirror
+live_method = {method}
 reserved_space_mb = {reserve}
+{more}
 """
 
 
@@ -49,22 +50,37 @@ class CheckTest(unit_base.TestCase):
         status: int,
         driver: str = base.DRIVER,
         reserve: int = 0,
-        arguments: tuple[str, ...] = (),
+        method: str = 'mirror',
+        more: str = '',
     ) -> dict[str, list[str]]:
         """Result and sentence, by what was looked at."""
         config = self.state / 'nova.conf'
         config.write_text(
-            CONFIG.format(driver=driver, state=self.state, reserve=reserve)
+            CONFIG.format(
+                driver=driver,
+                state=self.state,
+                reserve=reserve,
+                method=method,
+                more=more,
+            )
         )
+        return self.check_file(status, config)
+
+    def check_file(
+        self, status: int, config: pathlib.Path
+    ) -> dict[str, list[str]]:
+        """What is found where this is nova.conf."""
         command = [sys.executable, '-W', 'ignore', '-m', 'nova_snap.cmd.shell']
         done = subprocess.run(
             [*command, 'nova-check', '-f', 'json']
-            + ['--nova-config-file', str(config), *arguments],
+            + ['--nova-config-file', str(config)],
             capture_output=True,
             text=True,
             cwd=unit_base.REPOSITORY,
         )
         self.assertEqual(status, done.returncode, done.stderr)
+        self.assertNotIn('Traceback', done.stderr)
+        self.assertNotIn('Warning', done.stderr)
         return {
             row['Check']: [row['Result'], row['Detail']]
             for row in json.loads(done.stdout)
@@ -109,6 +125,44 @@ class CheckTest(unit_base.TestCase):
         result, detail = self.check(1)['journal']
         self.assertEqual('failed', result)
         self.assertIn(f'{path} is unreadable', detail)
+
+    def test_value_that_an_option_does_not_take(self) -> None:
+        found = self.check(1, method='pulll')
+        result, detail = found['options']
+        self.assertEqual('failed', result)
+        self.assertIn('[nova_snap] live_method: Valid values are', detail)
+        self.assertIn("found 'pulll'.", detail)
+        others = [result for result, _ in found.values()]
+        self.assertEqual(1, others.count('failed'))
+        self.assertIn('MiB are free', found['snapshots_directory'][1])
+
+    def test_value_of_nova_that_an_option_does_not_take(self) -> None:
+        found = self.check(
+            1, more='[workarounds]\ndisable_libvirt_livesnapshot = perhaps'
+        )
+        self.assertIn('disable_libvirt_livesnapshot', found['options'][1])
+        self.assertEqual('ok', found['state_path'][0])
+        self.assertIn('see options', found['folders'][1])
+
+    def test_nova_conf_that_can_not_be_read(self) -> None:
+        config = self.state / 'nova.conf'
+        for content in (None, b'no assignment', b'\xff\xfe'):
+            if content is not None:
+                config.write_bytes(content)
+            found = self.check_file(1, config)
+            self.assertEqual(['nova.conf'], list(found))
+            self.assertEqual('failed', found['nova.conf'][0])
+
+    def test_login_that_can_not_be_used(self) -> None:
+        for login, reason in (
+            ('auth_type = nonsense', 'nonsense'),
+            ('auth_section = nosuch', 'is not set'),
+            ('auth_type = password', 'auth_url'),
+        ):
+            found = self.check(0, more=f'[service_user]\n{login}')['login']
+            self.assertEqual('warning', found[0])
+            self.assertIn('[service_user] cannot be used', found[1])
+            self.assertIn(reason, found[1])
 
     def test_too_little_room(self) -> None:
         found = self.check(1, reserve=1 << 40)
