@@ -85,6 +85,9 @@ class Nova(service.Service):
                 'host': HOST,
                 'my_ip': '127.0.0.1',
                 'report_interval': REPORT_INTERVAL,
+                # One that is killed again and again within that time is down
+                # for the scheduler, however short it takes to start.
+                'service_down_time': 600,
                 'vif_plugging_is_fatal': 'false',
                 'vif_plugging_timeout': 0,
                 'reserved_host_memory_mb': 512,

@@ -75,9 +75,11 @@ class TestKilledMirror(KillTestCase):
             ('define', 'after'),
             ('flatten', 'after'),
             ('upload', 'before'),
-            ('upload', 'after'),
         ):
             self.check(step, moment)
+
+    def test_image_that_is_complete_stays(self) -> None:
+        self.check('upload', 'after', 'active')
 
     def test_server_is_manageable(self) -> None:
         server = self.make_server()
