@@ -34,7 +34,9 @@ class NovaCheck(lister.Lister):
     Run it as the user of nova-compute, with the nova-snap of its environment.
     Looks at the import path, versions, permissions, folders, and libraries,
     and says for each server how its snapshot would be taken. Changes nothing.
-    Ends with status 1 if snapshots would not be taken.
+    Ends with status 1 if something is "failed": snapshots, or the recovery of
+    one, would fail until it is changed. What is a "warning" does not end so,
+    also a server that cannot be snapshot as it is now.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -18,12 +18,16 @@ about folders in ``check_folders.py``.
 """
 
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 import shutil
 
 import nova.conf
 
 from nova_snap import exception
 from nova_snap import keystone
+from nova_snap.compute import instance as instance_lib
+from nova_snap.compute import volume_backed
 from nova_snap.nova import check_folders
 from nova_snap.nova import findings
 from nova_snap.nova import images
@@ -125,40 +129,77 @@ def _no_login(reason: str) -> findings.Finding:
 
 
 def check_libvirt() -> Iterator[findings.Finding]:
-    """libvirt and QEMU answer, and have what the method needs."""
-    host = _host()
-    options = settings.driver_options()
+    """libvirt and QEMU answer, and have what each server needs.
+
+    One check, so that a libvirt that does not answer is said once.
+    """
+    host = host_lib.Host(settings.connection_uri())
+    methods = settings.driver_options().live_methods
+    versions = (host.libvirt_version(), host.hypervisor_version())
+    virt_type = CONF.libvirt.virt_type
+    if settings.is_left_to_nova(is_rbd=False):
+        yield findings.ok(
+            'servers',
+            f'by the driver of Nova: [libvirt] virt_type is {virt_type}.',
+        )
+        return
     for name, version, minimum in (
-        ('libvirt', host.libvirt_version(), policy.MIN_LIBVIRT),
-        ('QEMU', host.hypervisor_version(), policy.MIN_QEMU),
+        ('libvirt', versions[0], policy.MIN_LIBVIRT),
+        ('QEMU', versions[1], policy.MIN_QEMU),
     ):
-        dotted = '.'.join(map(str, version))
-        missing = [m for m in options.live_methods if version < minimum[m]]
-        if missing:
-            yield findings.warning(
-                name, f'{dotted}: too old for {missing[0]}.'
-            )
-        else:
-            yield findings.ok(name, f'{dotted} at {host.uri}.')
-
-
-def check_servers() -> Iterator[findings.Finding]:
-    """Which way each server's snapshot would go, as it is now."""
+        yield _version(name, version, minimum, methods, host.uri)
     driver = driver_lib.LibvirtDriver(
-        _host(), settings.driver_options(), settings.disk_operation_slot
+        host, settings.driver_options(), settings.disk_operation_slot
     )
     for instance, _state in driver.instances():
-        check = f'server {instance.uuid}'
-        try:
-            decision = driver.explain(instance)
-        except exception.NovaSnapError as error:
-            yield findings.warning(check, error)
-            continue
-        how = str(decision.method or decision.path)
-        if _is_on_rbd(decision):
-            how = f'inside Ceph where possible, else {how}'
-        result = findings.warning if decision.suspends else findings.ok
-        yield result(check, f'{how}. {decision.summary}')
+        yield _server(driver, instance)
+
+
+def _version(
+    name: str,
+    version: policy.Version,
+    minimum: Mapping[decision_lib.Method, policy.Version],
+    methods: Sequence[decision_lib.Method],
+    uri: str,
+) -> findings.Finding:
+    dotted = '.'.join(map(str, version))
+    missing = [method for method in methods if version < minimum[method]]
+    if not missing:
+        return findings.ok(name, f'{dotted} at {uri}.')
+    text = f'{dotted}: too old for {" and ".join(missing)}'
+    if len(missing) == len(methods):
+        text += ', so servers that run are suspended for their snapshots'
+    return findings.warning(name, f'{text}.')
+
+
+def _server(
+    driver: driver_lib.LibvirtDriver, instance: instance_lib.Instance
+) -> findings.Finding:
+    """Which way a server's snapshot would go, as it is now."""
+    check = f'server {instance.uuid}'
+    try:
+        if volume_backed.is_volume_backed(driver.block_devices(instance)):
+            return findings.ok(
+                check,
+                'by nova-api: it boots from a volume, and Cinder takes a '
+                'snapshot of each of its volumes.',
+            )
+        decision = driver.explain(instance)
+    except exception.NovaSnapError as error:
+        return findings.warning(check, error)
+    result = findings.warning if decision.suspends else findings.ok
+    how = str(decision.method or decision.path)
+    if not _is_on_rbd(decision):
+        return result(check, f'{how}. {decision.summary}')
+    if settings.is_left_to_nova(is_rbd=True):
+        return result(
+            check,
+            'by the driver of Nova, which suspends a server that runs around '
+            'a snapshot inside Ceph.',
+        )
+    return result(
+        check, f'inside Ceph where possible, else {how}. {decision.summary}'
+    )
 
 
 def _is_on_rbd(decision: decision_lib.Decision) -> bool:
@@ -166,10 +207,6 @@ def _is_on_rbd(decision: decision_lib.Decision) -> bool:
         reason.fact == 'source type' and reason.value == storage.SourceType.RBD
         for reason in decision.reasons
     )
-
-
-def _host() -> host_lib.Host:
-    return host_lib.Host(settings.connection_uri())
 
 
 CHECKS: tuple[findings.Check, ...] = (
@@ -180,5 +217,4 @@ CHECKS: tuple[findings.Check, ...] = (
     check_libnbd,
     check_recovery,
     check_libvirt,
-    check_servers,
 )

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Any
 
 from nova import exception as nova_exception
-import nova.conf
 from nova.virt.libvirt import driver
 
 from nova_snap.nova import direct
@@ -30,9 +29,6 @@ from nova_snap.nova import request
 from nova_snap.nova import root_disk
 from nova_snap.nova import settings
 from nova_snap.nova import snapshots
-from nova_snap.virt.libvirt import policy
-
-CONF = nova.conf.CONF
 
 
 class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
@@ -67,7 +63,7 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
         :raises NovaException: see ``errors.py``.
         """
         disk = self._root_disk(instance)
-        if not _is_ours(disk):
+        if settings.is_left_to_nova(disk.is_rbd):
             super().snapshot(context, instance, image_id, update_task_state)
             return
         metadata = self._create_snapshot_metadata(
@@ -98,14 +94,3 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
         return self.image_backend.by_libvirt_path(
             instance, disk.path, image_type=disk.source_type
         )
-
-
-def _is_ours(disk: root_disk.RootDisk) -> bool:
-    """Whether a snapshot is left to this project.
-
-    Containers and the like are Nova's, and so is RBD where snapshots may not
-    be live: Nova suspends the guest around the direct snapshot.
-    """
-    if CONF.libvirt.virt_type not in policy.BLOCK_JOB_VIRT_TYPES:
-        return False
-    return not (disk.is_rbd and CONF.workarounds.disable_libvirt_livesnapshot)

@@ -26,6 +26,7 @@ from nova_snap import locks
 from nova_snap import monitor
 from nova_snap.conf import nova as conf
 from nova_snap.virt.libvirt import driver
+from nova_snap.virt.libvirt import policy
 
 CONF = nova.conf.CONF
 
@@ -33,6 +34,19 @@ CONF = nova.conf.CONF
 def register() -> None:
     """Register [nova_snap] beside Nova's own options."""
     conf.register_opts(CONF)
+
+
+def is_left_to_nova(is_rbd: bool) -> bool:
+    """Whether the snapshot of a server is left to Nova's own driver.
+
+    Containers and the like are Nova's, and so is RBD where snapshots may not
+    be live: Nova suspends the guest around the direct snapshot.
+
+    :param is_rbd: the root disk lies in Ceph.
+    """
+    if CONF.libvirt.virt_type not in policy.BLOCK_JOB_VIRT_TYPES:
+        return True
+    return is_rbd and CONF.workarounds.disable_libvirt_livesnapshot
 
 
 def state_path() -> pathlib.Path:
