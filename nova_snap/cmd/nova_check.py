@@ -27,6 +27,9 @@ MODULE = 'nova_snap.nova.check'
 
 FAILED = 'failed'
 
+#: Columns of the table where there is no terminal that has a width.
+WIDTH = 100
+
 
 class NovaCheck(lister.Lister):
     """Say whether nova-compute on this host is set up for the driver.
@@ -39,6 +42,9 @@ class NovaCheck(lister.Lister):
     also a server that cannot be snapshot as it is now.
     """
 
+    #: nova.conf is read instead, by the other Python.
+    reads_configuration = False
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -50,12 +56,19 @@ class NovaCheck(lister.Lister):
             help='Configuration file of nova-compute; may be given more than '
             'once. Default: those that nova-compute reads.',
         )
+        if not sys.stdout.isatty() and not parser.get_default('max_width'):
+            parser.set_defaults(max_width=WIDTH)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Columns and rows, one for each finding."""
+        if self.app.options.config_file:
+            raise exception.Invalid(
+                'nova-check reads the configuration of nova-compute, and '
+                'no nova_snap.conf: name files with --nova-config-file.'
+            )
         rows = _findings(parsed_args.nova_config_file)
         self.failed = [row[0] for row in rows if row[1] == FAILED]
         return ('Check', 'Result', 'Detail'), rows

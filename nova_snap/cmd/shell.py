@@ -85,22 +85,29 @@ class Shell(app.App):
         return parser
 
     def initialize_app(self, argv: list[str]) -> None:
-        """Read the configuration, before a command runs."""
+        """Register the options, before a command is made."""
         for name in QUIET_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
         conf.register_opts(conf.CONF)
+
+    def prepare_to_run_command(self, cmd: Any) -> None:
+        """Read the configuration, before a command runs.
+
+        A command whose ``reads_configuration`` is False has another.
+
+        :raises oslo_config.cfg.Error: it is missing, or wrong.
+        :raises Invalid: it can't be read.
+        """
+        if not getattr(cmd, 'reads_configuration', True):
+            return
         try:
             conf.CONF(
                 args=[],
                 project='nova_snap',
                 default_config_files=self.options.config_file,
             )
-        except cfg.Error:
-            self.status = EXIT_STATUS[cfg.Error]
-            raise
         except (OSError, UnicodeDecodeError) as error:
             # oslo.config lets through what a file that is no text raises.
-            self.status = EXIT_STATUS[exception.Invalid]
             files = ', '.join(self.options.config_file or ['nova_snap.conf'])
             raise exception.Invalid(
                 f'The configuration ({files}) cannot be read: {error}'

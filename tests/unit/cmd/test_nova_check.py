@@ -18,36 +18,77 @@ With one it is run by the tests in a whole cloud.
 import json
 import os
 import subprocess
+import sys
 
-from tests.unit import base as unit_base
-from tests.unit.cmd import base
+from testtools import matchers
+
+from nova_snap.cmd import nova_check
+from tests.unit import base
 
 #: A module of this name is imported by Nova's environment, or is it.
 INTRUDERS = ('nova', 'tenacity', 'nova_snap')
 
+COMMAND = ('-P', '-W', 'ignore', '-m', 'nova_snap.cmd.shell')
+
 INTRUSION = "open('ran', 'w').close()\n"
 
 
-class NovaCheckTest(base.CommandTestCase):
+class NovaCheckTest(base.TestCase):
     """In an environment without Nova."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.state = self.folder()
+
+    def check(
+        self, *arguments: str, status: int = 1, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it in a folder of its own."""
+        done = subprocess.run(
+            [sys.executable, *COMMAND, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=self.state,
+            env={
+                **os.environ,
+                'PYTHONPATH': str(base.REPOSITORY),
+                'HOME': str(self.state),
+                **environment,
+            },
+        )
+        self.assertEqual(status, done.returncode, done.stderr)
+        return done
+
     def test_says_what_is_missing(self) -> None:
-        found = self.run_command('nova-check', '-f', 'json')
-        self.assertEqual(1, found.status, found.errors)
-        (row,) = json.loads(found.output)
+        found = self.check('nova-check', '-f', 'json')
+        (row,) = json.loads(found.stdout)
         self.assertEqual(('Nova', 'failed'), (row['Check'], row['Result']))
         self.assertIn("nova-compute's environment", row['Detail'])
-        self.assertIn('see Nova above', found.errors)
+        self.assertIn('see Nova above', found.stderr)
 
     def test_nothing_of_the_current_folder_is_run(self) -> None:
-        folder = self.folder()
         for name in INTRUDERS:
-            (folder / f'{name}.py').write_text(INTRUSION)
-        python, *arguments = self.argv('nova-check', '-f', 'json')
-        subprocess.run(
-            [python, '-P', *arguments],
-            capture_output=True,
-            cwd=folder,
-            env={**os.environ, 'PYTHONPATH': str(unit_base.REPOSITORY)},
+            (self.state / f'{name}.py').write_text(INTRUSION)
+        self.check('nova-check')
+        self.assertFalse((self.state / 'ran').exists())
+
+    def test_no_other_configuration_is_read(self) -> None:
+        folder = self.state / '.nova_snap'
+        folder.mkdir()
+        (folder / 'nova_snap.conf').write_text('no assignment')
+        self.check('list', status=2)
+        self.check('nova-check')
+
+    def test_other_configuration_can_not_be_named(self) -> None:
+        found = self.check(
+            '--config-file', 'nova.conf', 'nova-check', status=2
         )
-        self.assertFalse((folder / 'ran').exists())
+        self.assertIn('--nova-config-file', found.stderr)
+
+    def test_table_has_a_width_that_can_be_read(self) -> None:
+        for width, environment in (
+            (nova_check.WIDTH, {}),
+            (70, {'CLIFF_MAX_TERM_WIDTH': '70'}),
+        ):
+            lines = self.check('nova-check', **environment).stdout.splitlines()
+            self.assertThat(max(map(len, lines)), matchers.LessThan(width + 1))
