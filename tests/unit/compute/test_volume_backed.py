@@ -132,6 +132,22 @@ class SnapshotTest(VolumeBackedTestCase):
             self.assertEqual('active', self.snapshot().status)
         self.assertEqual('thaw', self.driver.events[3])
 
+    def test_nobody_looks_in_a_hurry_after_the_thaw(self):
+        look = self.volumes.snapshot
+        late = []
+
+        def count(snapshot_id, urgent=False):
+            if urgent and 'thaw' in self.driver.events:
+                late.append(snapshot_id)
+            return look(snapshot_id)
+
+        self.volumes.looks = 60
+        self.use(self.volumes, frozen_timeout=0.1)
+        with mock.patch.object(self.volumes, 'snapshot', count):
+            self.assertEqual('active', self.snapshot().status)
+        # No more than what each thread had begun.
+        self.assertLessEqual(len(late), 2)
+
     def until(self, event):
         """Wait until this was done; whoever waits for us fails instead."""
         deadline = time.monotonic() + 10
