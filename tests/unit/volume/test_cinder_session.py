@@ -82,7 +82,9 @@ class ConfigurationTest(CinderSessionTestCase):
 
     def test_no_cinderclient(self):
         connection = self.connection()
-        with mock.patch.dict('sys.modules', {'cinderclient': None}):
+        # Another test may have loaded it.
+        absent = {'cinderclient': None, 'cinderclient.client': None}
+        with mock.patch.dict('sys.modules', absent):
             error = self.assertRaises(
                 exception.InvalidConfiguration,
                 cinder.CinderVolumeService,
