@@ -93,6 +93,8 @@ class VolumeBackedTest(base.CloudTestCase):
             type(self)._cinder = self._stack.enter_context(
                 running(self.cloud.layout)
             )
+            # A token knows the services that were there when it was issued.
+            self.cloud.connection.session.invalidate()
         assert self._cinder is not None
         self.cinder = self._cinder
         self.volumes = self.cinder.client('admin', 'admin')
