@@ -14,6 +14,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from typing import Any
 
@@ -145,7 +146,23 @@ def main(argv: list[str] | None = None) -> int:
     except (cfg.Error, KeyboardInterrupt) as error:
         print(f'nova-snap: {error or "interrupted"}', file=sys.stderr)
         return exit_status(error)
-    return shell.status or result
+    return _printed(shell.status or result)
+
+
+def _printed(status: int) -> int:
+    """The exit status, once all that was printed has gone out.
+
+    At a reader that went away, Python itself would fail when it ends, with a
+    status of its own (120).
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        return status or 1
+    return status
 
 
 if __name__ == '__main__':
