@@ -57,6 +57,18 @@ _LOG_LINE = re.compile(r'\[[^]]*\] (\w+) +(\S+) (.*)')
 _shared: dict[str, guest_lib.Guest] = {}
 
 
+def _rest(guest: guest_lib.Guest) -> None:
+    with contextlib.suppress(libvirt.libvirtError):
+        if guest.state() == 'running':
+            guest.suspend()
+
+
+def _wake(guest: guest_lib.Guest) -> bool:
+    if guest.state() == 'paused':
+        guest.resume()
+    return guest.is_ticking(within=10)
+
+
 @dataclasses.dataclass(frozen=True)
 class LogLine:
     """A line of the log file."""
@@ -114,17 +126,20 @@ class FaultTestCase(base.SnapshotTestCase):
     ) -> guest_lib.Guest:
         """A running guest with FILLER on its disk, for all test classes.
 
-        One that an earlier test left in another state is replaced.
+        Between the tests that use it, it is paused: all that wait would take
+        half a processor.  One that an earlier test left in another state is
+        replaced.
         """
         key = repr((kind, sorted(spec.items())))
         guest = _shared.get(key)
-        if guest is not None and guest.is_ticking(within=10):
-            return guest
-        if guest is not None:
+        if guest is not None and not _wake(guest):
             guest.remove()
-        guest = _shared[key] = self.filled_guest(kind, **spec)
-        guest.start()
-        guest.wait_until_up()
+            guest = None
+        if guest is None:
+            guest = _shared[key] = self.filled_guest(kind, **spec)
+            guest.start()
+            guest.wait_until_up()
+        self.addCleanup(_rest, guest)
         return guest
 
     def shared_stopped_guest(self, number: int = 0) -> guest_lib.Guest:
