@@ -152,16 +152,17 @@ def main(argv: list[str] | None = None) -> int:
 def _printed(status: int) -> int:
     """The exit status, once all that was printed has gone out.
 
-    At a reader that went away, Python itself would fail when it ends, with a
-    status of its own (120).
+    Where a reader has gone away or a disk is full, Python itself would fail
+    when it ends, with a status of its own (120).
     """
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        return status or 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            status = status or 1
     return status
 
 
