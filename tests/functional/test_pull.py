@@ -177,7 +177,11 @@ class TestFaults(faults.FaultTestCase):
         found = base.Found.of(guest)
         small = self.small_file_system(8 * faults.MIB)
         self.configure(
-            snapshot={'scratch_directory': str(small), 'scratch_percent': '0'}
+            snapshot={
+                'scratch_directory': str(small),
+                'scratch_percent': '0',
+                'bandwidth_limit_mb': '2',
+            }
         )
         process = self.begin_reading(guest)
         self.assert_ended(process, 1, guest.uuid, 'I/O error|space')
@@ -193,6 +197,8 @@ class TestFaults(faults.FaultTestCase):
                 'scratch_directory': str(small),
                 'scratch_percent': '0',
                 'reserved_space_mb': '45',
+                # A guest on a busy host writes slowly.
+                'bandwidth_limit_mb': '2',
             }
         )
         states: set[str] = set()
