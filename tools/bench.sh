@@ -16,12 +16,18 @@
 # virtnbdbackup:
 #
 #   tools/bench.sh [--json FILE] [--rounds N] [--methods M...] [--disks D...]
-#                  [--small] [--growth [--plot FILE]]
+#                  [--small] [--nova | --growth [--plot FILE]]
 #
 # sets up what is missing, Nova in .lab/nova and this project in .venv, starts
 # a libvirtd, a Glance and a guest of its own in /var/tmp/nslab-bench (or
 # $NOVA_SNAP_LAB), takes the snapshots in turn, and prints a table.  It removes
 # its guests and images at the end.  "tools/bench.sh --help" says more.
+#
+# --nova measures within a whole Nova instead: it starts the cloud of
+# tests/openstack (tools/setup.sh --openstack, which it runs, installs it in
+# .lab/openstack) with a server whose disk has 1 GiB in use, and takes the
+# snapshots of it by nova-compute, which it restarts with Nova's own driver and
+# with this project's in turn.  Times are those in nova-compute's log.
 
 set -euo pipefail
 
@@ -53,13 +59,28 @@ install_nova() {
     touch "$marker"
 }
 
+# By which it talks to the cloud; no part of the project.
+install_sdk() {
+    .venv/bin/python -c 'import openstack.connection' 2>/dev/null ||
+        .venv/bin/uv pip install -q -p .venv/bin/python 'openstacksdk>=4.0'
+}
+
 case " $* " in
     *' --help '* | *' -h '*) ;;
     *)
-        tools/setup.sh demo stream
-        install_nova
-        command -v virtnbdbackup >/dev/null ||
-            apt-get install -qq -y --no-install-recommends virtnbdbackup
+        case " $* " in
+            *' --nova '*)
+                tools/setup.sh --openstack demo stream
+                install_sdk
+                ;;
+            *)
+                tools/setup.sh demo stream
+                install_nova
+                command -v virtnbdbackup >/dev/null ||
+                    apt-get install -qq -y --no-install-recommends \
+                        virtnbdbackup
+                ;;
+        esac
         # Draws the plot, and is no part of the project.
         case " $* " in
             *' --growth '*)

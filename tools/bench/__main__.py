@@ -16,6 +16,9 @@ Never fails for a time: it measures, and who reads the table judges.
 """
 
 import argparse
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
 import json
 import pathlib
 import sys
@@ -44,18 +47,28 @@ def _parser() -> argparse.ArgumentParser:
         '--methods',
         nargs='+',
         choices=methods.METHODS,
-        help='default: all but mirror-compressed; with --growth nova, mirror '
-        'and pull-zstd',
+        help='default: all but mirror-compressed; with --growth or --nova '
+        'nova, mirror and pull-zstd',
     )
     parser.add_argument(
-        '--disks', nargs='+', choices=disks.DISKS, default=[*disks.DISKS]
+        '--disks',
+        nargs='+',
+        choices=disks.DISKS,
+        help='default: both; with --nova one with 1 GiB in use',
     )
     parser.add_argument(
         '--small',
         action='store_true',
         help='a sixteenth of the data: a quick check that all of it works',
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        '--nova',
+        action='store_true',
+        help="a server in a whole Nova, by Nova's driver and by this one's, "
+        'each within nova-compute',
+    )
+    what.add_argument(
         '--growth',
         action='store_true',
         help='how the cost grows with data, with size and with the number of '
@@ -71,32 +84,57 @@ def _series(arguments: argparse.Namespace) -> list[growth.Case]:
     """What is to be measured, in order."""
     if arguments.growth:
         cases = growth.CASES
+    elif arguments.nova and not arguments.disks:
+        cases = growth.CASES[:1]
     else:
-        cases = [growth.Case(disks.DISKS[name]) for name in arguments.disks]
+        names = arguments.disks or disks.DISKS
+        cases = [growth.Case(disks.DISKS[name]) for name in names]
     return [case.small() for case in cases] if arguments.small else cases
 
 
 def _chosen(arguments: argparse.Namespace) -> list[methods.Method]:
-    default = growth.METHODS if arguments.growth else methods.DEFAULT
+    few = arguments.growth or arguments.nova
+    default = growth.METHODS if few else methods.DEFAULT
     return [methods.METHODS[name] for name in arguments.methods or default]
 
 
-def main() -> int:
-    """The entry point."""
-    arguments = _parser().parse_args()
-    rows: list[bench.Row] = []
+@contextlib.contextmanager
+def _lab() -> Iterator[bench.Bench]:
+    """A libvirtd and a Glance, without a Nova around them."""
     lab_base.remove_abandoned_labs()
     libvirtd = libvirtd_lib.Libvirtd(paths.process_lab())
     try:
         with libvirtd, bench.Bench(libvirtd) as machine:
-            for case in _series(arguments):
-                rows += case.measure(
-                    machine, _chosen(arguments), arguments.rounds
-                )
-                _save(arguments, rows)
+            yield machine
     finally:
         libvirtd.remove()
-    print(report.table(rows))
+
+
+def main() -> int:
+    """The entry point."""
+    parser = _parser()
+    arguments = parser.parse_args()
+    if not arguments.nova:
+        return _run(arguments, _lab())
+    if not all(method.makes_image for method in _chosen(arguments)):
+        parser.error('--nova: virtnbdbackup is no driver of nova-compute')
+    # Needs openstacksdk, which is there for --nova only.
+    from tools.bench import nova_cloud
+
+    return _run(arguments, nova_cloud.running(), nova_cloud.COLUMNS)
+
+
+def _run(
+    arguments: argparse.Namespace,
+    lab: contextlib.AbstractContextManager[growth.Machine],
+    columns: Sequence[report.Column] = (),
+) -> int:
+    rows: list[bench.Row] = []
+    with lab as machine:
+        for case in _series(arguments):
+            rows += case.measure(machine, _chosen(arguments), arguments.rounds)
+            _save(arguments, rows)
+    print(report.table(rows, columns))
     return 0
 
 

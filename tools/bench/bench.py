@@ -204,7 +204,7 @@ class Bench:
         with contextlib.ExitStack() as stack:
             gaps = [stack.enter_context(guest.gap_watch()) for guest in guests]
             watches = [
-                stack.enter_context(usage.Watch(worker.pid, snapshots))
+                stack.enter_context(usage.Watch([worker.pid], snapshots))
                 for worker in workers
             ]
             seconds = stack.enter_context(usage.stopwatch())
@@ -233,19 +233,15 @@ class Bench:
 
     def _cpu(
         self, workers: list[Worker], guests: list[guest_lib.Guest]
-    ) -> '_Cpu':
-        qemu = [self._qemu_pid(guest) for guest in guests]
+    ) -> 'Cpu':
+        qemu = [qemu_pid(self._libvirtd, guest.name) for guest in guests]
         glance = usage.processes_in(self._glance.directory)
-        return _Cpu(
+        return Cpu(
             sum(usage.cpu_seconds(worker.pid) for worker in workers),
             sum(map(usage.cpu_seconds, qemu)),
             sum(map(usage.cpu_seconds, glance)),
             usage.host_cpu_seconds(),
         )
-
-    def _qemu_pid(self, guest: guest_lib.Guest) -> int:
-        run = self._libvirtd.state / 'libvirt/run/qemu'
-        return int((run / f'{guest.name}.pid').read_text())
 
     def _taken(self, method: methods.Method, made: str) -> int:
         """The size of what was made, which is deleted then."""
@@ -270,7 +266,7 @@ class Bench:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Cpu:
+class Cpu:
     """Processor seconds so far."""
 
     workers: float
@@ -278,11 +274,17 @@ class _Cpu:
     glance: float
     host: float
 
-    def __sub__(self, other: '_Cpu') -> '_Cpu':
+    def __sub__(self, other: 'Cpu') -> 'Cpu':
         pairs = zip(
             dataclasses.astuple(self), dataclasses.astuple(other), strict=True
         )
-        return _Cpu(*(mine - its for mine, its in pairs))
+        return Cpu(*(mine - its for mine, its in pairs))
+
+
+def qemu_pid(libvirtd: libvirtd_lib.Libvirtd, domain_name: str) -> int:
+    """The process that a domain runs in."""
+    run = libvirtd.state / 'libvirt/run/qemu'
+    return int((run / f'{domain_name}.pid').read_text())
 
 
 def say(text: str) -> None:

@@ -22,6 +22,7 @@ snapshot has to move lies behind it::
 The base image is raw and the overlay qcow2, as nova-compute has them.
 """
 
+from collections.abc import Iterator
 import dataclasses
 import pathlib
 
@@ -60,29 +61,50 @@ class Disk:
 
     def make(self, directory: pathlib.Path, name: str) -> root_disk.RootDisk:
         """Make the files; ``name`` is what they are called."""
-        pieces = content.CONTENTS[self.content]()
-        raw = root_disk.make(
-            directory, root_disk.Kind.RAW, f'{name}.base', FILE_SYSTEM
-        ).path
-        part = directory / f'{name}.part'
-        content.write(part, pieces, self.base)
+        pieces = self.pieces()
+        raw = self.make_base(directory, name, pieces)
         with raw.open('r+b') as file:
             file.truncate(self.virtual_size)
-        _write_at(FILE_SYSTEM, part, f'driver=raw,file.filename={raw}')
         overlay = directory / f'{name}.qcow2'
         command.run(
             *('qemu-img', 'create', '-q', '-f', 'qcow2'),
             *('-b', raw, '-F', 'raw', overlay),
         )
-        content.write(part, pieces, self.overlay)
-        _write_at(
-            FILE_SYSTEM + self.base,
-            part,
-            f'driver=qcow2,file.filename={overlay}',
-        )
-        part.unlink()
+        self.fill(overlay, pieces)
         return root_disk.RootDisk(
             root_disk.Kind.OVERLAY_ON_RAW, overlay, 'qcow2', backing=raw
+        )
+
+    def pieces(self) -> Iterator[bytes]:
+        """The content, for the base image first and then for the overlay."""
+        return content.CONTENTS[self.content]()
+
+    def make_base(
+        self, directory: pathlib.Path, name: str, pieces: Iterator[bytes]
+    ) -> pathlib.Path:
+        """Make the base image, raw, and no longer than what is in it."""
+        raw = root_disk.make(
+            directory, root_disk.Kind.RAW, f'{name}.base', FILE_SYSTEM
+        ).path
+        with raw.open('r+b') as file:
+            file.truncate(FILE_SYSTEM + self.base)
+        _write_at(
+            FILE_SYSTEM,
+            self.base,
+            pieces,
+            raw,
+            f'driver=raw,file.filename={raw}',
+        )
+        return raw
+
+    def fill(self, overlay: pathlib.Path, pieces: Iterator[bytes]) -> None:
+        """Write the overlay's part into one that no guest has open."""
+        _write_at(
+            FILE_SYSTEM + self.base,
+            self.overlay,
+            pieces,
+            overlay,
+            f'driver=qcow2,file.filename={overlay}',
         )
 
 
@@ -96,9 +118,19 @@ DISKS = {
 }
 
 
-def _write_at(offset: int, part: pathlib.Path, target: str) -> None:
-    """Write a file into a disk, from an offset on, and to the media."""
-    size = part.stat().st_size
+def _write_at(
+    offset: int,
+    size: int,
+    pieces: Iterator[bytes],
+    path: pathlib.Path,
+    target: str,
+) -> None:
+    """Write so much into a disk, from an offset on, and to the media.
+
+    :param path: of the disk; a file for the content is made beside it.
+    """
+    part = path.with_suffix('.part')
+    content.write(part, pieces, size)
     words = ','.join(
         f'file.{word}' for word in f'{target},file.driver=file'.split(',')
     )
@@ -107,3 +139,4 @@ def _write_at(offset: int, part: pathlib.Path, target: str) -> None:
         *('--target-image-opts', '-t', 'none'),
         f'driver=raw,offset={offset},size={size},{words}',
     )
+    part.unlink()

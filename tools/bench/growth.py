@@ -12,8 +12,12 @@
 
 """What is measured: one disk or more, and how the cost grows with each."""
 
+from collections.abc import Sequence
+import contextlib
 import dataclasses
+from typing import Protocol
 
+from tests.lab import guest as guest_lib
 from tools.bench import bench
 from tools.bench import disks
 from tools.bench import methods
@@ -23,6 +27,24 @@ TIB = 1024 * GIB
 
 #: What is compared where no methods are named.
 METHODS = ['nova', 'mirror', 'pull-zstd']
+
+
+class Machine(Protocol):
+    """What measures: ``bench.Bench``, ``nova_cloud.NovaCloud``."""
+
+    def guests(
+        self, disk: disks.Disk, count: int = 1
+    ) -> contextlib.AbstractContextManager[list[guest_lib.Guest]]:
+        """Guests that tick on such a disk each, while the block runs."""
+
+    def measure(
+        self,
+        method: methods.Method,
+        disk: disks.Disk,
+        guests: list[guest_lib.Guest],
+        run: int,
+    ) -> Sequence[bench.Row]:
+        """Take a snapshot of each guest, all at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +60,7 @@ class Case:
 
     def measure(
         self,
-        machine: bench.Bench,
+        machine: Machine,
         chosen: list[methods.Method],
         rounds: int,
     ) -> list[bench.Row]:

@@ -14,6 +14,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 import dataclasses
 import statistics
 
@@ -22,7 +23,9 @@ from tools.bench import bench
 MB = 1e6
 
 #: Heading, key of the row, and how a value is written.
-COLUMNS: list[tuple[str, str, Callable[[float], str]]] = [
+Column = tuple[str, str, Callable[[float], str]]
+
+COLUMNS: list[Column] = [
     ('wall s', 'wall_s', '{:.1f}'.format),
     ('CPU s', 'cpu_s', '{:.1f}'.format),
     ('peak RSS MB', 'peak_rss_bytes', lambda value: f'{value / MB:.0f}'),
@@ -42,7 +45,9 @@ REFERENCE = 'nova'
 Key = tuple[str, str, int]
 
 
-def medians(rows: Iterable[bench.Row]) -> dict[Key, dict[str, float]]:
+def medians(
+    rows: Iterable[bench.Row], columns: Sequence[Column] = COLUMNS
+) -> dict[Key, dict[str, float]]:
     """Each value's median, by disk, method and snapshots at once."""
     groups: dict[Key, list[bench.Row]] = {}
     for row in rows:
@@ -51,15 +56,19 @@ def medians(rows: Iterable[bench.Row]) -> dict[Key, dict[str, float]]:
     return {
         key: {
             name: statistics.median(getattr(row, name) for row in group)
-            for _, name, _ in COLUMNS
+            for _, name, _ in columns
         }
         for key, group in groups.items()
     }
 
 
-def table(rows: list[bench.Row]) -> str:
-    """All of it as text, a part for each disk."""
-    found = medians(rows)
+def table(rows: list[bench.Row], more: Sequence[Column] = ()) -> str:
+    """All of it as text, a part for each disk.
+
+    :param more: columns that only these rows have.
+    """
+    columns = [*COLUMNS, *more]
+    found = medians(rows, columns)
     parts = []
     for disk, at_once in dict.fromkeys((r.disk, r.at_once) for r in rows):
         chosen = {
@@ -71,14 +80,18 @@ def table(rows: list[bench.Row]) -> str:
         title = f'{disk}: medians of {runs}'
         if at_once > 1:
             title += f', {at_once} snapshots at once'
-        parts.append(f'{title}\n\n{_aligned(_lines(chosen))}')
+        parts.append(
+            f'{title}\n\n{_aligned(_lines(chosen, columns), columns)}'
+        )
     return '\n\n'.join(parts)
 
 
-def _lines(chosen: dict[str, dict[str, float]]) -> list[list[str]]:
-    lines = [['', *(heading for heading, _, _ in COLUMNS)]]
+def _lines(
+    chosen: dict[str, dict[str, float]], columns: Sequence[Column]
+) -> list[list[str]]:
+    lines = [['', *(heading for heading, _, _ in columns)]]
     for method, values in chosen.items():
-        written = [show(values[name]) for _, name, show in COLUMNS]
+        written = [show(values[name]) for _, name, show in columns]
         lines.append([method, *written])
     reference = chosen.get(REFERENCE)
     for method, values in chosen.items():
@@ -99,9 +112,9 @@ def _ratios(
     ]
 
 
-def _aligned(lines: list[list[str]]) -> str:
+def _aligned(lines: list[list[str]], columns: Sequence[Column]) -> str:
     width = max(len(line[0]) for line in lines)
-    widths = [max(len(heading), 7) for heading, _, _ in COLUMNS]
+    widths = [max(len(heading), 7) for heading, _, _ in columns]
     return '\n'.join(
         '  '.join(
             [line[0].ljust(width)]

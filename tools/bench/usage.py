@@ -12,7 +12,9 @@
 
 """What a process and those that it starts use, as the kernel counts it."""
 
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import os
@@ -51,18 +53,45 @@ def processes_in(directory: pathlib.Path) -> list[int]:
     return found
 
 
+def session(leader: int) -> list[int]:
+    """Processes of the session that this one leads.
+
+    A daemon that it started is one of them, though no more its child.
+    """
+    found = []
+    for path in _PROC.glob('[0-9]*'):
+        with contextlib.suppress(OSError):
+            if int(_stat(int(path.name))[3]) == leader:
+                found.append(int(path.name))
+    return found
+
+
+def session_cpu_seconds(leader: int) -> float:
+    """Processor time of a session, with what has ended in it."""
+    total = 0.0
+    for pid in session(leader):
+        with contextlib.suppress(OSError):
+            total += cpu_seconds(pid)
+    return total
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Memory of these processes and of those that they started."""
+    return sum(map(_rss, {each for pid in pids for each in _tree(pid)}))
+
+
 @dataclasses.dataclass
 class Watch:
-    """Looks at a process tree and at a directory while its block runs.
+    """Looks at processes and at a directory while its block runs.
 
-    :ivar peak_rss: bytes of memory of all processes of the tree at once.
+    :ivar peak_rss: bytes of memory of all of the processes at once.
     :ivar peak_disk: bytes that the files below the directory take.
 
-    :param pid: the root of the tree.
+    :param pids: with the processes that they start.
     :param directory: need not exist yet.
     """
 
-    pid: int
+    pids: Sequence[int]
     directory: pathlib.Path
     peak_rss: int = 0
     peak_disk: int = 0
@@ -79,8 +108,7 @@ class Watch:
 
     def _watch(self) -> None:
         while not self._over.wait(INTERVAL):
-            rss = sum(_rss(pid) for pid in _tree(self.pid))
-            self.peak_rss = max(self.peak_rss, rss)
+            self.peak_rss = max(self.peak_rss, resident_bytes(self.pids))
             self.peak_disk = max(self.peak_disk, _allocated(self.directory))
 
 
