@@ -70,7 +70,7 @@ def delete(
     images.delete(image.id)
     try:
         for snapshot_id in snapshot_ids:
-            yield _delete(volumes, snapshot_id, timeout)
+            yield _delete(volumes, image, snapshot_id, timeout)
     except BaseException:
         LOG.error(
             'Image %(image)s is deleted. It was interrupted while its volume '
@@ -81,19 +81,41 @@ def delete(
 
 
 def _delete(
-    volumes: volume_api.VolumeService, snapshot_id: str, timeout: float
+    volumes: volume_api.VolumeService,
+    image: image_api.Image,
+    snapshot_id: str,
+    timeout: float,
 ) -> Outcome:
     try:
-        volumes.snapshot(snapshot_id)
+        snapshot = volumes.snapshot(snapshot_id)
     except exception.VolumeSnapshotNotFound:
         return Outcome(snapshot_id, NOT_FOUND)
     except exception.NovaSnapError as error:
         return Outcome(snapshot_id, f'not asked for: {error}', stays=True)
+    if _is_foreign(snapshot, image):
+        return Outcome(
+            snapshot_id,
+            f'it belongs to project {snapshot.project_id}, and the image to '
+            f'project {image.owner}',
+            stays=True,
+        )
     try:
         hindrance = _delete_unless_used(volumes, snapshot_id, timeout)
     except exception.NovaSnapError as error:
         hindrance = str(error)
     return Outcome(snapshot_id, hindrance or DELETED, stays=bool(hindrance))
+
+
+def _is_foreign(snapshot: volume_api.Snapshot, image: image_api.Image) -> bool:
+    """Whether an image names what another project owns.
+
+    Whoever may change an image may write any id into it, and the login of an
+    administrator can delete the snapshots of everybody.
+    """
+    if snapshot.metadata.get(volume_snapshots.IMAGE_ID) == image.id:
+        return False
+    owners = (snapshot.project_id, image.owner)
+    return None not in owners and snapshot.project_id != image.owner
 
 
 def _delete_unless_used(

@@ -51,12 +51,16 @@ class Volume:
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """A snapshot of a volume; ``metadata`` is what its maker wrote on it."""
+    """A snapshot of a volume; ``metadata`` is what its maker wrote on it.
+
+    ``project_id`` is None where the service does not tell this login.
+    """
 
     id: str
     volume_id: str
     status: str
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    project_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

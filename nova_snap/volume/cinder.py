@@ -211,6 +211,7 @@ def _snapshot(fields: Mapping[str, Any]) -> api.Snapshot:
         volume_id=fields['volume_id'],
         status=fields['status'],
         metadata=fields.get('metadata') or {},
+        project_id=fields.get('os-extended-snapshot-attributes:project_id'),
     )
 
 

@@ -23,6 +23,9 @@ from tests.lab import fault_proxy
 from tests.lab import guest as guest_lib
 from tests.lab import volumes as volumes_lib
 
+#: In a snapshot, as Cinder shows it.
+PROJECT = 'os-extended-snapshot-attributes:project_id'
+
 #: Run by the guest's agent: numbers written to the first volume, then to the
 #: second, each on the disk before the next.
 WRITER = """
@@ -98,6 +101,8 @@ class RecordTest(base.VolumeTestCase):
             self.assertEqual('available', snapshot.status)
             self.assertEqual('snapshot for backup', snapshot.name)
             self.assertEqual('why', snapshot.description)
+            # A plain member is told it, too; deletion relies on that.
+            self.assertTrue(snapshot.to_dict()[PROJECT])
         self.assert_as_found(guest, found)
         self.assert_nothing_left()
         self._delete(image.id)

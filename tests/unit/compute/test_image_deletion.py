@@ -10,11 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import dataclasses
 from unittest import mock
 
 from nova_snap import exception
 from nova_snap.compute import image_deletion
 from nova_snap.compute import volume_record
+from nova_snap.compute import volume_snapshots
 from nova_snap.image import api as image_api
 from nova_snap.image import filesystem
 from nova_snap.volume import api as volume_api
@@ -79,6 +81,31 @@ class DeleteTest(base.TestCase):
         self.assertIn('hidden from this login', root.text)
         self.assertFalse(root.stays)
         self.assert_deleted(data)
+
+    def test_one_of_another_project_stays(self):
+        """An image names what whoever may change it has written."""
+        made = self.volumes.made
+        self.image = dataclasses.replace(self.image, owner='theirs')
+        made[self.root] = dataclasses.replace(
+            made[self.root], project_id='ours'
+        )
+        made[self.data] = dataclasses.replace(
+            made[self.data], project_id='theirs'
+        )
+        root, data = self.delete()
+        self.assert_stays(root, 'belongs to project ours')
+        self.assert_deleted(data)
+        self.assertEqual([self.root], list(made))
+
+    def test_one_that_was_made_for_the_image_goes(self):
+        """Whatever the project of the login in [cinder] is."""
+        self.image = dataclasses.replace(self.image, owner='ours')
+        mark = {volume_snapshots.IMAGE_ID: self.image.id}
+        self.volumes.made[self.root] = dataclasses.replace(
+            self.volumes.made[self.root], project_id='service', metadata=mark
+        )
+        root, _data = self.delete()
+        self.assert_deleted(root)
 
     def test_one_in_use_stays(self):
         user = volumes_lib.volume('user', snapshot_id=self.root)
