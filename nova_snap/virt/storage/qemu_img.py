@@ -24,6 +24,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 from typing import Any
 
 from nova_snap import exception
@@ -174,7 +175,8 @@ def flatten(delta: storage.DiskSource, progress: Progress) -> None:
     if delta.backing is None:
         return
     path = pathlib.Path(delta.describe())
-    own = _allocated(delta)
+    # Some distributions have qemu-io in another package.
+    own = _allocated(delta) if shutil.which('qemu-io') else None
     if own is None:
         _rebase(path, [], progress)
         return

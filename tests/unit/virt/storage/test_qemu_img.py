@@ -256,6 +256,12 @@ class DeltaTest(base.DiskTestCase):
         self.useFixture(fixtures.MonkeyPatch(f'{QEMU_IMG}.MAX_MAP', 100))
         self.check_flattened()
 
+    def test_flattening_without_qemu_io(self) -> None:
+        self.useFixture(
+            fixtures.MonkeyPatch('shutil.which', lambda name: None)
+        )
+        self.check_flattened()
+
     def test_flattening_reads_no_holes(self) -> None:
         size = 1 << 40
         below = self.raw()
