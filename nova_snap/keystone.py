@@ -20,6 +20,7 @@ not log requests for a token.
 """
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import types
 from typing import Any
@@ -132,6 +133,16 @@ def load_session(
 ) -> ks_session.Session:
     """A session as the options of a group say."""
     return _SessionLoader().load_from_conf_options(conf, group, auth=auth)
+
+
+def endpoint(adapter: Mapping[str, Any]) -> str:
+    """Where a service is, for messages, by the options of its adapter."""
+    override: str | None = adapter['endpoint_override']
+    region = adapter['region_name']
+    return override or (
+        f'the catalog entry {adapter["service_type"]!r}'
+        + (f' of region {region}' if region else '')
+    )
 
 
 @contextlib.contextmanager

@@ -101,8 +101,8 @@ def _volume_rows(
         for found in attached
     ]
     summary = (
-        'The guest keeps running; the image has no data and names a snapshot '
-        'of each volume.'
+        'The guest is left as it is; the image has no data and names a '
+        'snapshot of each volume.'
     )
     live = str(decision_lib.Path.LIVE)
     return [*rows, ('decision', live, CINDER, summary)]

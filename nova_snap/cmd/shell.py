@@ -145,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
         result = shell.run(arguments or ['--help'])
     except (cfg.Error, KeyboardInterrupt) as error:
         print(f'nova-snap: {error or "interrupted"}', file=sys.stderr)
-        return exit_status(error)
+        return _printed(exit_status(error))
     return _printed(shell.status or result)
 
 

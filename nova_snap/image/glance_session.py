@@ -68,12 +68,7 @@ class Connection:
     @property
     def endpoint(self) -> str:
         """Where Glance is, for messages."""
-        override: str | None = self.adapter['endpoint_override']
-        region = self.adapter['region_name']
-        return override or (
-            f'the catalog entry {self.adapter["service_type"]!r}'
-            + (f' of region {region}' if region else '')
-        )
+        return keystone.endpoint(self.adapter)
 
     def renew_login(self) -> None:
         """Get a new token unless the one in use is valid for long enough."""

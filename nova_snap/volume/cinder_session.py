@@ -67,12 +67,7 @@ class Connection:
     @property
     def endpoint(self) -> str:
         """Where Cinder is, for messages."""
-        override: str | None = self.adapter['endpoint_override']
-        region = self.adapter['region_name']
-        return override or (
-            f'the catalog entry {self.adapter["service_type"]!r}'
-            + (f' of region {region}' if region else '')
-        )
+        return keystone.endpoint(self.adapter)
 
     @contextlib.contextmanager
     def translated(self, subject: refusal.Subject) -> Iterator[None]:
