@@ -31,6 +31,8 @@ from typing import Self
 import urllib.error
 import urllib.request
 
+TOP = pathlib.Path(__file__).parents[2]
+
 #: Seconds; a machine that is busy needs a while to import all of Glance.
 START_TIMEOUT = 120
 STOP_TIMEOUT = 15
@@ -66,7 +68,7 @@ log_file = {directory}/api.log
 worker_self_reference_url = {url}
 {extra}
 [database]
-connection = sqlite:///{directory}/glance.sqlite
+connection = sqlite:///{directory}/glance.sqlite?timeout=60
 [paste_deploy]
 config_file = {directory}/glance-api-paste.ini
 [glance_store]
@@ -212,7 +214,8 @@ class Glance:
                     *('--bind', f'fd://{fd}', '--workers', '1'),
                     *('--threads', '8', '--timeout', '600'),
                     *('--graceful-timeout', '5'),
-                    'glance.wsgi.api:application',
+                    *('--pythonpath', str(TOP)),
+                    'tests.lab.glance_wsgi:application',
                 ],
                 cwd=self.directory,
                 env=os.environ

@@ -134,11 +134,22 @@ def _rss(pid: int) -> int:
 
 
 def _tree(pid: int) -> Iterator[int]:
+    """The process, and those below it that run a program of their own.
+
+    A child that has its parent's command line has not yet begun its own
+    program: until then its memory is its parent's.
+    """
     yield pid
     with contextlib.suppress(OSError):
+        command = _command(pid)
         for task in (_PROC / str(pid) / 'task').iterdir():
-            for child in (task / 'children').read_text().split():
-                yield from _tree(int(child))
+            for child in map(int, (task / 'children').read_text().split()):
+                if _command(child) != command:
+                    yield from _tree(child)
+
+
+def _command(pid: int) -> bytes:
+    return (_PROC / f'{pid}/cmdline').read_bytes()
 
 
 def _allocated(directory: pathlib.Path) -> int:
