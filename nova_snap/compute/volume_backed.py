@@ -202,7 +202,7 @@ class _Making:
         with entry.owing(
             volume_snapshots.DELETE_SNAPSHOTS,
             self.undoing.of(self.snapshots),
-            **self.snapshots.duty,
+            **self.snapshots.duty(),
         ):
             with self.quiesced(entry) as frozen:
                 if frozen:

@@ -77,11 +77,13 @@ class VolumeSnapshots:
         """Of the snapshots, in the order of the volumes."""
         return [snapshot.id for snapshot in self._made]
 
-    @property
     def duty(self) -> dict[str, Any]:
         """What is written down of them."""
-        volume_ids = [attached.volume.id for attached in self._attached]
-        return {'image_id': self._image.id, 'volume_ids': volume_ids}
+        return {
+            'image_id': self._image.id,
+            'volume_ids': [attached.volume.id for attached in self._attached],
+            'project_id': self._volumes.project_id(),
+        }
 
     def request(self, monitor: monitor_lib.Monitor) -> None:
         """Ask for all of them, at once; the first refusal ends it.
@@ -178,8 +180,10 @@ class Undoing:
 
         Unless the image is active: then it needs them.
 
+        :raises VolumeNotPermitted: the login sees another project's only.
         :raises VolumeSnapshotFailed: one is still there.
         """
+        self._require_project(data)
         self._delete(data, lambda: set(data['volume_ids']))
 
     def of(self, snapshots: VolumeSnapshots) -> journal.Undo:
@@ -204,6 +208,17 @@ class Undoing:
             if left and waited > DELETE_TIMEOUT:
                 _raise_left(left[0])
             time.sleep(monitor_lib.POLL_INTERVAL)
+
+    def _require_project(self, data: journal.Data) -> None:
+        """What a login does not see would count as gone."""
+        made_in = data['project_id']
+        ours = self._volumes.project_id()
+        if made_in != ours:
+            raise exception.VolumeNotPermitted(
+                reason=f'the snapshots for image {data["image_id"]} are in '
+                f'project {made_in}, and the login in [cinder] is to '
+                f'project {ours}; recover with a login to the former.'
+            )
 
     def _left(self, data: journal.Data) -> list[volume_api.Snapshot]:
         return [

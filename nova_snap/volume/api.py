@@ -103,6 +103,10 @@ class VolumeService(abc.ABC):
         """
 
     @abc.abstractmethod
+    def project_id(self) -> str | None:
+        """The project that is logged in to; None where there is no login."""
+
+    @abc.abstractmethod
     def snapshot_quota(self) -> SnapshotQuota:
         """The quota of the project that is logged in to."""
 

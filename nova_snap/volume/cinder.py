@@ -94,6 +94,11 @@ class CinderVolumeService(api.VolumeService):
         volumes = [_volume(volume.to_dict()) for volume in found]
         return [v for v in volumes if v.snapshot_id == snapshot_id]
 
+    def project_id(self) -> str | None:
+        with self._connection.translated(refusal.Subject()):
+            project_id: str | None = self._connection.session.get_project_id()
+        return project_id
+
     def snapshot_quota(self) -> api.SnapshotQuota:
         found = self._call(refusal.Subject(), self._client.limits.get)
         limits = found.to_dict()['absolute']

@@ -64,6 +64,19 @@ class KillTest(base.VolumeTestCase):
             self.assert_as_found(self.guest, self.found)
             self.assert_nothing_made(*self.disks)
 
+    def test_login_of_another_project(self) -> None:
+        self.kill_at('after', f'{CINDER}.create_snapshot')
+        other = self.lab.keystone.credentials('admin', 'admin')
+        self.configure(cinder=other)
+        done = self.run_command('recover', status=1)
+        self.assertIn('recover with a login to the former', done.stderr)
+        self.assertEqual('thawed', self.guest.agent('guest-fsfreeze-status'))
+        self.assertNotEqual([], self.lab.snapshots(*self.disks))
+        self.configure()
+        self.run_command('recover')
+        self.assert_as_found(self.guest, self.found)
+        self.assert_nothing_made(*self.disks)
+
     def test_active_image_keeps_its_snapshots(self) -> None:
         before = {image.id for image in self.glance.list()}
         self.kill_at('after', f'{GLANCE}.upload')

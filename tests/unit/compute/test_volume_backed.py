@@ -411,6 +411,7 @@ class RecoveryTest(VolumeBackedTestCase):
                 forget,
                 image_id=image.id,
                 volume_ids=[volumes_lib.ROOT, volumes_lib.DATA],
+                project_id='ours',
             ),
         ):
             self.images.create(image)
@@ -442,6 +443,17 @@ class RecoveryTest(VolumeBackedTestCase):
         self.assertEqual((), recovery.left)
         self.assertEqual(1, len(self.volumes.made))
         self.assertEqual(1, len(list(self.images.list())))
+
+    def test_login_of_another_project_leaves_them_owed(self):
+        self.leave_behind('queued')
+        self.volumes.project = 'theirs'
+        (recovery,) = self.manager.recover()
+        self.assertEqual((volume_snapshots.DELETE_SNAPSHOTS,), recovery.left)
+        self.assertEqual(1, len(self.volumes.made))
+        self.volumes.project = 'ours'
+        (recovery,) = self.manager.recover()
+        self.assertEqual((), recovery.left)
+        self.assertEqual({}, self.volumes.made)
 
     def test_without_cinder_they_stay_owed(self):
         self.leave_behind('queued')

@@ -73,6 +73,7 @@ class MemoryVolumes(api.VolumeService):
         self.on_create: Callable[[str], None] = lambda volume_id: None
         self.after_create: Callable[[str], None] = lambda volume_id: None
         self.reason: str | None = 'no room'
+        self.project: str | None = 'ours'
         self._numbers = itertools.count(1)
         self._seen: dict[str, int] = {}
 
@@ -85,6 +86,9 @@ class MemoryVolumes(api.VolumeService):
         return [
             v for v in self.volumes.values() if v.snapshot_id == snapshot_id
         ]
+
+    def project_id(self) -> str | None:
+        return self.project
 
     def snapshot_quota(self) -> api.SnapshotQuota:
         return self.quota
