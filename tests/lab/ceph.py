@@ -19,14 +19,13 @@ does with them is in ``cinder.py``.  The programs are Debian's.
 import json
 import pathlib
 import shutil
-import signal
 import socket
 import time
 from typing import Any
 import uuid
 
 from tests.lab import command
-from tests.lab import process
+from tests.lab import daemon
 
 GIB = 1 << 30
 
@@ -97,14 +96,14 @@ class Ceph:
         self.conf = directory / 'ceph.conf'
         self.port = 0
         self._fsid = str(uuid.uuid4())
-        self.monitor = process.Server(directory / 'mon.out')
-        self.manager = process.Server(directory / 'mgr.out')
-        self.osd = process.Server(directory / 'osd.out')
+        self.monitor = daemon.Daemon(directory / 'mon.out')
+        self.manager = daemon.Daemon(directory / 'mgr.out')
+        self.osd = daemon.Daemon(directory / 'osd.out')
 
     def start(self, pools: list[str]) -> None:
         """Return once the pools can be written to.
 
-        :raises ServerFailed, CommandFailed: with the reason.
+        :raises DaemonFailed, CommandFailed: with the reason.
         """
         for name in ('mon', 'mgr', 'osd'):
             (self.directory / name).mkdir(parents=True)
@@ -120,7 +119,7 @@ class Ceph:
     def stop(self) -> None:
         """End the daemons and delete all they had."""
         for server in (self.osd, self.manager, self.monitor):
-            server.stop(signal.SIGKILL)
+            server.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def ceph(self, *arguments: str) -> str:
@@ -176,7 +175,7 @@ class Ceph:
             lambda: '"num_up_osds":1' in self.ceph('osd', 'stat', '-f', 'json')
         )
 
-    def _daemon(self, server: process.Server, program: str, name: str) -> None:
+    def _daemon(self, server: daemon.Daemon, program: str, name: str) -> None:
         path = shutil.which(program, path='/usr/bin:/usr/sbin')
         # -f: in the foreground, so that it is ours to end.
         server.start([path or program, '-f', '-c', self.conf, '-i', name])
@@ -189,7 +188,7 @@ class Ceph:
             if states and {s['name'] for s in states} == {'active+clean'}:
                 return
             if time.monotonic() > deadline:
-                raise process.ServerFailed(f'Ceph: {states}')
+                raise daemon.DaemonFailed(f'Ceph: {states}')
             time.sleep(0.1)
 
 

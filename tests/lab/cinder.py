@@ -10,12 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A real Cinder for tests: Keystone's logins, SQLite, volumes in Ceph.
+"""A real Cinder for tests: Keystone's logins, SQLite, one storage backend.
 
 Open this file for how Cinder is configured.  Its services run in one process
-(``cinder_all.py``), and volumes are RBD images of the lab's Ceph.
+(``cinder_all.py``).
 """
 
+from collections.abc import Mapping
+import dataclasses
+import os
 import pathlib
 import shutil
 import socket
@@ -25,8 +28,8 @@ import cinderclient.client
 
 from tests.lab import ceph as ceph_lib
 from tests.lab import command
+from tests.lab import daemon
 from tests.lab import keystone as keystone_lib
-from tests.lab import process
 from tests.lab import volume_servers
 
 POOL = 'volumes'
@@ -52,14 +55,11 @@ resource_query_filters_file = {etc}/resource_filters.json
 quota_volumes = -1
 quota_snapshots = -1
 quota_gigabytes = -1
-enabled_backends = rbd
+enabled_backends = {backend}
 default_volume_type = __DEFAULT__
-[rbd]
-volume_driver = cinder.volume.drivers.rbd.RBDDriver
-volume_backend_name = rbd
-rbd_ceph_conf = {ceph_conf}
-rbd_pool = {pool}
-rbd_exclusive_cinder_pool = true
+[{backend}]
+volume_backend_name = {backend}
+{options}
 [database]
 connection = sqlite:///{directory}/cinder.sqlite
 [coordination]
@@ -72,7 +72,40 @@ driver = noop
 www_authenticate_uri = {keystone}
 auth_type = password
 {login}
+[nova]
+interface = public
+{nova}
+[privsep_osbrick]
+helper_command = {helper} --config-file {directory}/cinder.conf
+[cinder_sys_admin]
+helper_command = {helper} --config-file {directory}/cinder.conf
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """Where the volumes are kept.
+
+    :ivar options: of its section in cinder.conf.
+    :ivar programs: a folder of programs that Cinder is to find first.
+    """
+
+    name: str
+    options: Mapping[str, object]
+    programs: pathlib.Path | None = None
+
+
+def rbd(ceph: ceph_lib.Ceph) -> Backend:
+    """Volumes are RBD images in :data:`POOL`."""
+    return Backend(
+        'rbd',
+        {
+            'volume_driver': 'cinder.volume.drivers.rbd.RBDDriver',
+            'rbd_ceph_conf': ceph.conf,
+            'rbd_pool': POOL,
+            'rbd_exclusive_cinder_pool': 'true',
+        },
+    )
 
 
 class Cinder:
@@ -80,21 +113,24 @@ class Cinder:
 
     :param directory: where everything is kept.
     :param port: 0 takes a free one.
+    :param nova: the login by which it asks Nova for snapshots.
     """
 
     def __init__(
         self,
         directory: pathlib.Path,
         keystone: keystone_lib.Keystone,
-        ceph: ceph_lib.Ceph,
+        backend: Backend,
         port: int = 0,
+        nova: Mapping[str, object] | None = None,
     ) -> None:
         self.directory = directory
         self.keystone = keystone
-        self.ceph = ceph
         self.port = port
+        self._backend = backend
+        self._nova = nova or {}
         self._config = directory / 'cinder.conf'
-        self._server = process.Server(directory / 'server.log')
+        self._server = daemon.Daemon(directory / 'server.log')
 
     @property
     def url(self) -> str:
@@ -116,7 +152,7 @@ class Cinder:
     def start(self) -> None:
         """Return once it can make volumes; the catalog names it.
 
-        :raises ServerFailed: it does not get ready.
+        :raises DaemonFailed: it does not get ready.
         """
         self._write()
         self._server.start(
@@ -124,7 +160,7 @@ class Cinder:
                 *(volume_servers.program('python'), '-m'),
                 *('tests.lab.cinder_all', '--config-file', self._config),
             ],
-            env={'PYTHONPATH': str(volume_servers.TOP)},
+            env=self._environment(),
         )
         self._server.wait_for_answer(self.url)
         client = self.client('admin', 'admin')
@@ -148,6 +184,12 @@ class Cinder:
             region_name=keystone_lib.REGION,
         )
 
+    def _environment(self) -> dict[str, str]:
+        path = command.environment()['PATH']
+        if self._backend.programs is not None:
+            path = f'{self._backend.programs}{os.pathsep}{path}'
+        return {'PYTHONPATH': str(volume_servers.TOP), 'PATH': path}
+
     def _write(self) -> None:
         login = self.keystone.credentials('admin', 'admin')
         self._config.write_text(
@@ -155,12 +197,18 @@ class Cinder:
                 directory=self.directory,
                 port=self.port,
                 etc=volume_servers.data('cinder'),
-                ceph_conf=self.ceph.conf,
-                pool=POOL,
+                backend=self._backend.name,
+                options=_lines(self._backend.options),
                 keystone=self.keystone.url,
-                login='\n'.join(f'{k} = {v}' for k, v in login.items()),
+                login=_lines(login),
+                nova=_lines(self._nova),
+                helper=volume_servers.program('privsep-helper'),
             )
         )
+
+
+def _lines(options: Mapping[str, object]) -> str:
+    return '\n'.join(f'{name} = {value}' for name, value in options.items())
 
 
 def _is_up(client: Any) -> bool:

@@ -26,7 +26,7 @@ from keystoneauth1 import session
 from keystoneauth1.identity import v3
 
 from tests.lab import command
-from tests.lab import process
+from tests.lab import daemon
 from tests.lab import volume_servers
 
 REGION = 'RegionOne'
@@ -75,7 +75,7 @@ class Keystone:
         self.directory = directory
         self.url = ''
         self._config = directory / 'keystone.conf'
-        self._server = process.Server(directory / 'server.log')
+        self._server = daemon.Daemon(directory / 'server.log')
 
     def start(self) -> None:
         """Return once the administrator can log in."""

@@ -30,10 +30,10 @@ from typing import Any
 from tests.lab import ceph as ceph_lib
 from tests.lab import cinder as cinder_lib
 from tests.lab import command
+from tests.lab import daemon
 from tests.lab import glance as glance_lib
 from tests.lab import keystone as keystone_lib
 from tests.lab import paths
-from tests.lab import process
 from tests.lab import root_disk
 
 #: Seconds in which Cinder makes or deletes something.
@@ -47,20 +47,36 @@ class CinderFailed(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class VolumeDisk(root_disk.RootDisk):
-    """A volume as a disk of a guest, as Nova attaches it."""
+class RbdDisk(root_disk.RootDisk):
+    """An RBD image as a disk of a guest.
 
-    volume_id: str = ''
+    :ivar port: of Ceph's monitor.
+    """
+
     port: int = 0
 
     @property
     def source_xml(self) -> str:
-        """The RBD image, and the volume's id as serial number."""
+        """The RBD image."""
         return (
             f"<source protocol='rbd' name='{self.path}'>"
             f"<host name='127.0.0.1' port='{self.port}'/></source>"
-            f'<serial>{self.volume_id}</serial>'
         )
+
+    def remove(self) -> None:
+        """Nothing: Ceph ends before its images do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeDisk(RbdDisk):
+    """A volume as a disk of a guest, as Nova attaches it."""
+
+    volume_id: str = ''
+
+    @property
+    def source_xml(self) -> str:
+        """The RBD image, and the volume's id as serial number."""
+        return f'{super().source_xml}<serial>{self.volume_id}</serial>'
 
     def remove(self) -> None:
         """Nothing: the volume is Cinder's, and outlives its guest."""
@@ -77,14 +93,14 @@ class VolumeLab:
         self.ceph = ceph_lib.Ceph(directory / 'ceph')
         self.keystone = keystone_lib.Keystone(directory / 'keystone')
         self.cinder = cinder_lib.Cinder(
-            directory / 'cinder', self.keystone, self.ceph
+            directory / 'cinder', self.keystone, cinder_lib.rbd(self.ceph)
         )
         self.glance = glance_lib.Glance(directory / 'glance')
 
     def start(self) -> None:
         """Return once all answer.
 
-        :raises ServerFailed, CommandFailed, NotInstalled: with the reason.
+        :raises DaemonFailed, CommandFailed, NotInstalled: with the reason.
         """
         self.directory.mkdir(parents=True)
         with futures.ThreadPoolExecutor() as pool:
@@ -223,7 +239,7 @@ def shared_lab() -> VolumeLab:
     """The lab of this process; started by the first call."""
     for left in paths.root().glob('v[0-9]*'):
         if not pathlib.Path(f'/proc/{left.name[1:]}').exists():
-            process.end_abandoned(left)
+            daemon.end_abandoned(left)
             shutil.rmtree(left, ignore_errors=True)
     lab = VolumeLab(paths.root() / f'v{os.getpid()}')
     owner = os.getpid()

@@ -14,7 +14,6 @@
 
 from collections.abc import Mapping
 
-from tests.openstack import daemon
 from tests.openstack import environment
 from tests.openstack import layout as layout_lib
 
@@ -44,7 +43,7 @@ class ApiServer:
         self._module = module
         self._env = env
         self._arguments = arguments
-        self.daemon = daemon.Daemon(layout, f'{service}-api')
+        self.daemon = layout.daemon(f'{service}-api')
 
     @property
     def url(self) -> str:

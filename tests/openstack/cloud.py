@@ -26,11 +26,11 @@ import time
 
 import openstack
 
+from tests.lab import daemon
 from tests.lab import fault_proxy
 from tests.lab import libvirtd as libvirtd_lib
 from tests.openstack import catalog
 from tests.openstack import compute as compute_lib
-from tests.openstack import daemon
 from tests.openstack import environment
 from tests.openstack import glance as glance_lib
 from tests.openstack import infrastructure
@@ -153,6 +153,8 @@ class Cloud:
             each.terminate()
         for each in daemons:
             each.stop()
+        # Those that some tests start beside it: Cinder, Ceph.
+        daemon.end_abandoned(self.layout.state)
         self.libvirtd.remove()
         shutil.rmtree(self.layout.state, ignore_errors=True)
 

@@ -16,8 +16,8 @@ import os
 import pathlib
 
 from tests.lab import libvirtd as libvirtd_lib
+from tests.lab import nfs
 from tests.openstack import conf
-from tests.openstack import daemon
 from tests.openstack import environment
 from tests.openstack import gates as gates_lib
 from tests.openstack import layout as layout_lib
@@ -52,7 +52,7 @@ class Compute:
         self._image_url = image_url
         self._config = layout.etc / 'nova/nova-compute.conf'
         self.log = layout.log / 'nova-compute.log'
-        self.daemon = daemon.Daemon(layout, 'nova-compute')
+        self.daemon = layout.daemon('nova-compute')
         self.gates = gates_lib.Gates(layout.folder('gates'))
         self.mode: mode_lib.Mode | None = None
 
@@ -108,6 +108,7 @@ class Compute:
                 'virt_type': 'qemu',
                 'cpu_mode': 'none',
                 'images_type': 'qcow2',
+                'nfs_mount_point_base': nfs.Share(self._libvirtd).nova,
             },
             'glance': {'endpoint_override': self._image_url},
         }
@@ -118,7 +119,8 @@ class Compute:
             gates_lib.VARIABLE: str(self.gates.folder),
             # As in a service of the host: only what is there for all.
             'PATH': os.pathsep.join(
-                [str(environment.root() / 'bin'), '/usr/sbin', '/usr/bin']
+                [str(nfs.Share(self._libvirtd).programs)]
+                + [str(environment.root() / 'bin'), '/usr/sbin', '/usr/bin']
                 + ['/sbin', '/bin']
             ),
         }

@@ -18,7 +18,6 @@ All are Debian's; none is a service of the host.
 import shutil
 
 from tests.lab import command
-from tests.openstack import daemon
 from tests.openstack import layout as layout_lib
 
 #: For data that nobody keeps: speed before safety.
@@ -40,7 +39,7 @@ class MariaDB:
 
     def __init__(self, layout: layout_lib.Layout) -> None:
         self._layout = layout
-        self.daemon = daemon.Daemon(layout, 'mariadb')
+        self.daemon = layout.daemon('mariadb')
 
     def start(self, databases: list[str]) -> None:
         """Return once it answers and has these databases."""
@@ -84,7 +83,7 @@ class Memcached:
 
     def __init__(self, layout: layout_lib.Layout) -> None:
         self._port = layout.ports.memcached
-        self.daemon = daemon.Daemon(layout, 'memcached')
+        self.daemon = layout.daemon('memcached')
 
     def start(self) -> None:
         """Return once it listens."""
@@ -101,8 +100,8 @@ class RabbitMQ:
     def __init__(self, layout: layout_lib.Layout) -> None:
         self._layout = layout
         self._ports = layout.ports
-        self.daemon = daemon.Daemon(layout, 'rabbitmq')
-        self.epmd = daemon.Daemon(layout, 'epmd')
+        self.daemon = layout.daemon('rabbitmq')
+        self.epmd = layout.daemon('epmd')
 
     def start(self) -> None:
         """Return once it listens."""

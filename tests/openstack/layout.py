@@ -29,6 +29,7 @@ import os
 import pathlib
 import socket
 
+from tests.lab import daemon as daemon_lib
 from tests.lab import paths
 
 #: Every password.  The cloud listens on loopback only.
@@ -116,6 +117,12 @@ class Layout:
     def url(self, service: str, path: str = '') -> str:
         """The endpoint of a service."""
         return f'http://127.0.0.1:{getattr(self.ports, service)}{path}'
+
+    def daemon(self, name: str) -> daemon_lib.Daemon:
+        """A server whose output and pid file have that name."""
+        return daemon_lib.Daemon(
+            self.log / f'{name}.out', self.run / f'{name}.pid'
+        )
 
     def folder(self, *parts: str) -> pathlib.Path:
         """A folder below the state; created."""

@@ -19,9 +19,9 @@ that only nova-compute reads; see ``compute.py``.
 import os
 
 from tests.lab import command
+from tests.lab import daemon
 from tests.openstack import api_server
 from tests.openstack import conf
-from tests.openstack import daemon
 from tests.openstack import environment
 from tests.openstack import layout as layout_lib
 from tests.openstack import service
@@ -56,7 +56,7 @@ class Nova(service.Service):
             {'OS_NOVA_CONFIG_DIR': str(self._etc)},
         )
         self._workers = [
-            daemon.Daemon(layout, name)
+            layout.daemon(name)
             for name in ('nova-conductor', 'nova-scheduler')
         ]
 

@@ -17,8 +17,8 @@ import os
 from typing import ClassVar
 
 from tests.lab import command
+from tests.lab import daemon
 from tests.openstack import api_server
-from tests.openstack import daemon
 from tests.openstack import environment
 from tests.openstack import layout as layout_lib
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A server process of the cloud: started, waited for, stopped, killed.
+"""A server process that tests start: waited for, stopped, killed.
 
 Each runs in a session of its own with a pid file, so that a later process
 can end what a killed test process left behind, children included.
@@ -30,7 +30,6 @@ import urllib.error
 import urllib.request
 
 from tests.lab import command
-from tests.openstack import layout as layout_lib
 
 #: Seconds; servers import for long while others do, too.
 START_TIMEOUT = 240.0
@@ -44,16 +43,18 @@ class DaemonFailed(Exception):
 
 
 class Daemon:
-    """A server of the cloud.
+    """A server.
 
-    :param layout: where its pid file and its log go.
-    :param name: of both files.
+    :param output: gets what it prints; its name is the server's.
+    :param pid_file: by default beside it.
     """
 
-    def __init__(self, layout: layout_lib.Layout, name: str) -> None:
-        self.name = name
-        self.output = layout.log / f'{name}.out'
-        self._pid_file = layout.run / f'{name}.pid'
+    def __init__(
+        self, output: pathlib.Path, pid_file: pathlib.Path | None = None
+    ) -> None:
+        self.name = output.stem
+        self.output = output
+        self._pid_file = pid_file or output.with_suffix('.pid')
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -71,6 +72,7 @@ class Daemon:
         self,
         argv: Sequence[str | os.PathLike[str]],
         env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         """Start it and return at once; one that runs is left alone.
 
@@ -86,6 +88,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                pass_fds=pass_fds,
                 start_new_session=True,
             )
         pid = self._process.pid
@@ -123,17 +126,17 @@ class Daemon:
 
     def kill(self) -> None:
         """kill -9 it, and only it; wait for its end."""
-        pid = self.pid
-        if pid is None:
-            return
-        os.kill(pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._wait_for_end(STOP_TIMEOUT)
 
     def terminate(self) -> None:
         """Tell it to end in order."""
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: int) -> None:
         pid = self.pid
         if pid is not None:
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, number)
 
     def stop(self) -> None:
         """End it in order, at last by force, with all of its session."""
@@ -154,6 +157,14 @@ class Daemon:
         deadline = time.monotonic() + timeout
         while self.pid is not None and time.monotonic() < deadline:
             time.sleep(0.05)
+
+
+def end_abandoned(directory: pathlib.Path) -> None:
+    """End those below a directory that a killed process left running."""
+    for pid_file in directory.rglob('*.pid'):
+        left = Daemon(pid_file.with_suffix('.out'), pid_file)
+        if left.pid is not None:
+            left.end_session()
 
 
 def _birth(pid: int) -> int | None:
