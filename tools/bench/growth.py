@@ -88,12 +88,24 @@ def _in_use(gib: int, virtual_size: int) -> disks.Disk:
     )
 
 
-#: Data in use; then the size around it; then snapshots at once.
-CASES = [
-    Case(_in_use(1, 10 * GIB)),
-    Case(_in_use(4, 10 * GIB)),
-    Case(_in_use(16, 40 * GIB)),
-    Case(_in_use(1, 1 * TIB)),
-    Case(_in_use(1, 10 * GIB), at_once=2),
-    Case(_in_use(1, 10 * GIB), at_once=4),
-]
+#: What all of the axes begin with.
+_ONE = Case(_in_use(1, 10 * GIB))
+
+#: What grows: by its name the cases, from small to large, by their labels.
+AXES: dict[str, dict[str, Case]] = {
+    'GiB in use': {
+        '1': _ONE,
+        '4': Case(_in_use(4, 10 * GIB)),
+        '16': Case(_in_use(16, 40 * GIB)),
+    },
+    'size of the disk': {'10 GiB': _ONE, '1 TiB': Case(_in_use(1, 1 * TIB))},
+    'snapshots at once': {
+        '1': _ONE,
+        '2': dataclasses.replace(_ONE, at_once=2),
+        '4': dataclasses.replace(_ONE, at_once=4),
+    },
+}
+
+CASES = list(
+    dict.fromkeys(case for axis in AXES.values() for case in axis.values())
+)

@@ -13,6 +13,7 @@
 """Draws how the cost grows; needs matplotlib, which only the benchmark has."""
 
 import pathlib
+from typing import Any
 
 import matplotlib
 
@@ -22,46 +23,63 @@ matplotlib.use('agg')
 from matplotlib import pyplot  # noqa: E402
 
 from tools.bench import bench  # noqa: E402
+from tools.bench import growth  # noqa: E402
 from tools.bench import report  # noqa: E402
 
-#: What is drawn, one diagram each: key of the row, title, unit.
+#: Name in a row, title, unit, scale.
 DRAWN = (
-    ('wall_s', 'time to active, s', 1.0),
-    ('cpu_s', 'processor time, s', 1.0),
-    ('temp_disk_bytes', 'temporary disk, MB', report.MB),
-    ('peak_rss_bytes', 'peak memory, MB', report.MB),
+    ('wall_s', 'time to active, s', 1.0, 'log'),
+    ('cpu_s', 'processor time, s', 1.0, 'log'),
+    ('temp_disk_bytes', 'temporary disk, MB', report.MB, 'log'),
+    ('peak_rss_bytes', 'memory, MB', report.MB, 'linear'),
 )
+
+_Found = dict[report.Key, dict[str, float]]
 
 
 def draw(rows: list[bench.Row], path: pathlib.Path) -> None:
-    """Bars for each case and method, in groups of the case."""
+    """A row for each value and a column for each thing that grows.
+
+    Twice as much is as far up everywhere on a logarithmic scale.  Processor
+    time and temporary disk are those of one snapshot.
+    """
     found = report.medians(rows)
-    cases = list(dict.fromkeys((row.disk, row.at_once) for row in rows))
     methods = list(dict.fromkeys(row.method for row in rows))
-    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7))
-    width = 0.8 / len(methods)
-    for axis, (name, title, unit) in zip(axes.flat, DRAWN, strict=True):
-        for number, method in enumerate(methods):
-            axis.bar(
-                [place + number * width for place in range(len(cases))],
-                [
-                    found.get((disk, method, count), {}).get(name, 0) / unit
-                    for disk, count in cases
-                ],
-                width,
-                label=method,
-            )
-        axis.set_title(title)
-        axis.set_xticks(
-            [place + 0.4 - width / 2 for place in range(len(cases))],
-            [_label(disk, count) for disk, count in cases],
-            fontsize=8,
-        )
-    axes.flat[0].legend()
+    figure, panels = pyplot.subplots(
+        len(DRAWN), len(growth.AXES), figsize=(10, 12), sharey='row'
+    )
+    for line, (name, title, unit, scale) in zip(panels, DRAWN, strict=True):
+        line[0].set_ylabel(title)
+        for panel, (what, cases) in zip(
+            line, growth.AXES.items(), strict=True
+        ):
+            for method in methods:
+                _draw_line(panel, cases, found, method, name, unit)
+            panel.set_xlabel(what)
+            panel.set_yscale(scale)
+            panel.yaxis.set_major_formatter('{x:g}')
+            panel.yaxis.set_minor_formatter('')
+            panel.grid(axis='y', which='both', alpha=0.3)
+        if scale == 'linear':
+            line[0].set_ylim(bottom=0)
+    panels.flat[0].legend()
     figure.tight_layout()
     figure.savefig(path, format='png', dpi=80)
     pyplot.close(figure)
 
 
-def _label(disk: str, at_once: int) -> str:
-    return disk if at_once == 1 else f'{disk}\n{at_once} at once'
+def _draw_line(
+    panel: Any,
+    cases: dict[str, growth.Case],
+    found: _Found,
+    method: str,
+    name: str,
+    unit: float,
+) -> None:
+    """What there is of it: a run may not be over yet."""
+    values = {
+        label: found[case.disk.name, method, case.at_once][name] / unit
+        for label, case in cases.items()
+        if (case.disk.name, method, case.at_once) in found
+    }
+    panel.plot(list(values), list(values.values()), marker='o', label=method)
