@@ -34,7 +34,8 @@ OPTS: list[Any] = [
         'state_path',
         help="""
 Directory for the journal of snapshots that are running, and for locks. Has to
-survive a reboot. Default: "nova_snap" below [DEFAULT] state_path.
+survive a reboot. Default: "nova_snap" below [DEFAULT] state_path, which
+packages set to /var/lib/nova; Nova's own default is where Nova is installed.
 """,
     ),
     *(opt for opt in snapshot.OPTS if opt.dest not in _NOT_HERE),
