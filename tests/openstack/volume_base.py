@@ -85,19 +85,22 @@ class VolumeTestCase(base.CloudTestCase):
         layout = cloud.layout
         keystone = keystone_lib.Keystone(layout.folder('unused'))
         keystone.url = layout.url('keystone', '/v3')
-        storage = cls._stack.enter_context(cls.STORAGE(cloud))
-        cls._cinder = cinder_lib.Cinder(
-            layout.folder('cinder'),
-            keystone,
-            storage.backend,
-            port=layout.ports.cinder,
-            nova=conf.credentials(layout, 'nova'),
-        )
-        cls._cinder.prepare()
-        if not list(cloud.connection.identity.services(type='volumev3')):
-            cls._cinder.register()
-        cls._stack.callback(cls._cinder.stop)
-        cls._cinder.start()
+        # What fails half-way ends what it began, so that the next test can.
+        with contextlib.ExitStack() as stack:
+            storage = stack.enter_context(cls.STORAGE(cloud))
+            cls._cinder = cinder_lib.Cinder(
+                layout.folder('cinder'),
+                keystone,
+                storage.backend,
+                port=layout.ports.cinder,
+                nova=conf.credentials(layout, 'nova'),
+            )
+            stack.callback(cls._cinder.stop)
+            cls._cinder.prepare()
+            if not list(cloud.connection.identity.services(type='volumev3')):
+                cls._cinder.register()
+            cls._cinder.start()
+            cls._stack = stack.pop_all()
         # A token knows the services that were there when it was issued.
         cloud.connection.session.invalidate()
         cls._storage = storage
