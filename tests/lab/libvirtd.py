@@ -57,9 +57,11 @@ CAPABILITIES = '/var/cache/libvirt/qemu'
 
 USER = 'libvirt-qemu'
 
+KVM = '/dev/kvm'
+
 QEMU_CONF = """\
 user = "{user}"
-group = "{user}"
+group = "{group}"
 security_driver = "none"
 remember_owner = 0
 namespaces = []
@@ -219,12 +221,20 @@ class Libvirtd:
         (self._libvirt / 'cache/qemu').mkdir(exist_ok=True)
         (paths.cache() / 'qemu').mkdir(exist_ok=True)
         etc = self._libvirt / 'etc'
-        (etc / 'qemu.conf').write_text(QEMU_CONF.format(user=self._user))
+        (etc / 'qemu.conf').write_text(self._qemu_conf())
         (etc / 'libvirtd.conf').write_text(LIBVIRTD_CONF)
         self.mounts.mkdir(exist_ok=True)
         if str(self.mounts) not in _mount_points():
             command.run('mount', '--bind', self.mounts, self.mounts)
             command.run('mount', '--make-shared', self.mounts)
+
+    def _qemu_conf(self) -> str:
+        group = self._user
+        if group != 'root' and os.path.exists(KVM):
+            # As distributions have it.  A user who may not open it makes
+            # libvirt ask QEMU anew what it can, for every request.
+            group = f'+{os.stat(KVM).st_gid}'
+        return QEMU_CONF.format(user=self._user, group=group)
 
     def _add_user(self) -> None:
         """Give the namespace the user that Debian's libvirt insists on.
