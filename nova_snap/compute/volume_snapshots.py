@@ -183,7 +183,6 @@ class Undoing:
         :raises VolumeNotPermitted: the login sees another project's only.
         :raises VolumeSnapshotFailed: one is still there.
         """
-        self._require_project(data)
         self._delete(data, lambda: set(data['volume_ids']))
 
     def of(self, snapshots: VolumeSnapshots) -> journal.Undo:
@@ -195,6 +194,7 @@ class Undoing:
     ) -> None:
         if self._is_active(data['image_id']):
             return
+        self._require_project(data)
         unseen = find_unsettled()
         began = time.monotonic()
         while True:
@@ -211,8 +211,9 @@ class Undoing:
 
     def _require_project(self, data: journal.Data) -> None:
         """What a login does not see would count as gone."""
-        made_in = data['project_id']
         ours = self._volumes.project_id()
+        # An earlier release wrote down none.
+        made_in = data.get('project_id', ours)
         if made_in != ours:
             raise exception.VolumeNotPermitted(
                 reason=f'the snapshots for image {data["image_id"]} are in '

@@ -397,7 +397,7 @@ class FailureTest(VolumeBackedTestCase):
 class RecoveryTest(VolumeBackedTestCase):
     """A later process finds the entry of one that was killed."""
 
-    def leave_behind(self, status):
+    def leave_behind(self, status, **written):
         image = image_api.Image(id=base.BASE_ID, name='half', status='queued')
 
         def forget(_data):
@@ -411,7 +411,7 @@ class RecoveryTest(VolumeBackedTestCase):
                 forget,
                 image_id=image.id,
                 volume_ids=[volumes_lib.ROOT, volumes_lib.DATA],
-                project_id='ours',
+                **written,
             ),
         ):
             self.images.create(image)
@@ -444,8 +444,14 @@ class RecoveryTest(VolumeBackedTestCase):
         self.assertEqual(1, len(self.volumes.made))
         self.assertEqual(1, len(list(self.images.list())))
 
+    def test_active_image_needs_no_login_to_its_project(self):
+        self.leave_behind('active', project_id='theirs')
+        (recovery,) = self.manager.recover()
+        self.assertEqual((), recovery.left)
+        self.assertEqual(1, len(self.volumes.made))
+
     def test_login_of_another_project_leaves_them_owed(self):
-        self.leave_behind('queued')
+        self.leave_behind('queued', project_id='ours')
         self.volumes.project = 'theirs'
         (recovery,) = self.manager.recover()
         self.assertEqual((volume_snapshots.DELETE_SNAPSHOTS,), recovery.left)
