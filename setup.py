@@ -15,12 +15,12 @@ import pathlib
 import setuptools
 from setuptools.command import build_py
 
-#: Puts the driver where nova-compute looks for it; see nova_snap/finder.py.
+#: Puts the driver where nova-compute looks for it: nova_snap/nova/finder.py.
 #: Python reads it as one line, at every start, so it imports nothing of ours.
 HOOK = (
     "import sys; sys.meta_path.append(type('NovaSnapFinder', (), {'find_spec':"
     ' staticmethod(lambda name, path=None, target=None:'
-    " __import__('nova_snap.finder').finder.find_spec()"
+    " __import__('nova_snap.nova.finder').nova.finder.find_spec()"
     " if name == 'nova.virt.nova_snap' else None)}))\n"
 )
 

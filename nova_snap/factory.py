@@ -24,12 +24,12 @@ from nova_snap import exception
 from nova_snap import journal
 from nova_snap import locks as locks_lib
 from nova_snap.compute import manager
-from nova_snap.compute import volume_backed
+from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.image import api as image_api
 from nova_snap.virt import decision
 from nova_snap.virt.libvirt import driver
 from nova_snap.virt.libvirt import host
-from nova_snap.virt.libvirt import pull
+from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.volume import api as volume_api
 from nova_snap.volume import cinder
 

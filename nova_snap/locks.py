@@ -25,7 +25,7 @@ from typing import Any
 from oslo_concurrency import lockutils
 
 from nova_snap import exception
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 
 
 class Locks:
@@ -57,26 +57,26 @@ class Locks:
             yield
 
     @contextlib.contextmanager
-    def snapshot_slot(self, monitor: monitor_lib.Monitor) -> Iterator[None]:
+    def snapshot_slot(self, progress: progress_lib.Progress) -> Iterator[None]:
         """Wait for a place among the snapshots that may run at once."""
-        with self._slot('snapshot', self._snapshots, monitor):
+        with self._slot('snapshot', self._snapshots, progress):
             yield
 
     @contextlib.contextmanager
     def disk_operation_slot(
-        self, monitor: monitor_lib.Monitor
+        self, progress: progress_lib.Progress
     ) -> Iterator[None]:
         """Wait for a place among the disk operations that may run at once."""
-        with self._slot('disk-operation', self._disk_operations, monitor):
+        with self._slot('disk-operation', self._disk_operations, progress):
             yield
 
     @contextlib.contextmanager
     def _slot(
-        self, name: str, count: int, monitor: monitor_lib.Monitor
+        self, name: str, count: int, progress: progress_lib.Progress
     ) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             while count and not self._take_slot(stack, name, count):
-                monitor.wait()
+                progress.wait()
             yield
 
     def _take_slot(

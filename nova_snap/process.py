@@ -25,7 +25,7 @@ import tempfile
 from typing import BinaryIO
 
 from nova_snap import exception
-from nova_snap import monitor
+from nova_snap import progress
 
 #: Bytes of a program's output that are read; the rest is ignored.
 MAX_OUTPUT = 1 << 20
@@ -127,7 +127,7 @@ def _run(
     try:
         while True:
             try:
-                return process.wait(timeout=monitor.POLL_INTERVAL)
+                return process.wait(timeout=progress.POLL_INTERVAL)
             except subprocess.TimeoutExpired:
                 if poll is not None:
                     poll(_tail(out))

@@ -24,9 +24,9 @@ from cliff import command
 from nova_snap import conf
 from nova_snap import exception
 from nova_snap import factory
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 from nova_snap.cmd import interrupts
-from nova_snap.cmd import progress
+from nova_snap.cmd import progress as progress_view
 
 STANDARD_OUTPUT = '-'
 
@@ -64,12 +64,12 @@ class Export(command.Command):
         manager = factory.snapshot_manager(conf.CONF)
         with (
             _opened(parsed_args.output) as target,
-            progress.listener(parsed_args.poll) as listener,
+            progress_view.listener(parsed_args.poll) as listener,
             interrupts.cancelling(
-                monitor_lib.Monitor(instance.uuid, listener)
-            ) as monitor,
+                progress_lib.Progress(instance.uuid, listener)
+            ) as progress,
         ):
-            manager.export_instance(instance, target, monitor)
+            manager.export_instance(instance, target, progress)
 
 
 @contextlib.contextmanager

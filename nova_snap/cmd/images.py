@@ -21,9 +21,9 @@ from cliff import show
 
 from nova_snap import conf
 from nova_snap import factory
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 from nova_snap.cmd import interrupts
-from nova_snap.cmd import progress
+from nova_snap.cmd import progress as progress_view
 from nova_snap.image import api as image_api
 
 
@@ -68,16 +68,16 @@ class CreateImage(show.ShowOne):
         )
         manager = factory.snapshot_manager(conf.CONF)
         with (
-            progress.listener(parsed_args.poll) as listener,
+            progress_view.listener(parsed_args.poll) as listener,
             interrupts.cancelling(
-                monitor_lib.Monitor(instance.uuid, listener)
-            ) as monitor,
+                progress_lib.Progress(instance.uuid, listener)
+            ) as progress,
         ):
             image = manager.snapshot_instance(
                 instance,
                 parsed_args.name,
                 dict(parsed_args.metadata),
-                monitor,
+                progress,
             )
         if parsed_args.show:
             return _columns(image)

@@ -17,13 +17,13 @@ import contextlib
 import signal
 from typing import Any
 
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 
 
 @contextlib.contextmanager
 def cancelling(
-    monitor: monitor_lib.Monitor,
-) -> Iterator[monitor_lib.Monitor]:
+    progress: progress_lib.Progress,
+) -> Iterator[progress_lib.Progress]:
     """Let signals that end a process cancel the snapshot first.
 
     A second interrupt ends the command where it stands; "nova-snap recover"
@@ -31,13 +31,13 @@ def cancelling(
     """
 
     def cancel(number: int, _frame: Any) -> None:
-        monitor.cancel(f'interrupted by {signal.Signals(number).name}.')
+        progress.cancel(f'interrupted by {signal.Signals(number).name}.')
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, cancel) for number in signals}
     try:
-        yield monitor
+        yield progress
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -21,9 +21,9 @@ import time
 
 import tqdm
 
-from nova_snap import monitor
+from nova_snap import progress as progress_lib
 
-Listener = Callable[[monitor.Progress], None]
+Listener = Callable[[progress_lib.Report], None]
 
 #: Seconds between two lines where there is no terminal.
 LINE_INTERVAL = 5
@@ -40,10 +40,10 @@ def listener(wanted: bool) -> Iterator[Listener | None]:
         return
     shown = _Bar() if sys.stderr.isatty() else _Lines()
 
-    def show(progress: monitor.Progress) -> None:
+    def show(report: progress_lib.Report) -> None:
         # That nobody takes what is shown is no reason to give up.
         with contextlib.suppress(OSError):
-            shown.show(progress)
+            shown.show(report)
 
     try:
         yield show
@@ -56,18 +56,18 @@ class _Bar:
     """A bar for each stage, with rate and time left."""
 
     def __init__(self) -> None:
-        self._stage: monitor.Stage | None = None
+        self._stage: progress_lib.Stage | None = None
         self._bar: tqdm.tqdm | None = None
 
-    def show(self, progress: monitor.Progress) -> None:
+    def show(self, report: progress_lib.Report) -> None:
         """Draw how far it is."""
-        if self._bar is None or progress.stage is not self._stage:
+        if self._bar is None or report.stage is not self._stage:
             self.close()
-            self._stage = progress.stage
+            self._stage = report.stage
             columns = _fixed_columns()
             self._bar = tqdm.tqdm(
-                desc=f'{progress.stage:<10}',
-                total=progress.total,
+                desc=f'{report.stage:<10}',
+                total=report.total,
                 unit='B',
                 unit_scale=True,
                 unit_divisor=1024,
@@ -76,8 +76,8 @@ class _Bar:
                 leave=True,
             )
         # Both may still change: a disk grows while it is copied.
-        self._bar.total = progress.total
-        self._bar.update(progress.done - self._bar.n)
+        self._bar.total = report.total
+        self._bar.update(report.done - self._bar.n)
 
     def close(self) -> None:
         """End the bar that is being drawn."""
@@ -100,28 +100,28 @@ class _Lines:
     """A line at the end of a stage, and every LINE_INTERVAL seconds."""
 
     def __init__(self) -> None:
-        self._last: monitor.Progress | None = None
+        self._last: progress_lib.Report | None = None
         self._printed_at = time.monotonic()
 
-    def show(self, progress: monitor.Progress) -> None:
+    def show(self, report: progress_lib.Report) -> None:
         """Print a line if it is time for one."""
-        if self._last is not None and progress.stage is not self._last.stage:
+        if self._last is not None and report.stage is not self._last.stage:
             self._print(self._last)
-        self._last = progress
+        self._last = report
         if time.monotonic() - self._printed_at >= LINE_INTERVAL:
-            self._print(progress)
+            self._print(report)
 
     def close(self) -> None:
         """Print where it ended."""
         if self._last is not None:
             self._print(self._last)
 
-    def _print(self, progress: monitor.Progress) -> None:
+    def _print(self, report: progress_lib.Report) -> None:
         self._printed_at = time.monotonic()
-        line = f'{progress.stage}: {_size(progress.done)}'
-        if progress.total:
-            share = 100 * progress.done // progress.total
-            line += f' of {_size(progress.total)} ({share} %)'
+        line = f'{report.stage}: {_size(report.done)}'
+        if report.total:
+            share = 100 * report.done // report.total
+            line += f' of {_size(report.total)} ({share} %)'
         print(line, file=sys.stderr, flush=True)
 
 

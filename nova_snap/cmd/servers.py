@@ -19,8 +19,8 @@ from cliff import lister
 
 from nova_snap import conf
 from nova_snap import factory
-from nova_snap.compute import volume_backed
-from nova_snap.compute import volume_record
+from nova_snap.compute.volume_backed import plan as volume_backed
+from nova_snap.compute.volume_backed import record as volume_record
 from nova_snap.virt import decision as decision_lib
 
 

@@ -22,9 +22,9 @@ import time
 from oslo_log import log as logging
 
 from nova_snap import exception
-from nova_snap import monitor as monitor_lib
-from nova_snap.compute import volume_record
-from nova_snap.compute import volume_snapshots
+from nova_snap import progress as progress_lib
+from nova_snap.compute.volume_backed import record as volume_record
+from nova_snap.compute.volume_backed import snapshots as volume_snapshots
 from nova_snap.image import api as image_api
 from nova_snap.volume import api as volume_api
 
@@ -145,4 +145,4 @@ def _wait(
             return f'Cinder did not delete it; it is {status}'
         if time.monotonic() > deadline:
             return f'Cinder has not deleted it in {timeout:.0f} s'
-        time.sleep(monitor_lib.POLL_INTERVAL)
+        time.sleep(progress_lib.POLL_INTERVAL)

@@ -21,9 +21,9 @@ from collections.abc import Mapping
 import uuid
 
 from nova_snap import exception
-from nova_snap.compute import instance as instance_lib
 from nova_snap.image import api as image_api
 from nova_snap.image import schema
+from nova_snap.objects import instance as instance_lib
 
 GIB = 1 << 30
 

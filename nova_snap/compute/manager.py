@@ -26,14 +26,14 @@ from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import journal as journal_lib
 from nova_snap import locks as locks_lib
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 from nova_snap.compute import image_record
-from nova_snap.compute import instance as instance_lib
 from nova_snap.compute import prepared as prepared_lib
-from nova_snap.compute import task_states
-from nova_snap.compute import volume_backed as volume_backed_lib
-from nova_snap.compute import volume_snapshots
+from nova_snap.compute.volume_backed import plan as volume_backed_lib
+from nova_snap.compute.volume_backed import snapshots as volume_snapshots
 from nova_snap.image import api as image_api
+from nova_snap.objects import instance as instance_lib
+from nova_snap.objects import task_state
 from nova_snap.virt import driver as driver_lib
 
 LOG = logging.getLogger(__name__)
@@ -94,14 +94,14 @@ class SnapshotManager:
         instance: instance_lib.Instance,
         name: str,
         metadata: Mapping[str, str],
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
     ) -> image_api.Image:
         """Take an image of an instance and return its record.
 
         :param name: of the image.
         :param metadata: additional properties of the image.
         :raises SnapshotInProgress: one is already running.
-        :raises SnapshotCancelled: by the monitor, or because somebody
+        :raises SnapshotCancelled: through ``progress``, or because somebody
             deleted the image record.
         :raises NovaSnapError: as the driver and the image service do.
         """
@@ -110,15 +110,15 @@ class SnapshotManager:
             self._recover_instance(instance.uuid)
             prepared = self._prepare(instance, name, metadata)
             self._require_image_service(prepared.record.id)
-            with self._locks.snapshot_slot(monitor):
-                return self._take(prepared, monitor)
+            with self._locks.snapshot_slot(progress):
+                return self._take(prepared, progress)
 
     def snapshot_to_record(
         self,
         instance: instance_lib.Instance,
         image_id: str,
         image_properties: Mapping[str, str],
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
         update_task_state: driver_lib.UpdateTaskState,
     ) -> None:
         """Send an image of an instance to a record that somebody made.
@@ -135,13 +135,13 @@ class SnapshotManager:
         ):
             self._recover_instance(instance.uuid, but=entry)
             plan = self._driver.plan(instance, image_properties)
-            with self._watched(image_id, instance, monitor):
+            with self._watched(image_id, instance, progress):
                 self._driver.snapshot(
                     plan,
                     image_id,
                     self._images,
                     entry,
-                    monitor,
+                    progress,
                     update_task_state,
                 )
 
@@ -149,7 +149,7 @@ class SnapshotManager:
         self,
         instance: instance_lib.Instance,
         target: BinaryIO,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
     ) -> None:
         """Write an image of an instance to a file, without any record.
 
@@ -162,9 +162,9 @@ class SnapshotManager:
             base = self._base_image(instance)
             plan = self._driver.plan(instance, base.properties if base else {})
             with (
-                self._locks.snapshot_slot(monitor),
+                self._locks.snapshot_slot(progress),
                 self._journal.begun(instance.uuid, instance.name) as entry,
-                self._driver.extracted(plan, entry, monitor) as data,
+                self._driver.extracted(plan, entry, progress) as data,
             ):
                 _write(data, target)
 
@@ -217,7 +217,7 @@ class SnapshotManager:
 
         def take(
             entry: journal_lib.Entry,
-            monitor: monitor_lib.Monitor,
+            progress: progress_lib.Progress,
             update_task_state: driver_lib.UpdateTaskState,
         ) -> None:
             self._driver.snapshot(
@@ -225,23 +225,23 @@ class SnapshotManager:
                 record.id,
                 self._images,
                 entry,
-                monitor,
+                progress,
                 update_task_state,
             )
 
         return prepared_lib.Prepared(instance, record, take)
 
     def _take(
-        self, prepared: prepared_lib.Prepared, monitor: monitor_lib.Monitor
+        self, prepared: prepared_lib.Prepared, progress: progress_lib.Progress
     ) -> image_api.Image:
         instance, record = prepared.instance, prepared.record
-        _log_task_state(instance, task_states.TaskState.IMAGE_SNAPSHOT)
+        _log_task_state(instance, task_state.TaskState.IMAGE_SNAPSHOT)
         with self._owing_record(instance, record.id) as entry:
             self._images.create(record)
-            with self._watched(record.id, instance, monitor):
+            with self._watched(record.id, instance, progress):
                 prepared.take(
                     entry,
-                    monitor,
+                    progress,
                     lambda state: _log_task_state(instance, state),
                 )
         return self._images.get(record.id)
@@ -262,7 +262,7 @@ class SnapshotManager:
         self,
         image_id: str,
         instance: instance_lib.Instance,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
     ) -> Iterator[None]:
         """Cancel the snapshot when somebody deletes its record."""
         ended = threading.Event()
@@ -270,7 +270,7 @@ class SnapshotManager:
         def watch() -> None:
             while not ended.wait(self._cancel_check_interval):
                 if self._is_deleted(image_id):
-                    monitor.cancel('its image was deleted.')
+                    progress.cancel('its image was deleted.')
                     return
 
         concurrency.start_thread(f'watch-{image_id}', watch)
@@ -389,11 +389,11 @@ def _write(data: driver_lib.ImageData, target: BinaryIO) -> None:
                 f'The image could not be written: {error.strerror}.'
             ) from error
         written += len(chunk)
-        data.monitor.report(monitor_lib.Stage.WRITING, written, data.size)
+        data.progress.report(progress_lib.Stage.WRITING, written, data.size)
 
 
 def _log_task_state(
-    instance: instance_lib.Instance, state: task_states.TaskState
+    instance: instance_lib.Instance, state: task_state.TaskState
 ) -> None:
     LOG.info(
         'Server %(server)s: task state %(state)s.',

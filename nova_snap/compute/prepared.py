@@ -21,13 +21,13 @@ import dataclasses
 from typing import TypeAlias
 
 from nova_snap import journal
-from nova_snap import monitor
-from nova_snap.compute import instance as instance_lib
+from nova_snap import progress as progress_lib
 from nova_snap.image import api as image_api
+from nova_snap.objects import instance as instance_lib
 from nova_snap.virt import driver
 
 Take: TypeAlias = Callable[
-    [journal.Entry, monitor.Monitor, driver.UpdateTaskState], None
+    [journal.Entry, progress_lib.Progress, driver.UpdateTaskState], None
 ]
 
 

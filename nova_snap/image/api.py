@@ -32,7 +32,7 @@ import stevedore
 import stevedore.exception
 
 from nova_snap import exception
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 
 NAMESPACE = 'nova_snap.image_services'
 
@@ -126,7 +126,7 @@ class ImageService(abc.ABC):
         image_id: str,
         data: BinaryIO,
         size: int | None,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
     ) -> Image:
         """Send the data and return the record, which is then ``active``.
 
@@ -140,7 +140,7 @@ class ImageService(abc.ABC):
         :raises ImageConflict: the image is in no state to take data.
         :raises ImageTooLarge: larger than a limit or quota.
         :raises ImageRejected: the content is not accepted.
-        :raises SnapshotCancelled: as the monitor says.
+        :raises SnapshotCancelled: somebody cancelled it.
         """
 
     @abc.abstractmethod

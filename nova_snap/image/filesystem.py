@@ -48,10 +48,10 @@ from oslo_config import cfg
 from nova_snap import concurrency
 from nova_snap import durable
 from nova_snap import exception
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 from nova_snap.image import api
 from nova_snap.image import schema
-from nova_snap.image import source
+from nova_snap.image import upload_data
 
 _RECORD = '.json'
 _TEMPORARY = '.json.tmp'
@@ -138,9 +138,9 @@ class FilesystemImageService(api.ImageService):
         image_id: str,
         data: BinaryIO,
         size: int | None,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
     ) -> api.Image:
-        incoming = source.UploadSource(data, size, monitor)
+        incoming = upload_data.UploadData(data, size, progress)
         # Closing the file is inside, too: on a full disk that fails again.
         with (
             self._translated(image_id),
@@ -259,7 +259,7 @@ class FilesystemImageService(api.ImageService):
         return file
 
     def _activate(
-        self, image_id: str, incoming: source.UploadSource
+        self, image_id: str, incoming: upload_data.UploadData
     ) -> api.Image:
         """Turn durable data into an image, unless that was deleted."""
         with self._locked():
@@ -267,7 +267,7 @@ class FilesystemImageService(api.ImageService):
                 self._read(image_id),
                 status=api.ImageStatus.ACTIVE,
                 size=incoming.done,
-                hash_algorithm=source.ALGORITHM,
+                hash_algorithm=upload_data.ALGORITHM,
                 hash_value=incoming.digest(),
                 updated_at=_now(),
             )

@@ -32,15 +32,15 @@ from oslo_config import cfg
 from oslo_log import log as logging
 import tenacity
 
-from nova_snap import answer
 from nova_snap import exception
-from nova_snap import keystone
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
+from nova_snap.clients import http_errors
+from nova_snap.clients import keystone
 from nova_snap.image import api
+from nova_snap.image import glance_errors
 from nova_snap.image import glance_session
-from nova_snap.image import refusal
 from nova_snap.image import schema
-from nova_snap.image import source
+from nova_snap.image import upload_data
 
 LOG = logging.getLogger(__name__)
 
@@ -123,21 +123,21 @@ class GlanceImageService(api.ImageService):
         image_id: str,
         data: BinaryIO,
         size: int | None,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
     ) -> api.Image:
-        incoming = source.UploadSource(data, size, monitor)
+        incoming = upload_data.UploadData(data, size, progress)
         upload = _Upload(
             self._client,
             image_id,
             incoming,
             size,
-            monitor,
+            progress,
             self._connection.invalidate,
         )
         self._call(None, self._connection.renew_login)
         # Glance would read all of the data before it refuses it.
         self._check_queued(self.get(image_id))
-        self._call(image_id, upload, monitor, upload.can_repeat)
+        self._call(image_id, upload, progress, upload.can_repeat)
         image = self.get(image_id)
         _compare(image, incoming)
         return image
@@ -161,13 +161,13 @@ class GlanceImageService(api.ImageService):
         self,
         image_id: str | None,
         function: Callable[[], T],
-        monitor: monitor_lib.Monitor | None = None,
+        progress: progress_lib.Progress | None = None,
         can_repeat: Callable[[], bool] = lambda: True,
     ) -> T:
         """Make a request, again if need be, and translate its errors."""
 
         def is_worth_it(error: BaseException) -> bool:
-            return keystone.is_passing(error) and can_repeat()
+            return keystone.is_retriable(error) and can_repeat()
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_worth_it),
@@ -175,7 +175,7 @@ class GlanceImageService(api.ImageService):
             wait=tenacity.wait_exponential_jitter(
                 initial=FIRST_PAUSE, max=LONGEST_PAUSE, jitter=FIRST_PAUSE
             ),
-            sleep=lambda seconds: _pause(seconds, monitor),
+            sleep=lambda seconds: _pause(seconds, progress),
             before_sleep=_log_retry,
             reraise=True,
         )
@@ -216,15 +216,17 @@ class _Create:
         again, self._tried = self._tried, True
         try:
             made = self._client.images.create(**self._fields)
-        except answer.Refused as error:
+        except http_errors.HTTPError as error:
             if again and error.status == 409:
                 return self._made_before(error)
             if error.status == 404:  # not the image: there is none yet
-                raise refusal.translate(error, None, self._endpoint) from error
+                raise glance_errors.translate(
+                    error, None, self._endpoint
+                ) from error
             raise
         return schema.from_fields(made)
 
-    def _made_before(self, error: answer.Refused) -> api.Image:
+    def _made_before(self, error: http_errors.HTTPError) -> api.Image:
         found = self._client.images.get(self._fields['id'])
         if any(found.get(k) != v for k, v in self._fields.items()):
             raise error
@@ -241,16 +243,16 @@ class _Upload:
         self,
         client: Any,
         image_id: str,
-        incoming: source.UploadSource,
+        incoming: upload_data.UploadData,
         size: int | None,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
         renew_login: Callable[[], bool],
     ) -> None:
         self._client = client
         self._id = image_id
         self._incoming = incoming
         self._size = size
-        self._monitor = monitor
+        self._progress = progress
         self._renew_login = renew_login
         self._failure: Exception | None = None
 
@@ -271,19 +273,19 @@ class _Upload:
         """Send it, twice if the token turns out to be valid no longer."""
         try:
             self._send()
-        except answer.Refused as error:
+        except http_errors.HTTPError as error:
             if error.status != 401 or not self._incoming.can_restart:
                 raise
             if not self._renew_login():
                 raise
             self._send_again(error)
 
-    def _send_again(self, refused: answer.Refused) -> None:
+    def _send_again(self, refused: http_errors.HTTPError) -> None:
         self._failure = refused
         try:
             if not self._arrived_after_all(refused):
                 self._send()
-        except answer.Refused as error:
+        except http_errors.HTTPError as error:
             # Glance deletes an image whose token expires while its data
             # comes in: nobody wanted that, so it is no ImageNotFound.
             raise refused if error.status == 404 else error from None
@@ -291,14 +293,14 @@ class _Upload:
     def _send(self) -> None:
         try:
             self._client.images.upload(self._id, self._incoming, self._size)
-        except answer.Refused as error:
+        except http_errors.HTTPError as error:
             if error.status in (409, 410):
                 # Refused with 404 if it was deleted in the meantime.
                 self._client.images.get(self._id)
             if error.status == 409 and self._failure is not None:
                 # What the earlier try sent was still in Glance's buffers,
                 # and only now keeps the image busy; that will pass.
-                raise answer.Refused(503, error.reason) from error
+                raise http_errors.HTTPError(503, error.reason) from error
             raise
 
     def _arrived_after_all(self, failure: Exception) -> bool:
@@ -322,19 +324,19 @@ class _Upload:
             status: str = self._client.images.get(self._id)['status']
             if status != api.ImageStatus.SAVING or time.monotonic() > deadline:
                 return status
-            self._monitor.wait()
+            self._progress.wait()
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _pause(seconds: float, monitor: monitor_lib.Monitor | None) -> None:
-    """Sleep, but not on when the monitor says that it was cancelled."""
-    monitor = monitor or monitor_lib.Monitor()
+def _pause(seconds: float, progress: progress_lib.Progress | None) -> None:
+    """Sleep, but not on when the progress says that it was cancelled."""
+    progress = progress or progress_lib.Progress()
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
-        monitor.wait(min(left, monitor_lib.POLL_INTERVAL))
+        progress.wait(min(left, progress_lib.POLL_INTERVAL))
 
 
 def _log_retry(state: tenacity.RetryCallState) -> None:
@@ -349,7 +351,7 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
     )
 
 
-def _compare(image: api.Image, sent: source.UploadSource) -> None:
+def _compare(image: api.Image, sent: upload_data.UploadData) -> None:
     """Compare what Glance says it has with what was sent.
 
     :raises ImageCorrupt: they differ.

@@ -16,7 +16,7 @@
 Open this file for an endpoint, or for the token of an upload.  With
 ``glance.py`` it is the one place that knows glanceclient; errors of that and
 of keystoneauth do not leave it.  What every service has in common is in
-``nova_snap/keystone.py``.
+``nova_snap/clients/keystone.py``.
 """
 
 from collections.abc import Iterator
@@ -33,11 +33,11 @@ from keystoneauth1 import session as ks_session
 from keystoneauth1.identity import base as ks_identity
 from oslo_config import cfg
 
-from nova_snap import answer
 from nova_snap import exception
-from nova_snap import keystone
+from nova_snap.clients import http_errors
+from nova_snap.clients import keystone
 from nova_snap.conf import glance as glance_conf
-from nova_snap.image import refusal
+from nova_snap.image import glance_errors
 
 #: Seconds that a token has to be valid when an upload begins.
 MIN_TOKEN_LIFE = 1800
@@ -97,8 +97,10 @@ class Connection:
         """
         try:
             yield
-        except answer.Refused as error:
-            raise refusal.translate(error, image_id, self.endpoint) from error
+        except http_errors.HTTPError as error:
+            raise glance_errors.translate(
+                error, image_id, self.endpoint
+            ) from error
         except (ks_exc.Unauthorized, ks_exc.Forbidden) as error:
             raise exception.ImageNotPermitted(
                 reason=f'Keystone does not accept the login ({error}); '

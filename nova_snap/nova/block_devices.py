@@ -26,7 +26,7 @@ import pathlib
 import nova.privsep.path
 
 from nova_snap import journal
-from nova_snap.virt.storage import source as storage
+from nova_snap.virt.storage import disk_source as storage
 
 #: The kind of duty; it stands in the journal.
 GIVE_BACK = 'give the block device back'

@@ -32,8 +32,8 @@ import warnings
 from oslo_config import cfg
 
 from nova_snap import exception
-from nova_snap import finder
 from nova_snap.conf import nova as conf
+from nova_snap.nova import finder
 from nova_snap.nova import findings
 
 #: What nova.conf has to say.

@@ -25,7 +25,7 @@ import nova.conf
 from nova_snap.nova import findings
 from nova_snap.nova import settings
 from nova_snap.virt import decision
-from nova_snap.virt.libvirt import backup
+from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import driver as driver_lib
 
 CONF = nova.conf.CONF
@@ -101,7 +101,7 @@ def _temporary(
     :param is_pulled: ``pull`` has its sockets and its scratch files there.
     """
     problems = list(_problems(path))
-    if is_pulled and not backup.is_short_enough(path):
+    if is_pulled and not backup_job.is_short_enough(path):
         problems.append(
             f'{path} is too long for the sockets of pull in it: choose a '
             '[nova_snap] scratch_directory with a shorter path.'

@@ -25,13 +25,13 @@ import shutil
 import nova.conf
 
 from nova_snap import exception
-from nova_snap import keystone
-from nova_snap.compute import instance as instance_lib
-from nova_snap.compute import volume_backed
+from nova_snap.clients import keystone
+from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.nova import check_folders
 from nova_snap.nova import findings
 from nova_snap.nova import images
 from nova_snap.nova import settings
+from nova_snap.objects import instance as instance_lib
 from nova_snap.qcow2 import codec
 from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import libnbd
@@ -39,7 +39,7 @@ from nova_snap.virt import decision as decision_lib
 from nova_snap.virt.libvirt import driver as driver_lib
 from nova_snap.virt.libvirt import host as host_lib
 from nova_snap.virt.libvirt import policy
-from nova_snap.virt.storage import source as storage
+from nova_snap.virt.storage import disk_source as storage
 
 CONF = nova.conf.CONF
 

@@ -24,7 +24,7 @@ from nova import exception as nova_exception
 from oslo_log import log as logging
 from oslo_utils import uuidutils
 
-from nova_snap.compute import task_states
+from nova_snap.objects import task_state
 from nova_snap.virt import driver
 
 LOG = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ class DirectSnapshot:
 
         :raises Exception: Nova's; nothing is left then either.
         """
-        update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
-        update_task_state(task_states.TaskState.IMAGE_UPLOADING)
+        update_task_state(task_state.TaskState.IMAGE_PENDING_UPLOAD)
+        update_task_state(task_state.TaskState.IMAGE_UPLOADING)
         try:
             self._location = self._root_disk.direct_snapshot(
                 context,

@@ -31,8 +31,8 @@ from nova.image import glance as nova_glance
 from oslo_log import log as logging
 
 from nova_snap import exception
-from nova_snap import keystone
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
+from nova_snap.clients import keystone
 from nova_snap.conf import glance as glance_conf
 from nova_snap.image import api
 from nova_snap.image import glance
@@ -75,13 +75,13 @@ class UserImages(glance.GlanceImageService):
         image_id: str,
         data: BinaryIO,
         size: int | None,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
     ) -> api.Image:
         """Complete the record as Nova does, then send the data."""
         self._nova_api.update(
             self._context, image_id, self._metadata, purge_props=False
         )
-        return super().upload(image_id, data, size, monitor)
+        return super().upload(image_id, data, size, progress)
 
 
 class ServiceImages(glance.GlanceImageService):

@@ -19,15 +19,15 @@ from typing import Any
 from nova.compute import task_states as nova_states
 
 from nova_snap import concurrency
-from nova_snap import monitor as monitor_lib
-from nova_snap.compute import instance as instance_lib
-from nova_snap.compute import task_states
+from nova_snap import progress as progress_lib
+from nova_snap.objects import instance as instance_lib
+from nova_snap.objects import task_state
 
 _STATES = {
-    task_states.TaskState.IMAGE_PENDING_UPLOAD: (
+    task_state.TaskState.IMAGE_PENDING_UPLOAD: (
         nova_states.IMAGE_PENDING_UPLOAD
     ),
-    task_states.TaskState.IMAGE_UPLOADING: nova_states.IMAGE_UPLOADING,
+    task_state.TaskState.IMAGE_UPLOADING: nova_states.IMAGE_UPLOADING,
 }
 
 
@@ -53,11 +53,11 @@ def image_properties(instance: Any) -> dict[str, str]:
     return {'os_require_quiesce': str(required)}
 
 
-def monitor_for(instance: Any) -> monitor_lib.Monitor:
+def progress_for(instance: Any) -> progress_lib.Progress:
     """Under eventlet, lets the other green threads run now and then."""
     if concurrency.is_eventlet():
-        return monitor_lib.Monitor(instance.uuid, lambda _: time.sleep(0))
-    return monitor_lib.Monitor(instance.uuid)
+        return progress_lib.Progress(instance.uuid, lambda _: time.sleep(0))
+    return progress_lib.Progress(instance.uuid)
 
 
 class TaskStates:
@@ -71,7 +71,7 @@ class TaskStates:
         self._update = update
         self._current: str | None = None
 
-    def __call__(self, state: task_states.TaskState) -> None:
+    def __call__(self, state: task_state.TaskState) -> None:
         """Go on to a state.
 
         :raises UnexpectedTaskStateError: Nova's; somebody has begun

@@ -23,7 +23,7 @@ from nova.virt.libvirt import driver as nova_driver
 from nova_snap import factory
 from nova_snap import journal
 from nova_snap import locks
-from nova_snap import monitor
+from nova_snap import progress as progress_lib
 from nova_snap.conf import nova as conf
 from nova_snap.virt.libvirt import driver
 from nova_snap.virt.libvirt import policy
@@ -98,7 +98,7 @@ def make_locks() -> locks.Locks:
 
 
 @contextlib.contextmanager
-def disk_operation_slot(_monitor: monitor.Monitor) -> Iterator[None]:
+def disk_operation_slot(_progress: progress_lib.Progress) -> Iterator[None]:
     """A place among nova-compute's own disk operations.
 
     Nova makes the semaphore when it starts ([DEFAULT]

@@ -20,8 +20,8 @@ from oslo_log import log as logging
 from nova_snap.compute import manager
 from nova_snap.image import api as image_api
 from nova_snap.nova import errors
+from nova_snap.nova import hooks as owner_lib
 from nova_snap.nova import images
-from nova_snap.nova import owner as owner_lib
 from nova_snap.nova import request
 from nova_snap.nova import settings
 from nova_snap.virt.libvirt import driver as driver_lib
@@ -73,7 +73,7 @@ class Snapshots:
                 request.instance_of(instance),
                 image_id,
                 request.image_properties(instance),
-                request.monitor_for(instance),
+                request.progress_for(instance),
                 update_task_state,
             )
 

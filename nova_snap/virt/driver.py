@@ -22,17 +22,17 @@ from typing import BinaryIO
 from oslo_utils import strutils
 
 from nova_snap import journal
-from nova_snap import monitor as monitor_lib
-from nova_snap.compute import instance as instance_lib
-from nova_snap.compute import power_state
-from nova_snap.compute import task_states
+from nova_snap import progress as progress_lib
 from nova_snap.image import api as image_api
+from nova_snap.objects import instance as instance_lib
+from nova_snap.objects import power_state
+from nova_snap.objects import task_state
 from nova_snap.virt import decision as decision_lib
 
 #: Freezes an instance for the length of a block; yields whether it is frozen.
 Quiesced = Callable[[journal.Entry], contextlib.AbstractContextManager[bool]]
 
-UpdateTaskState = Callable[[task_states.TaskState], None]
+UpdateTaskState = Callable[[task_state.TaskState], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Plan:
 class ImageData:
     """The bytes of an image.
 
-    ``size`` is in bytes, None where it is not known yet; ``monitor`` is what
+    ``size`` is in bytes, None where it is not known yet; ``progress`` is what
     the progress of sending them is reported to.
     """
 
     stream: BinaryIO
     format: str
     size: int | None
-    monitor: monitor_lib.Monitor
+    progress: progress_lib.Progress
 
 
 def requires_quiesce(image_properties: Mapping[str, str]) -> bool:
@@ -140,7 +140,7 @@ class ComputeDriver(abc.ABC):
         self,
         plan: Plan,
         entry: journal.Entry,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
     ) -> contextlib.AbstractContextManager[ImageData]:
         """Read the root disk as was decided, for the length of a block.
 
@@ -148,7 +148,7 @@ class ComputeDriver(abc.ABC):
         what is still owed.
 
         :raises SnapshotFailed: or one of its subclasses.
-        :raises SnapshotCancelled: as the monitor says.
+        :raises SnapshotCancelled: somebody cancelled it.
         """
 
     @abc.abstractmethod
@@ -158,7 +158,7 @@ class ComputeDriver(abc.ABC):
         image_id: str,
         images: image_api.ImageService,
         entry: journal.Entry,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
         update_task_state: UpdateTaskState,
     ) -> None:
         """Extract the root disk, and send it to an image record.

@@ -32,10 +32,10 @@ from oslo_log import log as logging
 import tenacity
 
 from nova_snap import exception
-from nova_snap import keystone
+from nova_snap.clients import keystone
 from nova_snap.volume import api
+from nova_snap.volume import cinder_errors
 from nova_snap.volume import cinder_session
-from nova_snap.volume import refusal
 
 LOG = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class CinderVolumeService(api.VolumeService):
         return cls(connection, conf.cinder.http_retries)
 
     def volume(self, volume_id: str) -> api.Volume:
-        subject = refusal.Subject(volume_id=volume_id)
+        subject = cinder_errors.Subject(volume_id=volume_id)
         found = self._call(
             subject, lambda: self._client.volumes.get(volume_id)
         )
@@ -86,7 +86,7 @@ class CinderVolumeService(api.VolumeService):
         # Cinder lets no user but an administrator filter by the snapshot, and
         # passes over all_tenants where the login is not one.
         found = self._call(
-            refusal.Subject(),
+            cinder_errors.Subject(),
             lambda: self._client.volumes.list(
                 search_opts={'all_tenants': True}
             ),
@@ -95,12 +95,12 @@ class CinderVolumeService(api.VolumeService):
         return [v for v in volumes if v.snapshot_id == snapshot_id]
 
     def project_id(self) -> str | None:
-        with self._connection.translated(refusal.Subject()):
+        with self._connection.translated(cinder_errors.Subject()):
             project_id: str | None = self._connection.session.get_project_id()
         return project_id
 
     def snapshot_quota(self) -> api.SnapshotQuota:
-        found = self._call(refusal.Subject(), self._client.limits.get)
+        found = self._call(cinder_errors.Subject(), self._client.limits.get)
         limits = found.to_dict()['absolute']
         limit = limits['maxTotalSnapshots']
         return api.SnapshotQuota(
@@ -115,7 +115,9 @@ class CinderVolumeService(api.VolumeService):
         description: str | None,
         metadata: Mapping[str, str],
     ) -> api.Snapshot:
-        with self._connection.translated(refusal.Subject(volume_id=volume_id)):
+        with self._connection.translated(
+            cinder_errors.Subject(volume_id=volume_id)
+        ):
             made = self._urgent.volume_snapshots.create(
                 volume_id,
                 force=True,
@@ -126,7 +128,7 @@ class CinderVolumeService(api.VolumeService):
         return _snapshot(made.to_dict())
 
     def snapshot(self, snapshot_id: str, urgent: bool = False) -> api.Snapshot:
-        subject = refusal.Subject(snapshot_id=snapshot_id)
+        subject = cinder_errors.Subject(snapshot_id=snapshot_id)
         if urgent:
             with self._connection.translated(subject):
                 found = self._urgent.volume_snapshots.get(snapshot_id)
@@ -141,7 +143,7 @@ class CinderVolumeService(api.VolumeService):
         self, volume_id: str, metadata: Mapping[str, str]
     ) -> list[api.Snapshot]:
         found = self._call(
-            refusal.Subject(),
+            cinder_errors.Subject(),
             lambda: self._client.volume_snapshots.list(
                 search_opts={'volume_id': volume_id}
             ),
@@ -156,7 +158,7 @@ class CinderVolumeService(api.VolumeService):
 
     def failure(self, snapshot_id: str) -> str | None:
         messages = self._call(
-            refusal.Subject(),
+            cinder_errors.Subject(),
             lambda: self._client.messages.list(
                 search_opts={'resource_uuid': snapshot_id}
             ),
@@ -167,14 +169,16 @@ class CinderVolumeService(api.VolumeService):
     def delete_snapshot(self, snapshot_id: str) -> None:
         with contextlib.suppress(exception.VolumeSnapshotNotFound):
             self._call(
-                refusal.Subject(snapshot_id=snapshot_id),
+                cinder_errors.Subject(snapshot_id=snapshot_id),
                 lambda: self._client.volume_snapshots.delete(snapshot_id),
             )
 
-    def _call(self, subject: refusal.Subject, function: Callable[[], T]) -> T:
+    def _call(
+        self, subject: cinder_errors.Subject, function: Callable[[], T]
+    ) -> T:
         """Make a request, again if need be, and translate its errors."""
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(keystone.is_passing),
+            retry=tenacity.retry_if_exception(keystone.is_retriable),
             stop=tenacity.stop_after_attempt(self._tries),
             wait=tenacity.wait_exponential_jitter(
                 initial=FIRST_PAUSE, max=LONGEST_PAUSE, jitter=FIRST_PAUSE

@@ -13,7 +13,8 @@
 """How Cinder is reached: sessions, login, address, and errors on the way.
 
 Open this file for an endpoint or a timeout.  Errors of keystoneauth do not
-leave it; what every service has in common is in ``nova_snap/keystone.py``.
+leave it; what every service has in common is in
+``nova_snap/clients/keystone.py``.
 """
 
 from collections.abc import Iterator
@@ -26,11 +27,11 @@ from keystoneauth1 import exceptions as ks_exc
 from keystoneauth1 import session as ks_session
 from oslo_config import cfg
 
-from nova_snap import answer
 from nova_snap import exception
-from nova_snap import keystone
+from nova_snap.clients import http_errors
+from nova_snap.clients import keystone
 from nova_snap.conf import cinder as cinder_conf
-from nova_snap.volume import refusal
+from nova_snap.volume import cinder_errors
 
 #: Seconds that a request may take at most while a guest is frozen.
 URGENT_TIMEOUT = 15
@@ -70,12 +71,14 @@ class Connection:
         return keystone.endpoint(self.adapter)
 
     @contextlib.contextmanager
-    def translated(self, subject: refusal.Subject) -> Iterator[None]:
+    def translated(self, subject: cinder_errors.Subject) -> Iterator[None]:
         """Turn the errors of a request into this project's."""
         try:
             yield
-        except answer.Refused as error:
-            raise refusal.translate(error, subject, self.endpoint) from error
+        except http_errors.HTTPError as error:
+            raise cinder_errors.translate(
+                error, subject, self.endpoint
+            ) from error
         except (ks_exc.Unauthorized, ks_exc.Forbidden) as error:
             raise exception.VolumeNotPermitted(
                 reason=f'Keystone does not accept the login ({error}); check '

@@ -25,7 +25,7 @@ from oslo_config import cfg
 from nova_snap import conf as nova_snap_conf
 from nova_snap import exception
 from nova_snap import factory
-from nova_snap import monitor
+from nova_snap import progress
 from nova_snap.image import api as image_api
 from nova_snap.qcow2 import libnbd
 
@@ -44,7 +44,7 @@ def main(uid: int, config: str, server: str) -> int:
         instance = factory.libvirt_driver(conf).instance(server)
         manager = factory.snapshot_manager(conf)
         image = manager.snapshot_instance(
-            instance, 'image', {}, monitor.Monitor()
+            instance, 'image', {}, progress.Progress()
         )
     except exception.NovaSnapError as error:
         print(error, file=sys.stderr)

@@ -16,7 +16,7 @@ import io
 import re
 from typing import Any
 
-from nova_snap import monitor
+from nova_snap import progress
 from nova_snap.image import api as image_api
 from tests.functional import base
 from tests.functional import faults
@@ -52,7 +52,7 @@ class QuiesceTestCase(faults.FaultTestCase):
             )
         )
         self.images.upload(
-            BASE_IMAGE, io.BytesIO(b'base'), 4, monitor.Monitor()
+            BASE_IMAGE, io.BytesIO(b'base'), 4, progress.Progress()
         )
 
     @property

@@ -22,7 +22,7 @@ from tests.functional import base
 
 LIBVIRT = 'nova_snap.virt.libvirt'
 GUEST = f'{LIBVIRT}.guest:Guest'
-MIRROR = f'{LIBVIRT}.mirror:_Mirror'
+MIRROR = f'{LIBVIRT}.extraction.mirror:_Mirror'
 QEMU_IMG = 'nova_snap.virt.storage.qemu_img'
 IMAGES = 'nova_snap.image.filesystem:FilesystemImageService'
 

@@ -36,11 +36,11 @@ LIBVIRT = 'nova_snap.virt.libvirt'
 STEPS = {
     'create the record': f'{test_kill.IMAGES}.create',
     'freeze': f'{test_kill.GUEST}.freeze',
-    'begin the export': f'{LIBVIRT}.backup:begin',
+    'begin the export': f'{LIBVIRT}.backup_job:begin',
     'thaw': f'{test_kill.GUEST}.thaw',
     'open the export': 'nova_snap.qcow2.nbd_source:NbdSource.__init__',
     'upload': f'{test_kill.IMAGES}.upload',
-    'end the export': f'{LIBVIRT}.backup:end',
+    'end the export': f'{LIBVIRT}.backup_job:end',
 }
 
 

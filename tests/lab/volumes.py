@@ -50,7 +50,7 @@ class CinderFailed(Exception):
 class RbdDisk(root_disk.RootDisk):
     """An RBD image as a disk of a guest.
 
-    :ivar port: of Ceph's monitor.
+    :ivar port: of Ceph's progress.
     """
 
     port: int = 0

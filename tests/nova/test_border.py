@@ -18,13 +18,13 @@ from typing import Any
 from nova import exception as nova_exception
 
 from nova_snap import exception
-from nova_snap.compute import task_states
 from nova_snap.nova import errors
 from nova_snap.nova import request
+from nova_snap.objects import task_state
 from tests.nova import base
 
-PENDING = task_states.TaskState.IMAGE_PENDING_UPLOAD
-UPLOADING = task_states.TaskState.IMAGE_UPLOADING
+PENDING = task_state.TaskState.IMAGE_PENDING_UPLOAD
+UPLOADING = task_state.TaskState.IMAGE_UPLOADING
 
 
 class ErrorsTest(base.NovaTestCase):
@@ -131,7 +131,7 @@ class TaskStatesTest(base.NovaTestCase):
             lambda **update: self.updates.append(update)
         )
 
-    def go(self, *states: task_states.TaskState) -> list[tuple[str, Any]]:
+    def go(self, *states: task_state.TaskState) -> list[tuple[str, Any]]:
         """Go through states; each with what was expected."""
         for state in states:
             self.states(state)

@@ -16,8 +16,8 @@ from typing import Any
 
 from nova import exception as nova_exception
 
-from nova_snap.compute import task_states
 from nova_snap.nova import direct
+from nova_snap.objects import task_state
 from tests.nova import base
 
 LOCATION = 'rbd://fsid/images/the-image/snap'
@@ -64,7 +64,7 @@ class DirectTest(base.NovaTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.states: list[task_states.TaskState] = []
+        self.states: list[task_state.TaskState] = []
 
     def take(self, disk: RootDisk, images: Images) -> bool:
         """Try it."""

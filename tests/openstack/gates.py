@@ -34,7 +34,7 @@ VARIABLE = 'NOVA_SNAP_TEST_GATES'
 
 _LIBVIRT = 'nova_snap.virt.libvirt'
 _GUEST = f'{_LIBVIRT}.guest:Guest'
-_MIRROR = f'{_LIBVIRT}.mirror:_Mirror'
+_MIRROR = f'{_LIBVIRT}.extraction.mirror:_Mirror'
 _QEMU_IMG = 'nova_snap.virt.storage.qemu_img'
 
 #: The steps of the pipelines by name, and the function of each.
@@ -46,8 +46,8 @@ STEPS = {
     'poll': f'{_MIRROR}.wait_until_ready',
     'end-mirror': f'{_MIRROR}.end',
     'define': f'{_GUEST}.restore_definition',
-    'begin-export': f'{_LIBVIRT}.backup:begin',
-    'end-export': f'{_LIBVIRT}.backup:end',
+    'begin-export': f'{_LIBVIRT}.backup_job:begin',
+    'end-export': f'{_LIBVIRT}.backup_job:end',
     'flatten': f'{_QEMU_IMG}:flatten',
     'convert': f'{_QEMU_IMG}:convert',
     'upload': 'nova_snap.nova.images:UserImages.upload',

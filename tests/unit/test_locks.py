@@ -23,14 +23,14 @@ import testtools
 
 from nova_snap import exception
 from nova_snap import locks as locks_lib
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 from tests.unit import base
 
 HOLD = """
 import pathlib, sys, time
-from nova_snap import locks, monitor
+from nova_snap import locks, progress
 found = locks.Locks(pathlib.Path(sys.argv[1]), 2, 1)
-with found.instance('web'), found.snapshot_slot(monitor.Monitor()):
+with found.instance('web'), found.snapshot_slot(progress.Progress()):
     print('held', flush=True)
     time.sleep(60)
 """
@@ -64,7 +64,7 @@ class LocksTestCase(base.TestCase):
     def setUp(self) -> None:
         super().setUp()
         self.directory = self.folder() / 'locks'
-        self.monitor = monitor_lib.Monitor('web')
+        self.progress = progress_lib.Progress('web')
 
     def locks(
         self, snapshots: int = 0, disk_operations: int = 0
@@ -85,7 +85,7 @@ class LocksTestCase(base.TestCase):
     def slot(self, limit: int) -> Hold:
         """A place among ``limit`` snapshots."""
         locks = self.locks(snapshots=limit)
-        return lambda: locks.snapshot_slot(self.monitor)
+        return lambda: locks.snapshot_slot(self.progress)
 
     def instance(self, uuid: str) -> Hold:
         """The lock of an instance."""
@@ -152,7 +152,7 @@ class SlotTest(LocksTestCase):
     def test_who_waits_can_be_cancelled(self) -> None:
         with self.held(self.slot(1)):
             waiting = base.Attempt(self.slot(1)().__enter__)
-            self.monitor.cancel('enough.')
+            self.progress.cancel('enough.')
             error = waiting.wait().error
         self.assertIsInstance(error, exception.SnapshotCancelled)
         self.assertIn('enough.', str(error))
@@ -165,16 +165,16 @@ class SlotTest(LocksTestCase):
     def test_kinds_of_work_do_not_wait_for_each_other(self) -> None:
         locks = self.locks(snapshots=1, disk_operations=1)
         with (
-            locks.snapshot_slot(self.monitor),
-            locks.disk_operation_slot(self.monitor),
+            locks.snapshot_slot(self.progress),
+            locks.disk_operation_slot(self.progress),
         ):
             pass
 
     def test_disk_operations_have_a_limit_of_their_own(self) -> None:
         locks = self.locks(snapshots=5, disk_operations=1)
         lock = locks.disk_operation_slot
-        with self.held(lambda: lock(self.monitor)):
-            second = Holder(lambda: lock(self.monitor))
+        with self.held(lambda: lock(self.progress)):
+            second = Holder(lambda: lock(self.progress))
             self.assertFalse(second.holds.wait(1))
         self.assertTrue(second.holds.wait(base.PATIENCE))
         second.let_go()

@@ -27,7 +27,7 @@ concurrency.choose_backend()
 # Below, since eventlet has to patch before anything else is imported.
 from nova_snap import conf  # noqa: E402
 from nova_snap import factory  # noqa: E402
-from nova_snap import monitor  # noqa: E402
+from nova_snap import progress  # noqa: E402
 from nova_snap.image import api as image_api  # noqa: E402
 
 
@@ -44,7 +44,7 @@ def main(config_file: str) -> None:
     order = json.loads(sys.stdin.readline())
     instance = driver.instance(order['server'])
     image = manager.snapshot_instance(
-        instance, order['name'], {}, monitor.Monitor(instance.uuid)
+        instance, order['name'], {}, progress.Progress(instance.uuid)
     )
     print(image.id, flush=True)
     sys.stdin.readline()

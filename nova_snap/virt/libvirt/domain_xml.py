@@ -25,8 +25,8 @@ import xml.etree.ElementTree as ElementTree  # nosec B405
 
 from oslo_utils import uuidutils
 
-from nova_snap.compute import instance as instance_lib
-from nova_snap.virt.storage import source as storage
+from nova_snap.objects import instance as instance_lib
+from nova_snap.virt.storage import disk_source as storage
 
 #: The namespace of the metadata that Nova writes into its guests.
 NOVA_NAMESPACE = 'http://openstack.org/xmlns/libvirt/nova/'

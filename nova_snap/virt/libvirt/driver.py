@@ -25,30 +25,30 @@ from oslo_utils import uuidutils
 
 from nova_snap import exception
 from nova_snap import journal
-from nova_snap import monitor as monitor_lib
-from nova_snap.compute import instance as instance_lib
-from nova_snap.compute import power_state
-from nova_snap.compute import task_states
+from nova_snap import progress as progress_lib
 from nova_snap.image import api as image_api
+from nova_snap.objects import instance as instance_lib
+from nova_snap.objects import power_state
+from nova_snap.objects import task_state
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
-from nova_snap.virt.libvirt import backup
+from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import block_device
-from nova_snap.virt.libvirt import cold
 from nova_snap.virt.libvirt import domain_xml
-from nova_snap.virt.libvirt import duties
 from nova_snap.virt.libvirt import facts
 from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import hooks as owner_lib
 from nova_snap.virt.libvirt import host as host_lib
-from nova_snap.virt.libvirt import mirror
-from nova_snap.virt.libvirt import owner as owner_lib
 from nova_snap.virt.libvirt import policy
-from nova_snap.virt.libvirt import pull
 from nova_snap.virt.libvirt import quiesce
-from nova_snap.virt.libvirt import shared_folder
-from nova_snap.virt.libvirt import snapshot as snapshot_lib
+from nova_snap.virt.libvirt import undo_steps
+from nova_snap.virt.libvirt.extraction import cold
+from nova_snap.virt.libvirt.extraction import context as snapshot_lib
+from nova_snap.virt.libvirt.extraction import mirror
+from nova_snap.virt.libvirt.extraction import pull
+from nova_snap.virt.libvirt.extraction import shared_folder
+from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
-from nova_snap.virt.storage import source as storage
 
 LOG = logging.getLogger(__name__)
 
@@ -203,21 +203,21 @@ class LibvirtDriver(driver.ComputeDriver):
         image_id: str,
         images: image_api.ImageService,
         entry: journal.Entry,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
         update_task_state: driver.UpdateTaskState,
     ) -> None:
         """Extract, and upload."""
-        update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
-        with self.extracted(plan, entry, monitor) as data:
-            update_task_state(task_states.TaskState.IMAGE_UPLOADING)
-            images.upload(image_id, data.stream, data.size, data.monitor)
+        update_task_state(task_state.TaskState.IMAGE_PENDING_UPLOAD)
+        with self.extracted(plan, entry, progress) as data:
+            update_task_state(task_state.TaskState.IMAGE_UPLOADING)
+            images.upload(image_id, data.stream, data.size, data.progress)
 
     @contextlib.contextmanager
     def extracted(
         self,
         plan: driver.Plan,
         entry: journal.Entry,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
     ) -> Iterator[driver.ImageData]:
         """Read the root disk as was decided."""
         if not isinstance(plan, LibvirtPlan):
@@ -233,7 +233,7 @@ class LibvirtDriver(driver.ComputeDriver):
         )
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(self._folder(plan, entry))
-            snapshot = self._snapshot(plan, folder, entry, monitor)
+            snapshot = self._snapshot(plan, folder, entry, progress)
             if decision.method is decision_lib.Method.PULL:
                 extracted = pull.extracted(snapshot, options.streaming)
             elif decision.method is decision_lib.Method.MIRROR:
@@ -248,7 +248,7 @@ class LibvirtDriver(driver.ComputeDriver):
         """The undoing for a guest, which need not exist any more."""
         guest = guest_lib.Guest(self._host, instance_uuid, instance_uuid)
         return {
-            **duties.Undoing(guest, self._owner).undoers(),
+            **undo_steps.Undoing(guest, self._owner).undoers(),
             **self._owner.undoers(guest),
         }
 
@@ -257,7 +257,7 @@ class LibvirtDriver(driver.ComputeDriver):
         plan: LibvirtPlan,
         folder: pathlib.Path,
         entry: journal.Entry,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
     ) -> snapshot_lib.Snapshot:
         return snapshot_lib.Snapshot(
             guest=plan.guest,
@@ -269,7 +269,7 @@ class LibvirtDriver(driver.ComputeDriver):
             folder=folder,
             reserved_space=self._options.reserved_space,
             entry=entry,
-            monitor=monitor,
+            progress=progress,
             disk_operation_slot=self._disk_operation_slot,
             owner=self._owner,
         )
@@ -281,8 +281,8 @@ class LibvirtDriver(driver.ComputeDriver):
         """A folder that only QEMU and we can use."""
         folder = self._directory(plan.decision) / str(uuid.uuid4())
         with entry.owing(
-            duties.Kind.REMOVE_FOLDER,
-            duties.Undoing(plan.guest).remove_folder,
+            undo_steps.Kind.REMOVE_FOLDER,
+            undo_steps.Undoing(plan.guest).remove_folder,
             folder=str(folder),
         ):
             if plan.decision.method is decision_lib.Method.PULL:
@@ -378,7 +378,7 @@ class LibvirtDriver(driver.ComputeDriver):
         A mirror begins with blockJobAbort, and that ends a backup, too
         (libvirt 9.0); so does suspending the guest.
         """
-        if guest.power_state().is_active and backup.is_running(guest):
+        if guest.power_state().is_active and backup_job.is_running(guest):
             raise exception.Conflict(
                 f'Another program takes a backup of server {guest.uuid} '
                 '(see "virsh domjobinfo"); wait until it has ended, then try '
@@ -424,7 +424,7 @@ class LibvirtDriver(driver.ComputeDriver):
 
 def _require_short(directory: pathlib.Path) -> None:
     """Refuse a directory in which the path of a socket gets too long."""
-    if not backup.is_short_enough(directory):
+    if not backup_job.is_short_enough(directory):
         raise exception.InvalidConfiguration(
             option='[snapshot] scratch_directory',
             reason=f'{directory} is too long for the sockets in it; choose '

@@ -15,7 +15,7 @@
 from nova_snap.qcow2 import codec
 from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import libnbd
-from nova_snap.virt.libvirt import backup
+from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
@@ -47,7 +47,7 @@ def gather(
         live_disabled=live_disabled,
         supports_block_jobs=not state.is_active
         or device.supports_block_jobs(),
-        backup_running=state.is_active and backup.is_running(guest),
+        backup_running=state.is_active and backup_job.is_running(guest),
         image_format=image_format,
         has_libnbd=_has_libnbd(),
         has_compressor=_has_compressor(compression),

@@ -26,8 +26,8 @@ import libvirt
 import tenacity
 
 from nova_snap import exception
-from nova_snap import monitor
-from nova_snap.compute import power_state
+from nova_snap import progress
+from nova_snap.objects import power_state
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import host as host_lib
 
@@ -259,7 +259,7 @@ class Guest:
         """
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(exception.HypervisorError),
-            wait=tenacity.wait_fixed(monitor.POLL_INTERVAL),
+            wait=tenacity.wait_fixed(progress.POLL_INTERVAL),
             stop=tenacity.stop_after_delay(THAW_TIMEOUT),
             reraise=True,
         ):

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 
-from nova_snap.compute import power_state
+from nova_snap.objects import power_state
 from nova_snap.virt import decision
-from nova_snap.virt.storage import source as storage
+from nova_snap.virt.storage import disk_source as storage
 
 Version = tuple[int, int, int]
 

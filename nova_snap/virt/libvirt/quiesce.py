@@ -21,10 +21,10 @@ from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap import journal
-from nova_snap.compute import power_state
+from nova_snap.objects import power_state
 from nova_snap.virt.libvirt import domain_xml
-from nova_snap.virt.libvirt import duties
 from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import undo_steps
 
 LOG = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def quiesced(
     if not quiesce.wanted or not _can_freeze(guest, quiesce):
         yield False
         return
-    with entry.owing(duties.Kind.THAW, duties.Undoing(guest).thaw):
+    with entry.owing(undo_steps.Kind.THAW, undo_steps.Undoing(guest).thaw):
         frozen = _freeze(guest, quiesce)
         began = time.monotonic()
         yield frozen

@@ -29,7 +29,7 @@ from typing import Any
 
 from nova_snap import exception
 from nova_snap import process
-from nova_snap.virt.storage import source as storage
+from nova_snap.virt.storage import disk_source as storage
 
 GIB = 1 << 30
 

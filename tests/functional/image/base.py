@@ -28,7 +28,7 @@ from oslo_config import cfg
 import testtools
 
 from nova_snap import conf as nova_snap_conf
-from nova_snap import monitor
+from nova_snap import progress
 from nova_snap.image import api
 from nova_snap.image import glance
 from tests.lab import fault_proxy
@@ -144,13 +144,16 @@ class GlanceTestCase(testtools.TestCase):
         return self.proxy.count('PUT', '/file$')
 
     def upload(
-        self, image_id: str, data: bytes, watch: monitor.Monitor | None = None
+        self,
+        image_id: str,
+        data: bytes,
+        watch: progress.Progress | None = None,
     ) -> api.Image:
         return self.service.upload(
             image_id,
             io.BytesIO(data),
             len(data),
-            watch or monitor.Monitor('server'),
+            watch or progress.Progress('server'),
         )
 
     def stored(self, image_id: str) -> bytes:

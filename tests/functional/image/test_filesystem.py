@@ -23,7 +23,7 @@ import fixtures
 import testtools
 
 from nova_snap import exception
-from nova_snap import monitor
+from nova_snap import progress
 from nova_snap.image import api
 from nova_snap.image import filesystem
 
@@ -51,7 +51,7 @@ class FullDiskTest(testtools.TestCase):
 
     def upload(self, image_id, size):
         return self.service.upload(
-            image_id, io.BytesIO(os.urandom(size)), size, monitor.Monitor()
+            image_id, io.BytesIO(os.urandom(size)), size, progress.Progress()
         )
 
     def test_data_that_does_not_fit_leaves_nothing(self):

@@ -25,7 +25,7 @@ import time
 import fixtures
 
 from nova_snap import exception
-from nova_snap import monitor
+from nova_snap import progress
 from nova_snap.image import api
 from tests.functional.image import base
 from tests.lab import fault_proxy
@@ -128,14 +128,14 @@ class UploadTest(base.GlanceTestCase):
         data = base.random_bytes(5 * MiB + 1)
         seen = []
         image_id = self.new_image()
-        watch = monitor.Monitor('server', seen.append)
+        watch = progress.Progress('server', seen.append)
         image = self.upload(image_id, data, watch)
         self.assertEqual(api.ImageStatus.ACTIVE, image.status)
         self.assertEqual(len(data), image.size)
         self.assertEqual(hashlib.sha512(data).hexdigest(), image.hash_value)
         self.assertEqual(data, self.stored(image_id))
         self.assertEqual(
-            monitor.Progress(monitor.Stage.UPLOADING, len(data), len(data)),
+            progress.Progress(progress.Stage.UPLOADING, len(data), len(data)),
             seen[-1],
         )
 
@@ -143,7 +143,7 @@ class UploadTest(base.GlanceTestCase):
         data = base.random_bytes(3 * MiB)
         image_id = self.new_image()
         image = self.service.upload(
-            image_id, base.Pipe(data), None, monitor.Monitor()
+            image_id, base.Pipe(data), None, progress.Progress()
         )
         self.assertEqual(len(data), image.size)
         self.assertEqual(data, self.stored(image_id))
@@ -154,7 +154,7 @@ class UploadTest(base.GlanceTestCase):
         file.seek(MiB)
         image_id = self.new_image()
         self.fail_upload(fault_proxy.CutRequest(1000))
-        self.service.upload(image_id, file, MiB, monitor.Monitor())
+        self.service.upload(image_id, file, MiB, progress.Progress())
         self.assertEqual(data[MiB:], self.stored(image_id))
 
     def test_empty_image(self):
@@ -184,7 +184,7 @@ class UploadTest(base.GlanceTestCase):
                 image_id,
                 io.BytesIO(bytes(3 * MiB)),
                 size,
-                monitor.Monitor(),
+                progress.Progress(),
             )
             self.settle(image_id)
 
@@ -202,7 +202,7 @@ class UploadTest(base.GlanceTestCase):
             image_id,
             Broken(bytes(4 * MiB)),
             4 * MiB,
-            monitor.Monitor(),
+            progress.Progress(),
         )
         self.assertIn('Input/output error', str(error))
         # The proxy may not have seen the request before the source broke.
@@ -214,7 +214,7 @@ class UploadTest(base.GlanceTestCase):
             if progress.done >= 2 * MiB:
                 watch.cancel('enough')
 
-        watch = monitor.Monitor('server', cancel)
+        watch = progress.Progress('server', cancel)
         image_id = self.new_image()
         self.assertRaises(
             exception.SnapshotCancelled,
@@ -247,7 +247,7 @@ class UploadTest(base.GlanceTestCase):
             made = service.create(base.record())
             data = base.random_bytes(MiB)
             image = service.upload(
-                made.id, io.BytesIO(data), None, monitor.Monitor()
+                made.id, io.BytesIO(data), None, progress.Progress()
             )
         self.assertEqual(
             ('sha256', hashlib.sha256(data).hexdigest()),
@@ -260,7 +260,7 @@ class UploadTest(base.GlanceTestCase):
             from nova_snap import concurrency
             concurrency.choose_backend('eventlet')
             import io, sys, threading, time
-            from nova_snap import monitor
+            from nova_snap import progress
             from tests.functional.image import base
             conf = base.make_conf(sys.argv[1], sys.argv[2])
             service = base.glance.GlanceImageService.from_conf(conf)
@@ -274,7 +274,7 @@ class UploadTest(base.GlanceTestCase):
             image = service.create(base.record())
             data = io.BytesIO(bytes(64 * base.MiB))
             before = len(ticks)
-            image = service.upload(image.id, data, None, monitor.Monitor())
+            image = service.upload(image.id, data, None, progress.Progress())
             service.delete(image.id)
             print(image.status, image.size, len(ticks) - before > 3)
         """)

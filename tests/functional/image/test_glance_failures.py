@@ -21,7 +21,7 @@ import urllib.request
 import fixtures
 
 from nova_snap import exception
-from nova_snap import monitor
+from nova_snap import progress
 from tests.functional.image import base
 from tests.lab import fault_proxy
 
@@ -171,7 +171,7 @@ class PassingTest(base.GlanceTestCase):
             image_id,
             base.Pipe(data),
             None,
-            monitor.Monitor(),
+            progress.Progress(),
         )
         self.assertEqual(1, self.uploads())
 
@@ -193,7 +193,7 @@ class ConnectionTest(base.GlanceTestCase):
         self.fail_upload(fault_proxy.CutResponse())
         data = base.random_bytes(2 * MiB)
         image = self.service.upload(
-            image_id, base.Pipe(data), len(data), monitor.Monitor()
+            image_id, base.Pipe(data), len(data), progress.Progress()
         )
         self.assertEqual('active', image.status)
         self.assertEqual(1, self.uploads())
@@ -226,7 +226,7 @@ class ConnectionTest(base.GlanceTestCase):
         self.useFixture(
             fixtures.MonkeyPatch('nova_snap.image.glance.FIRST_PAUSE', 20.0)
         )
-        watch = monitor.Monitor('server')
+        watch = progress.Progress('server')
 
         def answer(request):
             watch.cancel('enough')

@@ -21,7 +21,7 @@ from tests.functional.volume import base
 
 CINDER = 'nova_snap.volume.cinder:CinderVolumeService'
 GLANCE = 'nova_snap.image.glance:GlanceImageService'
-SNAPSHOTS = 'nova_snap.compute.volume_snapshots:VolumeSnapshots'
+SNAPSHOTS = 'nova_snap.compute.volume_backed.snapshots:VolumeSnapshots'
 
 #: Moments at which there is something to clean up.
 MOMENTS = (

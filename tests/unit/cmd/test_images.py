@@ -22,7 +22,7 @@ import termios
 from typing import Any
 
 from nova_snap import locks as locks_lib
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 from tests.unit.cmd import base
 
 LONG = '語' * 255
@@ -180,7 +180,7 @@ class InterruptTest(base.CommandTestCase):
     def interrupt(self, number: signal.Signals, server: str) -> base.Outcome:
         """Send a signal while a snapshot waits for its turn to convert."""
         locks = locks_lib.Locks(self.state / 'state' / 'locks', 0, 1)
-        with locks.disk_operation_slot(monitor_lib.Monitor()):
+        with locks.disk_operation_slot(progress_lib.Progress()):
             child = self.start('image-create', server, 'a')
             folder = self.state / 'snapshots'
             self.wait_until(

@@ -17,12 +17,12 @@ import io
 
 import fixtures
 
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 from nova_snap.cmd import progress
 from tests.unit import base
 
-COPYING = monitor_lib.Stage.COPYING
-UPLOADING = monitor_lib.Stage.UPLOADING
+COPYING = progress_lib.Stage.COPYING
+UPLOADING = progress_lib.Stage.UPLOADING
 MIB = 1 << 20
 
 
@@ -37,7 +37,7 @@ class LinesTest(base.TestCase):
     """What a log gets to read."""
 
     def lines(
-        self, *shown: monitor_lib.Progress, interval: float = 60
+        self, *shown: progress_lib.Report, interval: float = 60
     ) -> list[str]:
         """The lines for this progress."""
         stream = self.use(io.StringIO())
@@ -54,7 +54,7 @@ class LinesTest(base.TestCase):
         self.useFixture(fixtures.MonkeyPatch('sys.stderr', stream))
         return stream
 
-    def show(self, *shown: monitor_lib.Progress) -> None:
+    def show(self, *shown: progress_lib.Report) -> None:
         """Show progress as a command does."""
         with progress.listener(wanted=True) as listener:
             assert listener is not None
@@ -68,24 +68,24 @@ class LinesTest(base.TestCase):
                 'uploading: 4.00MiB of 4.00MiB (100 %)',
             ],
             self.lines(
-                monitor_lib.Progress(COPYING, 0, 4 * MIB),
-                monitor_lib.Progress(COPYING, 2 * MIB, 4 * MIB),
-                monitor_lib.Progress(UPLOADING, 0, 4 * MIB),
-                monitor_lib.Progress(UPLOADING, 4 * MIB, 4 * MIB),
+                progress_lib.Report(COPYING, 0, 4 * MIB),
+                progress_lib.Report(COPYING, 2 * MIB, 4 * MIB),
+                progress_lib.Report(UPLOADING, 0, 4 * MIB),
+                progress_lib.Report(UPLOADING, 4 * MIB, 4 * MIB),
             ),
         )
 
     def test_one_every_few_seconds(self) -> None:
         found = self.lines(
-            monitor_lib.Progress(COPYING, 0, 4),
-            monitor_lib.Progress(COPYING, 1, 4),
+            progress_lib.Report(COPYING, 0, 4),
+            progress_lib.Report(COPYING, 1, 4),
             interval=0,
         )
         self.assertEqual('copying: 0.00iB of 4.00iB (0 %)', found[0])
         self.assertEqual('copying: 1.00iB of 4.00iB (25 %)', found[1])
 
     def test_total_that_is_not_known(self) -> None:
-        found = self.lines(monitor_lib.Progress(UPLOADING, MIB, None))
+        found = self.lines(progress_lib.Report(UPLOADING, MIB, None))
         self.assertEqual(['uploading: 1.00MiB'], found)
 
     def test_nothing_to_show(self) -> None:
@@ -98,6 +98,6 @@ class LinesTest(base.TestCase):
     def test_standard_error_that_breaks_stops_nothing(self) -> None:
         self.use(Gone())
         self.show(
-            monitor_lib.Progress(COPYING, 0, 4),
-            monitor_lib.Progress(UPLOADING, 0, 4),
+            progress_lib.Report(COPYING, 0, 4),
+            progress_lib.Report(UPLOADING, 0, 4),
         )

@@ -28,12 +28,12 @@ from typing import Any
 from nova_snap import exception
 from nova_snap import journal as journal_lib
 from nova_snap import locks as locks_lib
-from nova_snap import monitor as monitor_lib
-from nova_snap.compute import instance as instance_lib
+from nova_snap import progress as progress_lib
 from nova_snap.compute import manager as manager_lib
-from nova_snap.compute import power_state
 from nova_snap.image import api as image_api
 from nova_snap.image import filesystem
+from nova_snap.objects import instance as instance_lib
+from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver as driver_lib
 from tests.unit import base
@@ -54,12 +54,12 @@ class Request:
     image_id: str
     images: image_api.ImageService
     entry: journal_lib.Entry
-    monitor: monitor_lib.Monitor
+    progress: progress_lib.Progress
 
     def upload(self) -> None:
         """Send the data."""
         self.images.upload(
-            self.image_id, io.BytesIO(DATA), len(DATA), self.monitor
+            self.image_id, io.BytesIO(DATA), len(DATA), self.progress
         )
 
 
@@ -132,11 +132,11 @@ class MemoryDriver(driver_lib.ComputeDriver):
         self,
         plan: driver_lib.Plan,
         entry: journal_lib.Entry,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
     ) -> Iterator[driver_lib.ImageData]:
         with entry.owing(START, lambda data: self.undo(data)):
             stream = io.BytesIO(DATA)
-            yield driver_lib.ImageData(stream, 'raw', len(DATA), monitor)
+            yield driver_lib.ImageData(stream, 'raw', len(DATA), progress)
 
     def snapshot(
         self,
@@ -144,10 +144,10 @@ class MemoryDriver(driver_lib.ComputeDriver):
         image_id: str,
         images: image_api.ImageService,
         entry: journal_lib.Entry,
-        monitor: monitor_lib.Monitor,
+        progress: progress_lib.Progress,
         update_task_state: driver_lib.UpdateTaskState,
     ) -> None:
-        self.behave(Request(image_id, images, entry, monitor))
+        self.behave(Request(image_id, images, entry, progress))
 
     def undoers(self, instance_uuid: str) -> Mapping[str, journal_lib.Undo]:
         return {
@@ -167,7 +167,7 @@ class ManagerTestCase(base.TestCase):
         self.journal = journal_lib.Journal(state / 'journal')
         self.locks = locks_lib.Locks(state / 'locks', 1, 0)
         self.driver = MemoryDriver()
-        self.monitor = monitor_lib.Monitor('web')
+        self.progress = progress_lib.Progress('web')
         self.manager = manager_lib.SnapshotManager(
             self.driver,
             self.images,
@@ -184,7 +184,7 @@ class ManagerTestCase(base.TestCase):
     ) -> image_api.Image:
         """Take one."""
         return self.manager.snapshot_instance(
-            instance, name, metadata, self.monitor
+            instance, name, metadata, self.progress
         )
 
     def failure(
@@ -201,7 +201,7 @@ class ManagerTestCase(base.TestCase):
         self.assertEqual([], list(self.journal.entries()))
         self.driver.behave = Request.upload
         self.driver.plan_error = None
-        self.monitor = monitor_lib.Monitor('web')
+        self.progress = progress_lib.Progress('web')
         self.assertEqual('active', self.snapshot().status)
 
     def leave_behind(

@@ -15,14 +15,14 @@ from unittest import mock
 
 from nova_snap import exception
 from nova_snap.compute import image_deletion
-from nova_snap.compute import volume_record
-from nova_snap.compute import volume_snapshots
+from nova_snap.compute.volume_backed import record as volume_record
+from nova_snap.compute.volume_backed import snapshots as volume_snapshots
 from nova_snap.image import api as image_api
 from nova_snap.image import filesystem
 from nova_snap.volume import api as volume_api
 from tests.unit import base
-from tests.unit.compute import test_volume_record
 from tests.unit.compute import volumes as volumes_lib
+from tests.unit.compute.volume_backed import test_record as test_volume_record
 
 
 class DeleteTest(base.TestCase):

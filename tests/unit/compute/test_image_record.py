@@ -18,9 +18,9 @@ from typing import Any
 
 from nova_snap import exception
 from nova_snap.compute import image_record
-from nova_snap.compute import instance as instance_lib
 from nova_snap.image import api as image_api
 from nova_snap.image import filesystem
+from nova_snap.objects import instance as instance_lib
 from tests.unit import base
 
 GIB = 1 << 30

@@ -22,7 +22,7 @@ from typing import Any
 
 from nova_snap import exception
 from nova_snap import journal as journal_lib
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 from nova_snap.compute import manager as manager_lib
 from nova_snap.image import api as image_api
 from tests.unit import base as unit_base
@@ -120,7 +120,7 @@ class FailureTest(base.ManagerTestCase):
     def test_data_breaks_off(self) -> None:
         def upload_less(request: base.Request) -> None:
             request.images.upload(
-                request.image_id, io.BytesIO(base.DATA), 9999, request.monitor
+                request.image_id, io.BytesIO(base.DATA), 9999, request.progress
             )
 
         self.driver.behave = upload_less
@@ -171,11 +171,11 @@ class CancelTest(base.ManagerTestCase):
     def wait_for_ever(self, request: base.Request) -> None:
         """Do what takes long."""
         while True:
-            request.monitor.wait(0.02)
+            request.progress.wait(0.02)
 
-    def test_by_the_monitor(self) -> None:
+    def test_by_the_caller(self) -> None:
         def cancel(request: base.Request) -> None:
-            request.monitor.cancel('interrupted.')
+            request.progress.cancel('interrupted.')
             self.wait_for_ever(request)
 
         self.driver.behave = cancel
@@ -209,8 +209,8 @@ class CancelTest(base.ManagerTestCase):
         self.assertNotIn('left undone', self.log.output)
 
     def test_while_it_waits_for_its_turn(self) -> None:
-        with self.locks.snapshot_slot(monitor_lib.Monitor()):
-            self.monitor.cancel('interrupted.')
+        with self.locks.snapshot_slot(progress_lib.Progress()):
+            self.progress.cancel('interrupted.')
             self.failure(exception.SnapshotCancelled)
         self.assert_nothing_is_left()
 
@@ -264,7 +264,7 @@ class ExportTest(base.ManagerTestCase):
     def test_file_has_the_data(self) -> None:
         target = io.BytesIO()
         self.manager.export_instance(
-            base.INSTANCE, target, monitor_lib.Monitor()
+            base.INSTANCE, target, progress_lib.Progress()
         )
         self.assertEqual(base.DATA, target.getvalue())
         self.assertEqual([], list(self.images.list()))
@@ -278,7 +278,7 @@ class ExportTest(base.ManagerTestCase):
             self.manager.export_instance,
             base.INSTANCE,
             FullFile(),
-            monitor_lib.Monitor(),
+            progress_lib.Progress(),
         )
         self.assertIn('No space left', str(error))
         self.assertEqual([{}], undone)

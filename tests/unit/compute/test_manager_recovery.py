@@ -52,7 +52,9 @@ class RecoveryTest(base.ManagerTestCase):
 
     def test_image_that_is_whole_is_kept(self) -> None:
         image = self.leave_behind()
-        self.images.upload(image.id, io.BytesIO(base.DATA), None, self.monitor)
+        self.images.upload(
+            image.id, io.BytesIO(base.DATA), None, self.progress
+        )
         list(self.manager.recover())
         self.assertEqual('active', self.images.get(image.id).status)
         self.assertEqual([], list(self.journal.entries()))

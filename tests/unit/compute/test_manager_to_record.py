@@ -14,8 +14,8 @@
 
 from nova_snap import exception
 from nova_snap import journal as journal_lib
-from nova_snap.compute import task_states
 from nova_snap.image import api as image_api
+from nova_snap.objects import task_state
 from tests.unit.compute import base
 
 RECORD = '5b9c7bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9'
@@ -29,7 +29,7 @@ class ToRecordTest(base.ManagerTestCase):
         self.images.create(
             image_api.Image(id=RECORD, name='theirs', status='queued')
         )
-        self.states: list[task_states.TaskState] = []
+        self.states: list[task_state.TaskState] = []
 
     def take(self) -> None:
         """Take it."""
@@ -37,7 +37,7 @@ class ToRecordTest(base.ManagerTestCase):
             base.INSTANCE,
             RECORD,
             {'os_require_quiesce': 'True'},
-            self.monitor,
+            self.progress,
             self.states.append,
         )
 

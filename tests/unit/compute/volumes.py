@@ -18,7 +18,7 @@ import dataclasses
 import itertools
 
 from nova_snap import exception
-from nova_snap.compute import instance as instance_lib
+from nova_snap.objects import instance as instance_lib
 from nova_snap.volume import api
 
 ROOT = '11111111-1b7a-4f4e-9d0e-52f6a7f2f2a9'

@@ -34,7 +34,7 @@ import testtools
 
 from nova_snap import conf as nova_snap_conf
 from nova_snap import exception
-from nova_snap import monitor
+from nova_snap import progress
 from nova_snap.image import api
 from nova_snap.image import filesystem
 
@@ -44,14 +44,14 @@ MiB = 1024 * 1024
 WRITER = textwrap.dedent("""
     import io, sys, uuid
     from nova_snap.image import api, filesystem
-    from nova_snap import monitor
+    from nova_snap import progress
     service = filesystem.FilesystemImageService(sys.argv[1])
     data = bytes(range(256)) * 8192
     while True:
         image = api.Image(str(uuid.uuid4()), 'n', 'queued')
         service.create(image)
         print(image.id, flush=True)
-        service.upload(image.id, io.BytesIO(data), None, monitor.Monitor())
+        service.upload(image.id, io.BytesIO(data), None, progress.Progress())
         service.update(image.id, name='m', properties={'a': 'b'})
 """)
 WRITTEN = bytes(range(256)) * 8192
@@ -60,9 +60,9 @@ WRITTEN = bytes(range(256)) * 8192
 UPLOADER = textwrap.dedent("""
     import sys
     from nova_snap.image import filesystem
-    from nova_snap import monitor
+    from nova_snap import progress
     service = filesystem.FilesystemImageService(sys.argv[1])
-    service.upload(sys.argv[2], sys.stdin.buffer, None, monitor.Monitor())
+    service.upload(sys.argv[2], sys.stdin.buffer, None, progress.Progress())
 """)
 
 
@@ -91,7 +91,7 @@ class FilesystemTestCase(testtools.TestCase):
 
     def upload(self, image_id, data):
         return self.service.upload(
-            image_id, io.BytesIO(data), None, monitor.Monitor()
+            image_id, io.BytesIO(data), None, progress.Progress()
         )
 
     def files(self):
@@ -251,7 +251,7 @@ class UploadTest(FilesystemTestCase):
             made.id,
             io.BytesIO(b'abc'),
             4,
-            monitor.Monitor(),
+            progress.Progress(),
         )
         self.assertEqual([f'{made.id}.json'], self.files())
         self.assertEqual('queued', self.service.get(made.id).status)

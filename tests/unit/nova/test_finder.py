@@ -16,7 +16,7 @@ import pathlib
 import subprocess
 import sys
 
-from nova_snap import finder
+from nova_snap.nova import finder
 from tests.unit import base
 
 TOP = pathlib.Path(__file__).parents[3]
@@ -86,5 +86,5 @@ class FinderTest(base.TestCase):
         self.assertTrue(hook().startswith('import '), 'else it is a path')
 
     def test_names_agree(self) -> None:
-        for name in (finder.NAME, finder.HOOK, 'nova_snap.finder'):
+        for name in (finder.NAME, finder.HOOK, 'nova_snap.nova.finder'):
             self.assertIn(f"'{name}'", hook())

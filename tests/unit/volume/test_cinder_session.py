@@ -16,14 +16,14 @@ from keystoneauth1 import exceptions as ks_exc
 from oslo_config import cfg
 import testtools
 
-from nova_snap import answer
 from nova_snap import conf as nova_snap_conf
 from nova_snap import exception
 from nova_snap import factory
-from nova_snap import keystone
+from nova_snap.clients import http_errors
+from nova_snap.clients import keystone
 from nova_snap.volume import cinder
+from nova_snap.volume import cinder_errors
 from nova_snap.volume import cinder_session
-from nova_snap.volume import refusal
 
 
 class CinderSessionTestCase(testtools.TestCase):
@@ -97,13 +97,15 @@ class ConfigurationTest(CinderSessionTestCase):
 class TranslatedTest(CinderSessionTestCase):
     def translate(self, error):
         def fail():
-            with self.connection().translated(refusal.Subject(volume_id='v')):
+            with self.connection().translated(
+                cinder_errors.Subject(volume_id='v')
+            ):
                 raise error
 
         return self.assertRaises(exception.NovaSnapError, fail)
 
     def test_refused(self):
-        error = self.translate(answer.Refused(409, 'because'))
+        error = self.translate(http_errors.HTTPError(409, 'because'))
         self.assertIs(exception.VolumeConflict, type(error))
 
     def test_login(self):

@@ -19,7 +19,7 @@ import fixtures
 import libvirt
 
 from nova_snap import journal as journal_lib
-from nova_snap import monitor as monitor_lib
+from nova_snap import progress as progress_lib
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import host as host_lib
 from tests.unit import base
@@ -38,15 +38,15 @@ class GuestTestCase(base.TestCase):
         super().setUp()
         # What waits between two looks at a guest need not wait here.
         self.useFixture(
-            fixtures.MonkeyPatch('nova_snap.monitor.POLL_INTERVAL', 0.02)
+            fixtures.MonkeyPatch('nova_snap.progress.POLL_INTERVAL', 0.02)
         )
         self.useFixture(
             fixtures.MonkeyPatch(
-                'nova_snap.virt.libvirt.duties.DETACH_GRACE', 1
+                'nova_snap.virt.libvirt.undo_steps.DETACH_GRACE', 1
             )
         )
         self.journal = journal_lib.Journal(self.folder() / 'journal')
-        self.monitor = monitor_lib.Monitor(samples.UUID)
+        self.progress = progress_lib.Progress(samples.UUID)
 
     def use(self, domain: fake_libvirt.Domain) -> guest_lib.Guest:
         """The guest that is this domain."""

@@ -13,7 +13,7 @@
 
 """Reading domain XML, apart from disks."""
 
-from nova_snap.compute import instance as instance_lib
+from nova_snap.objects import instance as instance_lib
 from nova_snap.virt.libvirt import domain_xml
 from tests.unit import base
 from tests.unit.virt.libvirt import samples

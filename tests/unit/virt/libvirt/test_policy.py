@@ -19,10 +19,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies
 
-from nova_snap.compute import power_state
+from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt.libvirt import policy
-from nova_snap.virt.storage import source as storage
+from nova_snap.virt.storage import disk_source as storage
 from tests.unit import base
 
 State = power_state.PowerState

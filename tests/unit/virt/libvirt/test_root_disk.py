@@ -14,7 +14,7 @@
 """Finding the root disk in domain XML: where it is and what it lies on."""
 
 from nova_snap.virt.libvirt import domain_xml
-from nova_snap.virt.storage import source as storage
+from nova_snap.virt.storage import disk_source as storage
 from tests.unit import base
 from tests.unit.virt.libvirt import samples
 

@@ -19,7 +19,7 @@ import pathlib
 import subprocess
 from typing import Any
 
-from nova_snap.virt.storage import source as storage
+from nova_snap.virt.storage import disk_source as storage
 from tests.unit import base
 
 KIB = 1 << 10

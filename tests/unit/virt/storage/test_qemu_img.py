@@ -19,8 +19,8 @@ import fixtures
 
 from nova_snap import exception
 from nova_snap import process
+from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
-from nova_snap.virt.storage import source as storage
 from tests.unit.virt.storage import base
 
 QEMU_IMG = 'nova_snap.virt.storage.qemu_img'

@@ -18,8 +18,8 @@ import pathlib
 import re
 
 from nova_snap import exception
+from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
-from nova_snap.virt.storage import source as storage
 from tests.unit.virt.storage import base
 
 

@@ -1,0 +1,269 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The snapshots of an instance's volumes: asked for, waited for, deleted.
+
+Open this file when a snapshot in Cinder is left behind, or is deleted that
+should stay.  Cinder chooses the id of a snapshot, so it can't be written down
+before the snapshot exists.  What is written down is the id of the image, which
+each snapshot bears in its metadata, with those of the volumes; by these they
+are found again, also when an answer was lost or the process was killed.  How
+they are asked for is in ``volume_requests.py``.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import time
+from typing import Any
+
+from oslo_log import log as logging
+
+from nova_snap import exception
+from nova_snap import journal
+from nova_snap import progress as progress_lib
+from nova_snap.compute.volume_backed import record as volume_record
+from nova_snap.compute.volume_backed import requests as volume_requests
+from nova_snap.image import api as image_api
+from nova_snap.volume import api as volume_api
+
+LOG = logging.getLogger(__name__)
+
+#: The kind of duty that the snapshots are.
+DELETE_SNAPSHOTS = 'delete the volume snapshots'
+
+#: The key in the metadata of a snapshot under which the id of its image is.
+IMAGE_ID = 'nova_snap_image_id'
+
+#: Seconds in which Cinder deletes a snapshot, one that is being made included.
+DELETE_TIMEOUT = 120
+
+#: Seconds in which a request that got no answer has made a snapshot, if ever.
+SETTLE_TIMEOUT = 10
+
+
+class VolumeSnapshots:
+    """The snapshots of one image.
+
+    :param attached: the volumes, in the order in which they are asked for.
+    """
+
+    def __init__(
+        self,
+        volumes: volume_api.VolumeService,
+        attached: Sequence[volume_record.AttachedVolume],
+        image: image_api.Image,
+    ) -> None:
+        self._image = image
+        self._volumes = volumes
+        self._attached = attached
+        self._made: list[volume_api.Snapshot] = []
+        self._requests = volume_requests.Requests(
+            [one.volume for one in attached],
+            ask=self._ask,
+            look=lambda snapshot: volumes.snapshot(snapshot.id, urgent=True),
+        )
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the snapshots, in the order of the volumes."""
+        return [snapshot.id for snapshot in self._made]
+
+    def duty(self) -> dict[str, Any]:
+        """What is written down of them."""
+        return {
+            'image_id': self._image.id,
+            'volume_ids': [attached.volume.id for attached in self._attached],
+            'project_id': self._volumes.project_id(),
+        }
+
+    def request(self, progress: progress_lib.Progress) -> None:
+        """Ask for all of them, at once; the first refusal ends it.
+
+        :raises NovaSnapError: as the volume service does.
+        """
+        self._requests.send(watch=False)
+        self._requests.wait_until_answered(progress)
+
+    def request_until_taken(
+        self, deadline: float, progress: progress_lib.Progress
+    ) -> bool:
+        """The same while a guest is frozen; say whether all were taken.
+
+        :param deadline: of the monotonic clock; answers that are not there
+            by then are waited for by :meth:`wait_until_available`.
+        :raises NovaSnapError: as the volume service does.
+        """
+        self._requests.send(watch=True)
+        return self._requests.wait_until_taken(deadline, progress)
+
+    def settle(self) -> set[str]:
+        """See :meth:`.volume_requests.Requests.settle`."""
+        return self._requests.settle()
+
+    def _ask(self, volume: volume_api.Volume) -> volume_api.Snapshot:
+        return self._volumes.create_snapshot(
+            volume.id,
+            f'snapshot for {self._image.name}',
+            volume.description,
+            {IMAGE_ID: self._image.id},
+        )
+
+    def wait_until_available(
+        self, timeout: float, progress: progress_lib.Progress
+    ) -> None:
+        """Wait until all can be used.
+
+        :param timeout: seconds after the last answer.
+        :raises VolumeSnapshotFailed: one is in error, or not ready in time.
+        """
+        self._requests.wait_until_answered(progress)
+        self._made = self._requests.snapshots
+        self._wait(timeout, progress)
+        for snapshot in self._made:
+            if snapshot.status != volume_api.SnapshotStatus.AVAILABLE:
+                raise exception.VolumeSnapshotFailed(
+                    snapshot_id=snapshot.id,
+                    volume_id=snapshot.volume_id,
+                    reason=self._failure(snapshot, timeout),
+                )
+
+    def _wait(self, timeout: float, progress: progress_lib.Progress) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            self._made = [self._look_at(made) for made in self._made]
+            if not any(map(volume_requests.is_creating, self._made)):
+                return
+            if time.monotonic() > deadline:
+                return
+            progress.wait(progress_lib.POLL_INTERVAL)
+
+    def _look_at(self, snapshot: volume_api.Snapshot) -> volume_api.Snapshot:
+        if not volume_requests.is_creating(snapshot):
+            return snapshot
+        return self._volumes.snapshot(snapshot.id)
+
+    def _failure(self, snapshot: volume_api.Snapshot, timeout: float) -> str:
+        if volume_requests.is_creating(snapshot):
+            return (
+                f'Cinder has not made it in {timeout:.0f} s ([cinder] '
+                'snapshot_timeout); see whether cinder-volume runs.'
+            )
+        reason = self._volumes.failure(snapshot.id)
+        return (
+            f'it is in status {snapshot.status!r} '
+            f'({reason or "Cinder does not say why; see its log"}).'
+        )
+
+
+class Undoing:
+    """How snapshots that nobody needs are deleted."""
+
+    def __init__(
+        self,
+        volumes: volume_api.VolumeService,
+        images: image_api.ImageService,
+    ) -> None:
+        self._volumes = volumes
+        self._images = images
+
+    def delete(self, data: journal.Data) -> None:
+        """Delete those of ``image_id`` on ``volume_ids``, after a crash.
+
+        Unless the image is active: then it needs them.
+
+        :raises VolumeNotPermitted: the login sees another project's only.
+        :raises VolumeSnapshotFailed: one is still there.
+        """
+        self._delete(data, lambda: set(data['volume_ids']))
+
+    def of(self, snapshots: VolumeSnapshots) -> journal.Undo:
+        """The same in the process that asked for them, and so knows more."""
+        return lambda data: self._delete(data, snapshots.settle)
+
+    def _delete(
+        self, data: journal.Data, find_unsettled: Callable[[], set[str]]
+    ) -> None:
+        if self._is_active(data['image_id']):
+            return
+        self._require_project(data)
+        unseen = find_unsettled()
+        began = time.monotonic()
+        while True:
+            left = self._left(data)
+            for snapshot in left:
+                delete_if_possible(self._volumes, snapshot)
+                unseen.discard(snapshot.volume_id)
+            waited = time.monotonic() - began
+            if not left and (not unseen or waited >= SETTLE_TIMEOUT):
+                return
+            if left and waited > DELETE_TIMEOUT:
+                _raise_left(left[0])
+            time.sleep(progress_lib.POLL_INTERVAL)
+
+    def _require_project(self, data: journal.Data) -> None:
+        """What a login does not see would count as gone."""
+        ours = self._volumes.project_id()
+        # An earlier release wrote down none.
+        made_in = data.get('project_id', ours)
+        if made_in != ours:
+            raise exception.VolumeNotPermitted(
+                reason=f'the snapshots for image {data["image_id"]} are in '
+                f'project {made_in}, and the login in [cinder] is to '
+                f'project {ours}; recover with a login to the former.'
+            )
+
+    def _left(self, data: journal.Data) -> list[volume_api.Snapshot]:
+        return [
+            snapshot
+            for volume_id in data['volume_ids']
+            for snapshot in self._volumes.snapshots(
+                volume_id, {IMAGE_ID: data['image_id']}
+            )
+        ]
+
+    def _is_active(self, image_id: str) -> bool:
+        try:
+            image = self._images.get(image_id)
+        except exception.ImageNotFound:
+            return False
+        return image.status == image_api.ImageStatus.ACTIVE
+
+
+def delete_if_possible(
+    volumes: volume_api.VolumeService, snapshot: volume_api.Snapshot
+) -> None:
+    """Ask that a snapshot be deleted, if it is in a state for that.
+
+    :raises VolumeSnapshotFailed: Cinder tried, and failed.
+    """
+    match snapshot.status:
+        case (
+            volume_api.SnapshotStatus.AVAILABLE
+            | volume_api.SnapshotStatus.ERROR
+        ):
+            LOG.info('Deleting volume snapshot %s.', snapshot.id)
+            try:
+                volumes.delete_snapshot(snapshot.id)
+            except exception.VolumeConflict as error:
+                # It is in another state by now, and will be looked at again.
+                LOG.debug('%s', error)
+        case volume_api.SnapshotStatus.ERROR_DELETING:
+            _raise_left(snapshot)
+
+
+def _raise_left(snapshot: volume_api.Snapshot) -> None:
+    raise exception.VolumeSnapshotFailed(
+        snapshot_id=snapshot.id,
+        volume_id=snapshot.volume_id,
+        reason=f'it cannot be deleted, since it is in status '
+        f'{snapshot.status!r}.',
+    )

@@ -1,0 +1,127 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The data of an upload while it is read: counted, hashed, reported.
+
+Every adapter reads its data through this, so all of them notice a source that
+breaks, or ends too early, before the image service can take it for the end.
+"""
+
+import hashlib
+from typing import BinaryIO
+
+from nova_snap import exception
+from nova_snap import progress as progress_lib
+
+#: Bytes read at a time, at most.  glanceclient asks for 1 MiB; with 256 KiB,
+#: which stay in the processor's cache from the read to the hash to the socket,
+#: an upload takes a fifth less processor time here and less in Glance, too.
+CHUNK = 256 * 1024
+
+#: Glance's default for os_hash_algo.
+ALGORITHM = 'sha512'
+
+
+class UploadData:
+    """Reads ``data`` once from where it stands, or again after a restart.
+
+    :param data: may hand out less than what is asked for, as a pipe does.
+    :param size: bytes that there have to be, or None if it is not known.
+    :param progress: is told of every chunk, and may cancel.
+    """
+
+    def __init__(
+        self,
+        data: BinaryIO,
+        size: int | None,
+        progress: progress_lib.Progress,
+    ) -> None:
+        self._data = data
+        self._size = size
+        self._progress = progress
+        self._start = data.tell() if data.seekable() else None
+        self._reset()
+
+    def _reset(self) -> None:
+        #: Bytes read since the start.
+        self.done = 0
+        #: Whether the end of the data has been seen.
+        self.finished = False
+        self._hash = hashlib.new(ALGORITHM)
+
+    @property
+    def can_restart(self) -> bool:
+        """Whether all of the data can be had, from its start."""
+        return self._start is not None or self.done == 0
+
+    def restart(self) -> None:
+        """Go back to the start; check ``can_restart`` before."""
+        if self._start is not None:
+            self._data.seek(self._start)
+        self._reset()
+
+    def read(self, limit: int = CHUNK) -> bytes:
+        """The next bytes, at most ``limit``; none at the end.
+
+        :raises SnapshotFailed: it can't be read, or there are
+            more or fewer bytes than ``size``.
+        :raises SnapshotCancelled: somebody cancelled it.
+        """
+        self._progress.report(
+            progress_lib.Stage.UPLOADING, self.done, self._size
+        )
+        chunk = self._read(limit)
+        self.done += len(chunk)
+        self._hash.update(chunk)
+        self._check_size(at_end=not chunk)
+        self.finished = not chunk
+        return chunk
+
+    def _read(self, limit: int) -> bytes:
+        try:
+            return self._data.read(min(limit, CHUNK))
+        except OSError as error:
+            # As an OSError, the HTTP library would take it for a failure of
+            # the network.
+            raise exception.SnapshotFailed(
+                f'The data to upload could not be read: {error}'
+            ) from error
+
+    def _check_size(self, at_end: bool) -> None:
+        if self._size is None or self.done == self._size:
+            return
+        if at_end or self.done > self._size:
+            raise exception.SnapshotFailed(
+                f'The data to upload has {"only" if at_end else "at least"} '
+                f'{self.done} bytes where {self._size} were announced; '
+                f'nothing of it is kept.'
+            )
+
+    def digest(self, algorithm: str = ALGORITHM) -> str | None:
+        """The hash of the data in hexadecimal digits.
+
+        Another algorithm than ours means to read it all once more; None if
+        it is not known here, or the data can't be read again.
+        """
+        if algorithm == ALGORITHM:
+            return self._hash.hexdigest()
+        if (
+            self._start is None
+            or algorithm not in hashlib.algorithms_available
+        ):
+            return None
+        other = hashlib.new(algorithm)
+        self._data.seek(self._start)
+        while chunk := self._data.read(CHUNK):
+            other.update(chunk)
+        return other.hexdigest()

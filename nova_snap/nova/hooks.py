@@ -1,0 +1,160 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Nova as the owner of the guests: what the pipelines leave to it."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import enum
+import os
+import pathlib
+from typing import Any
+
+from nova import context as nova_context
+from nova import exception as nova_exception
+from nova import objects
+from nova.compute import task_states
+import nova.privsep.path
+from oslo_log import log as logging
+
+from nova_snap import exception
+from nova_snap import journal
+from nova_snap.nova import block_devices
+from nova_snap.nova import devices
+from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import hooks
+from nova_snap.virt.storage import disk_source as storage
+
+LOG = logging.getLogger(__name__)
+
+#: What of an instance is needed to give it its devices and processors back.
+ATTRIBUTES = (
+    'flavor',
+    'info_cache',
+    'numa_topology',
+    'pci_devices',
+    'pci_requests',
+    'system_metadata',
+)
+
+
+class Kind(enum.StrEnum):
+    """The kinds of duty that only nova-compute can undo."""
+
+    ATTACH_DEVICES = 'have Nova attach the devices again'
+
+
+class NovaOwner(hooks.Owner):
+    """Nova, for every guest of this host.
+
+    :param driver: Nova's own.
+    :param instance: of the snapshot; None in recovery, which finds it in the
+        database.
+    """
+
+    def __init__(self, driver: Any, instance: Any = None) -> None:
+        self._driver = driver
+        self._instance = instance
+        self._context = nova_context.get_admin_context()
+
+    def is_being_deleted(self, instance_uuid: str) -> bool:
+        """Whether the server is, or is gone already.
+
+        The API notes it in the database before anything happens here.  Where
+        the database can't be asked, it is taken for a server that stays.
+        """
+        try:
+            instance = self._load(instance_uuid, ())
+        except nova_exception.InstanceNotFound:
+            return True
+        except Exception as error:
+            LOG.warning(
+                'Whether server %(server)s is being deleted could not be '
+                'found out: %(error)s',
+                {'server': instance_uuid, 'error': error},
+            )
+            return False
+        return bool(instance.task_state == task_states.DELETING)
+
+    def take_back(self, path: pathlib.Path) -> None:
+        """By Nova's privileged helper, where libvirt did not."""
+        if path.stat().st_uid == os.geteuid():
+            return
+        try:
+            nova.privsep.path.chown(str(path), uid=os.geteuid())
+        except Exception as error:
+            raise exception.SnapshotFailed(
+                f'Nova could not take {path} back from QEMU ({error}); see '
+                'to its privileged helper, or set remember_owner = 1 in '
+                "libvirt's qemu.conf."
+            ) from error
+
+    @contextlib.contextmanager
+    def reading(
+        self, source: storage.DiskSource, entry: journal.Entry
+    ) -> Iterator[None]:
+        """Lend a block device that belongs to root to us.
+
+        Nova's driver reads such a disk as root; see ``block_devices.py``.
+        """
+        with block_devices.lent(source, entry):
+            yield
+
+    def prepare_start(self, instance_uuid: str) -> None:
+        """Power on the processors that are kept for it."""
+        self._driver.cpu_api.power_up_for_instance(
+            self._nova_instance(instance_uuid)
+        )
+
+    @contextlib.contextmanager
+    def without_devices(
+        self, guest: guest_lib.Guest, entry: journal.Entry
+    ) -> Iterator[None]:
+        """Let Nova take PCI, SR-IOV and mediated devices, and give them."""
+        taken = self._devices(guest)
+        if not taken.is_any():
+            yield
+            return
+        with entry.owing(
+            Kind.ATTACH_DEVICES, taken.attach, mediated=taken.mediated()
+        ):
+            taken.detach()
+            yield
+
+    def undoers(self, guest: guest_lib.Guest) -> Mapping[str, journal.Undo]:
+        """For a server that may not exist any more."""
+
+        def attach_devices(data: journal.Data) -> None:
+            if not self.is_being_deleted(guest.uuid):
+                self._devices(guest).attach(data)
+
+        return {
+            Kind.ATTACH_DEVICES: attach_devices,
+            block_devices.GIVE_BACK: block_devices.give_back,
+        }
+
+    def _devices(self, guest: guest_lib.Guest) -> devices.Devices:
+        return devices.Devices(
+            self._driver,
+            self._context,
+            self._nova_instance(guest.uuid),
+            guest,
+        )
+
+    def _nova_instance(self, uuid: str) -> Any:
+        return self._instance or self._load(uuid, ATTRIBUTES)
+
+    def _load(self, uuid: str, attributes: tuple[str, ...]) -> Any:
+        return objects.Instance.get_by_uuid(
+            self._context, uuid, expected_attrs=list(attributes)
+        )

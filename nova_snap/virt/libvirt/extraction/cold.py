@@ -1,0 +1,182 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The cold pipeline: the guest does not run while its disk is read.
+
+The image shows the moment at which the guest was suspended.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import pathlib
+import time
+import uuid
+
+from oslo_log import log as logging
+
+from nova_snap import exception
+from nova_snap.objects import power_state
+from nova_snap.virt import driver
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import quiesce
+from nova_snap.virt.libvirt import undo_steps
+from nova_snap.virt.libvirt.extraction import context as snapshot_lib
+from nova_snap.virt.storage import qemu_img
+
+LOG = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def extracted(
+    snapshot: snapshot_lib.Snapshot, suspends: bool, detach_timeout: int
+) -> Iterator[driver.ImageData]:
+    """The root disk of a guest as a flat image.
+
+    :param suspends: whether the guest runs and has to be suspended.
+    :param detach_timeout: seconds for the guest to let go of a device.
+    :raises HypervisorError: the guest could not be suspended.
+    :raises ProgramFailed: qemu-img failed.
+    """
+    is_stopped = suspends or not snapshot.guest.power_state().is_active
+    with contextlib.ExitStack() as stack:
+        if suspends:
+            stack.enter_context(
+                snapshot.owner.without_devices(snapshot.guest, snapshot.entry)
+                or _without_devices(snapshot, detach_timeout)
+            )
+            stack.enter_context(
+                quiesce.quiesced(
+                    snapshot.guest, snapshot.quiesce, snapshot.entry
+                )
+            )
+            stack.enter_context(_suspended(snapshot))
+        flat = _flat_image(snapshot, is_stopped)
+    with snapshot_lib.opened(flat, snapshot) as data:
+        yield data
+
+
+@contextlib.contextmanager
+def _without_devices(
+    snapshot: snapshot_lib.Snapshot, timeout: int
+) -> Iterator[None]:
+    """Take the host's PCI devices from the guest, and always give them back.
+
+    The memory of a guest that has one can't be saved.
+    """
+    guest = snapshot.guest
+    devices = domain_xml.passthrough_devices(guest.xml())
+    if not devices:
+        yield
+        return
+    with snapshot.entry.owing(
+        undo_steps.Kind.ATTACH_DEVICES,
+        snapshot.undoing.attach_devices,
+        devices=undo_steps.device_data(devices),
+    ):
+        for device in devices:
+            guest.detach_device(device.xml)
+        _wait_until_detached(snapshot, devices, time.monotonic() + timeout)
+        yield
+
+
+def _wait_until_detached(
+    snapshot: snapshot_lib.Snapshot,
+    devices: list[domain_xml.PassthroughDevice],
+    deadline: float,
+) -> None:
+    """Wait until libvirt has heard from the guest that it let go.
+
+    libvirt then takes the device out of the live XML (and sends the event
+    device-removed, which a restart of libvirtd would lose).
+    """
+    guest, events = snapshot.guest, snapshot.guest.host.events
+    wanted = {device.address for device in devices}
+    while True:
+        left = [
+            device
+            for device in domain_xml.passthrough_devices(guest.xml())
+            if device.address in wanted
+        ]
+        if not left:
+            return
+        for device in left:
+            if events.take_removal_refused(guest.uuid, device.alias):
+                raise _not_detached(device.address, 'the guest refuses')
+        if time.monotonic() > deadline:
+            raise _not_detached(
+                left[0].address, 'the guest did not let go of it in time'
+            )
+        snapshot.progress.wait()
+
+
+def _not_detached(address: str, reason: str) -> exception.HypervisorError:
+    return exception.HypervisorError(
+        action=f'detach device {address}', reason=reason
+    )
+
+
+@contextlib.contextmanager
+def _suspended(snapshot: snapshot_lib.Snapshot) -> Iterator[None]:
+    """Save the guest's memory and stop it, and always start it again."""
+    guest = snapshot.guest
+    paused = guest.power_state() is power_state.PowerState.PAUSED
+    with snapshot.entry.owing(
+        undo_steps.Kind.RESUME, snapshot.undoing.resume, paused=paused
+    ):
+        LOG.info('Suspending server %s for its snapshot.', guest.uuid)
+        guest.managed_save()
+        yield
+
+
+def _flat_image(
+    snapshot: snapshot_lib.Snapshot, is_stopped: bool
+) -> pathlib.Path:
+    """The whole disk, without a backing file, in the format wanted."""
+    flat = snapshot.folder / f'{uuid.uuid4()}.image'
+    with (
+        snapshot.disk_operation_slot(snapshot.progress),
+        _secret_file(snapshot) as secret,
+        snapshot.owner.reading(snapshot.disk.source, snapshot.entry),
+    ):
+        qemu_img.convert(
+            snapshot.disk.source,
+            flat,
+            snapshot.image_format,
+            snapshot.compress,
+            snapshot.converting,
+            secret,
+        )
+    snapshot.converting(1)
+    if is_stopped and snapshot.guest.power_state().is_active:
+        # QEMU's locks on files forbid it; Ceph has none that would.
+        raise exception.GuestStarted(server=snapshot.guest.uuid)
+    return flat
+
+
+@contextlib.contextmanager
+def _secret_file(
+    snapshot: snapshot_lib.Snapshot,
+) -> Iterator[pathlib.Path | None]:
+    """The passphrase of an encrypted disk, in a file for qemu-img."""
+    secret = snapshot.disk.source.encryption_secret
+    if secret is None:
+        yield None
+        return
+    path = snapshot.folder / 'secret'
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, 'wb') as stream:
+        stream.write(snapshot.guest.host.secret(secret))
+    try:
+        yield path
+    finally:
+        path.unlink()

@@ -1,0 +1,131 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What every way of reading a root disk is given."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import os
+import pathlib
+from typing import TypeAlias
+
+from nova_snap import exception
+from nova_snap import journal
+from nova_snap import progress as progress_lib
+from nova_snap.virt import driver
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import hooks as owner_lib
+from nova_snap.virt.libvirt import quiesce as quiesce_lib
+from nova_snap.virt.libvirt import undo_steps
+
+MIB = 1 << 20
+
+DiskOperationSlot: TypeAlias = Callable[
+    [progress_lib.Progress], contextlib.AbstractContextManager[None]
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """One snapshot, as a pipeline sees it.
+
+    ``virtual_size`` and ``reserved_space`` are in bytes;
+    ``disk_operation_slot`` is held while an image is converted.
+    """
+
+    guest: guest_lib.Guest
+    disk: domain_xml.RootDisk
+    virtual_size: int
+    image_format: str
+    compress: bool
+    quiesce: quiesce_lib.Quiesce
+    folder: pathlib.Path
+    reserved_space: int
+    entry: journal.Entry
+    progress: progress_lib.Progress
+    disk_operation_slot: DiskOperationSlot
+    owner: owner_lib.Owner = owner_lib.NOBODY
+
+    @property
+    def undoing(self) -> undo_steps.Undoing:
+        """How what is owed to the guest is undone."""
+        return undo_steps.Undoing(self.guest, self.owner)
+
+    def report(
+        self, stage: progress_lib.Stage, done: int, total: int | None
+    ) -> None:
+        """Report progress; see to the reserve of space on the way.
+
+        :raises NotEnoughSpace: what the snapshot takes has reached the
+            reserve that is kept for the disks of guests.
+        :raises SnapshotCancelled: somebody cancelled it.
+        """
+        require_space(self.folder, self.reserved_space)
+        self.progress.report(stage, done, total)
+
+    def converting(self, share: float) -> None:
+        """Report how much of the disk is converted, 0 to 1."""
+        self.report(
+            progress_lib.Stage.CONVERTING,
+            int(share * self.virtual_size),
+            self.virtual_size,
+        )
+
+
+def require_directory(directory: pathlib.Path) -> None:
+    """Make a directory for temporary files, unless it is there.
+
+    :raises NotPermitted: this user can't write to it.
+    :raises Invalid: it can't be a directory.
+    """
+    advice = (
+        'see [libvirt] snapshots_directory and [snapshot] scratch_directory.'
+    )
+    try:
+        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise exception.Invalid(
+            f'{directory} is no directory; {advice}'
+        ) from error
+    except PermissionError:
+        pass  # as the next line finds
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise exception.NotPermitted(
+            f'This user may not write to {directory}; {advice}'
+        )
+
+
+def require_space(folder: pathlib.Path, needed: int) -> None:
+    """Raise NotEnoughSpace if less than ``needed`` bytes are free."""
+    stat = os.statvfs(folder)
+    free = stat.f_bavail * stat.f_frsize
+    if free < needed:
+        raise exception.NotEnoughSpace(
+            path=folder, free_mib=free // MIB, needed_mib=-(-needed // MIB)
+        )
+
+
+@contextlib.contextmanager
+def opened(
+    path: pathlib.Path, snapshot: Snapshot
+) -> Iterator[driver.ImageData]:
+    """A finished image file as image data."""
+    with path.open('rb') as stream:
+        yield driver.ImageData(
+            stream=stream,
+            format=snapshot.image_format,
+            size=os.fstat(stream.fileno()).st_size,
+            progress=snapshot.progress,
+        )

@@ -1,0 +1,277 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The live pipeline by point-in-time export: one pass, no temporary image.
+
+The image shows the moment at which the snapshot was asked for.  While it is
+being read and uploaded the guest writes on; what it overwrites is kept in a
+scratch file until the end.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import io
+import threading
+import time
+from typing import Any
+from typing import BinaryIO
+
+from oslo_log import log as logging
+
+from nova_snap import concurrency
+from nova_snap import exception
+from nova_snap import progress as progress_lib
+from nova_snap.objects import power_state
+from nova_snap.qcow2 import errors
+from nova_snap.qcow2 import nbd_source
+from nova_snap.qcow2 import raw
+from nova_snap.qcow2 import source as source_lib
+from nova_snap.qcow2 import stream as stream_lib
+from nova_snap.qcow2 import throttle
+from nova_snap.qcow2 import writer
+from nova_snap.virt import driver
+from nova_snap.virt.libvirt import backup_job
+from nova_snap.virt.libvirt import quiesce
+from nova_snap.virt.libvirt import undo_steps
+from nova_snap.virt.libvirt.extraction import context as snapshot_lib
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds in which a QEMU whose export broke off is gone, if it is going.
+STOP_TIMEOUT = 10
+STOP_INTERVAL = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How the disk is read and the image written.
+
+    ``compression`` is zstd or zlib, for images that are compressed;
+    ``bandwidth_limit`` is in bytes per second, 0 for none.
+    """
+
+    compression: str = 'zstd'
+    compression_threads: int = 2
+    connections: int = 4
+    bandwidth_limit: int = 0
+
+
+@contextlib.contextmanager
+def extracted(
+    snapshot: snapshot_lib.Snapshot, options: Options
+) -> Iterator[driver.ImageData]:
+    """The root disk of a running guest as a stream.
+
+    The snapshot's folder is one that QEMU can write to.
+
+    :raises HypervisorError: libvirt refused to begin the backup job.
+    :raises QuiesceNotPossible: freezing is required and failed.
+    :raises NotEnoughSpace: what the guest overwrites takes too much.
+    :raises ExportFailed: the disk could not be read to its end.
+    """
+    with (
+        _exported(snapshot) as export,
+        _Guard(snapshot, export) as guard,
+        guard.translated(),
+        _source(export, options) as source,
+        _stream(snapshot, source, options) as stream,
+    ):
+        yield driver.ImageData(
+            stream=_Reader.of(stream, guard),
+            format=snapshot.image_format,
+            size=stream.length,
+            progress=_StreamProgress(snapshot.progress, stream),
+        )
+
+
+@contextlib.contextmanager
+def _exported(snapshot: snapshot_lib.Snapshot) -> Iterator[backup_job.Export]:
+    """Fix the point in time, frozen if that is wanted, and export it."""
+    guest = snapshot.guest
+    export = backup_job.Export.in_folder(snapshot.folder)
+    with snapshot.entry.owing(
+        undo_steps.Kind.END_EXPORT,
+        snapshot.undoing.end_export,
+        folder=str(snapshot.folder),
+        running=guest.power_state() is power_state.PowerState.RUNNING,
+    ):
+        with quiesce.quiesced(guest, snapshot.quiesce, snapshot.entry):
+            backup_job.begin(guest, snapshot.disk.device, export)
+        yield export
+
+
+@contextlib.contextmanager
+def _source(
+    export: backup_job.Export, options: Options
+) -> Iterator[source_lib.Source]:
+    with contextlib.closing(
+        nbd_source.NbdSource(export.uri, options.connections)
+    ) as source:
+        if options.bandwidth_limit:
+            yield throttle.ThrottledSource(source, options.bandwidth_limit)
+        else:
+            yield source
+
+
+def _stream(
+    snapshot: snapshot_lib.Snapshot,
+    source: source_lib.Source,
+    options: Options,
+) -> stream_lib.Stream:
+    if snapshot.image_format == 'raw':
+        return raw.write_raw(source)
+    if snapshot.compress:
+        return writer.write_compressed(
+            source,
+            options.compression,
+            threads=options.compression_threads,
+        )
+    return writer.write_plain(source)
+
+
+class _Guard:
+    """Looks after the guest while its disk is exported.
+
+    QEMU pauses a guest whose old data finds no room in the scratch file.  So
+    the export is ended before that, and the guest goes on if it happens all
+    the same.
+    """
+
+    def __init__(
+        self, snapshot: snapshot_lib.Snapshot, export: backup_job.Export
+    ) -> None:
+        self._snapshot = snapshot
+        self._export = export
+        self._over = threading.Event()
+        self._failure: exception.NovaSnapError | None = None
+
+    def __enter__(self) -> '_Guard':
+        concurrency.start_thread('export-guard', self._watch)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn errors of reading into what is behind them."""
+        try:
+            yield
+        except errors.Qcow2Error as error:
+            raise self._explained(error) from error
+
+    def check(self) -> None:
+        """Raise if the export had to be ended, or is not there any more."""
+        if self._failure is not None:
+            raise self._failure
+        if not backup_job.is_running(self._snapshot.guest, self._export):
+            raise self._explained('its export has ended.')
+
+    def _watch(self) -> None:
+        while not self._over.wait(progress_lib.POLL_INTERVAL):
+            try:
+                self._look()
+            except exception.NovaSnapError as error:
+                self._failure = error
+                LOG.warning('%s', error)
+                backup_job.end(self._snapshot.guest, self._export)
+                return
+
+    def _look(self) -> None:
+        snapshot = self._snapshot
+        snapshot_lib.require_space(snapshot.folder, snapshot.reserved_space)
+        if snapshot.guest.is_paused_by_io_error():
+            raise exception.ExportFailed(
+                server=snapshot.guest.uuid,
+                reason='QEMU paused it with an I/O error.',
+            )
+
+    def _explained(self, reason: object) -> exception.NovaSnapError:
+        if self._failure is not None:
+            return self._failure
+        guest = self._snapshot.guest
+        if self._has_stopped():
+            return exception.GuestGone(
+                server=guest.uuid, action='reading its disk'
+            )
+        return exception.ExportFailed(server=guest.uuid, reason=reason)
+
+    def _has_stopped(self) -> bool:
+        """Whether the guest stops, or has stopped.
+
+        A QEMU that ends closes the export at once; for libvirt the guest
+        runs, and has its job, until the process is gone.
+        """
+        guest = self._snapshot.guest
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while guest.power_state().is_active:
+            if (
+                not backup_job.is_running(guest, self._export)
+                or time.monotonic() > deadline
+            ):
+                return not guest.power_state().is_active
+            time.sleep(STOP_INTERVAL)
+        return True
+
+
+class _Reader(io.RawIOBase):
+    """The stream as a file, whose end is only reached by a whole image."""
+
+    def __init__(self, file: BinaryIO, guard: _Guard) -> None:
+        self._file = file
+        self._guard = guard
+
+    @classmethod
+    def of(cls, stream: stream_lib.Stream, guard: _Guard) -> BinaryIO:
+        """A file to read once, from its start."""
+        reader: Any = cls(stream.as_file(), guard)
+        return reader  # type: ignore[no-any-return]
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int | None = -1) -> bytes:
+        with self._guard.translated():
+            data = self._file.read(-1 if size is None else size)
+        if not data:
+            # Whoever reads on to here takes what it has for the image.
+            self._guard.check()
+        return data
+
+
+class _StreamProgress(progress_lib.Progress):
+    """Reports how much of the disk is sent, not how much of the image.
+
+    How long a compressed image gets is known when it is finished.
+    """
+
+    def __init__(
+        self, progress: progress_lib.Progress, stream: stream_lib.Stream
+    ) -> None:
+        super().__init__()
+        self._progress = progress
+        self._stream = stream
+
+    def check(self) -> None:
+        """As the snapshot's own progress."""
+        self._progress.check()
+
+    def report(
+        self, stage: progress_lib.Stage, done: int, total: int | None
+    ) -> None:
+        """Replace the bytes of the image by those of the disk."""
+        progress = self._stream.progress
+        self._progress.report(stage, progress.done, progress.total)

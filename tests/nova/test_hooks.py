@@ -1,0 +1,189 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the pipelines leave to Nova."""
+
+import os
+import pathlib
+from typing import Any
+import uuid
+
+from nova import exception as nova_exception
+from nova import objects
+from nova.network import model as network_model
+from nova.objects import instance as nova_instance
+import nova.privsep.path
+
+from nova_snap import journal
+from nova_snap.nova import block_devices
+from nova_snap.nova import hooks as owner_lib
+from nova_snap.virt.storage import disk_source as storage
+from tests.nova import base
+from tests.unit.virt.libvirt import samples
+
+MDEV_UUID = str(uuid.UUID(int=7))
+
+
+class OwnerTestCase(base.NovaTestCase):
+    """A guest with two devices of the host and a mediated one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.nova = self.driver()
+        self.domain = base.Domain(
+            '',
+            samples.hostdev(1),
+            samples.hostdev(2),
+            base.MDEV.format(uuid=MDEV_UUID),
+        )
+        self.guest = self.guest_of(self.nova, self.domain)
+        self.all = ['0x01', '0x02', MDEV_UUID]
+        self.owner = owner_lib.NovaOwner(self.nova, self.server())
+        self.journal = journal.Journal(self.folder() / 'journal')
+
+    def server(self) -> objects.Instance:
+        """With Nova's record of the devices."""
+        server = self.instance(
+            pci_devices=objects.PciDeviceList(
+                objects=[
+                    objects.PciDevice(
+                        address=f'0000:3b:{slot:02x}.1', request_id=None
+                    )
+                    for slot in (1, 2)
+                ]
+            ),
+            info_cache=objects.InstanceInfoCache(
+                network_info=network_model.NetworkInfo()
+            ),
+            pci_requests=objects.InstancePCIRequests(requests=[]),
+        )
+        self.patch(
+            nova_instance.Instance,
+            'get_pci_devices',
+            lambda self, source=None, request_id=None: (
+                self.pci_devices.objects
+            ),
+        )
+        return server
+
+
+class DevicesTest(OwnerTestCase):
+    """Taken and given back by Nova's own functions."""
+
+    def test_are_taken_for_the_block(self) -> None:
+        with self.journal.begun(samples.UUID, 'web') as entry:
+            with self.owner.without_devices(self.guest, entry):
+                self.assertEqual([], self.domain.identities)
+                (found,) = self.journal.entries()
+                (duty,) = found.duties
+            self.assertEqual(sorted(self.all), sorted(self.domain.identities))
+        self.assertEqual(owner_lib.Kind.ATTACH_DEVICES, duty.kind)
+        self.assertEqual({'mediated': [MDEV_UUID]}, duty.data)
+        self.assertEqual([], list(self.journal.entries()))
+
+    def test_only_missing_ones_are_given_back(self) -> None:
+        del self.domain.devices[1]
+        undo = self.owner.undoers(self.guest)[owner_lib.Kind.ATTACH_DEVICES]
+        self.patch(self.owner, 'is_being_deleted', lambda _uuid: False)
+        for _twice in range(2):
+            undo({'mediated': [MDEV_UUID]})
+            self.assertEqual(sorted(self.all), sorted(self.domain.identities))
+
+    def test_guest_without_any_is_left_alone(self) -> None:
+        self.domain.devices.clear()
+        with (
+            self.journal.begun(samples.UUID, 'web') as entry,
+            self.owner.without_devices(self.guest, entry),
+        ):
+            self.assertEqual([], list(self.journal.entries()))
+
+    def test_server_that_is_being_deleted_gets_none(self) -> None:
+        self.domain.devices.clear()
+        self.patch(self.owner, 'is_being_deleted', lambda _uuid: True)
+        undo = self.owner.undoers(self.guest)[owner_lib.Kind.ATTACH_DEVICES]
+        undo({'mediated': [MDEV_UUID]})
+        self.assertEqual([], self.domain.identities)
+
+
+class DeletionTest(base.NovaTestCase):
+    """What the database says; here it is a function."""
+
+    def is_being_deleted(self, answer: Any) -> bool:
+        """Whether it is taken for one, by this answer."""
+
+        def get(*_args: Any, **_kwargs: Any) -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return self.instance(task_state=answer)
+
+        self.patch(nova_instance.Instance, 'get_by_uuid', get)
+        return owner_lib.NovaOwner(None).is_being_deleted(samples.UUID)
+
+    def test_answers(self) -> None:
+        gone = nova_exception.InstanceNotFound(instance_id=samples.UUID)
+        for answer, expected in (
+            ('deleting', True),
+            (gone, True),
+            ('image_uploading', False),
+            (None, False),
+            (TimeoutError('no conductor'), False),
+        ):
+            self.assertEqual(expected, self.is_being_deleted(answer), answer)
+        self.assertIn('no conductor', self.log.output)
+
+
+class BlockDeviceTest(base.NovaTestCase):
+    """A device that belongs to root; the privileged helper is a function."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = self.folder() / 'device'
+        self.path.touch()
+        self.given: list[int] = []
+        self.readable = False
+        self.patch(os, 'access', lambda _path, _mode: self.readable)
+        self.patch(
+            nova.privsep.path,
+            'chown',
+            lambda _path, uid: self.given.append(uid),
+        )
+        self.journal = journal.Journal(self.folder() / 'journal')
+
+    def read(self, kind: str = 'block') -> list[str]:
+        """Read it, and say what was owed meanwhile."""
+        source = storage.DiskSource(
+            type=kind, format='raw', location=str(self.path)
+        )
+        with (
+            self.journal.begun(samples.UUID, 'web') as entry,
+            block_devices.lent(source, entry),
+        ):
+            return [d.kind for e in self.journal.entries() for d in e.duties]
+
+    def test_is_lent_and_given_back(self) -> None:
+        owner = base.there(pathlib.Path(self.path))
+        self.assertEqual([block_devices.GIVE_BACK], self.read())
+        self.assertEqual([os.geteuid(), owner], self.given)
+
+    def test_one_that_can_be_read_is_left_alone(self) -> None:
+        self.readable = True
+        self.assertEqual([], self.read())
+        self.assertEqual([], self.given)
+
+    def test_files_are_left_alone(self) -> None:
+        self.assertEqual([], self.read('file'))
+        self.assertEqual([], self.given)
+
+    def test_one_that_qemu_has_meanwhile_is_left_to_it(self) -> None:
+        self.patch(os, 'geteuid', lambda: 4242)
+        block_devices.give_back({'path': str(self.path), 'uid': 0})
+        self.assertEqual([], self.given)

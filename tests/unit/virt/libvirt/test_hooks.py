@@ -1,0 +1,84 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Guests that belong to a program around us."""
+
+import pathlib
+from typing import Any
+
+from nova_snap.virt.libvirt import hooks
+from nova_snap.virt.libvirt import undo_steps
+from tests.unit import base as unit_base
+from tests.unit.virt.libvirt import base
+from tests.unit.virt.libvirt import fake_libvirt
+from tests.unit.virt.libvirt import samples
+
+
+class Owner(hooks.Owner):
+    """Says what it was asked."""
+
+    def __init__(self) -> None:
+        self.deleting = False
+        self.asked: list[str] = []
+
+    def is_being_deleted(self, instance_uuid: str) -> bool:
+        self.asked.append('deleted?')
+        return self.deleting
+
+    def prepare_start(self, instance_uuid: str) -> None:
+        self.asked.append('prepare')
+
+
+class OwnedGuestTest(base.GuestTestCase):
+    """Undoing asks the owner."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.domain = fake_libvirt.Domain(samples.raw_disk())
+        self.guest = self.use(self.domain)
+        self.owner = Owner()
+        self.undoing = undo_steps.Undoing(self.guest, self.owner)
+
+    def save(self) -> None:
+        """As a managed save leaves it."""
+        self.domain.state_now, self.domain.is_saved = base.SHUTOFF, True
+
+    def test_is_asked_before_a_guest_starts(self) -> None:
+        self.save()
+        self.undoing.resume({'paused': False})
+        self.assertEqual(['deleted?', 'prepare'], self.owner.asked)
+        self.assertEqual(base.RUNNING, self.domain.state_now)
+
+    def test_guest_that_is_being_deleted_is_not_started(self) -> None:
+        self.save()
+        self.owner.deleting = True
+        self.undoing.resume({'paused': False})
+        self.assertEqual(base.SHUTOFF, self.domain.state_now)
+        self.assertIn('is being deleted', self.log.output)
+
+    def test_guest_that_is_being_deleted_is_not_defined(self) -> None:
+        self.domain.exists = False
+        self.owner.deleting = True
+        self.undoing.define({'xml': '<domain/>', 'autostart': False})
+        self.assertFalse(self.domain.exists)
+
+
+class NobodyTest(unit_base.TestCase):
+    """Guests that libvirt alone looks after."""
+
+    def test_leaves_everything_to_the_pipelines(self) -> None:
+        nobody: Any = hooks.NOBODY
+        self.assertFalse(nobody.is_being_deleted('uuid'))
+        self.assertIsNone(nobody.without_devices(None, None))
+        self.assertEqual({}, nobody.undoers(None))
+        with nobody.reading(None, None):
+            nobody.take_back(pathlib.Path('/nonexistent'))
