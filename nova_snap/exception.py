@@ -113,6 +113,19 @@ class RecoveryNeeded(Conflict):
     )
 
 
+class MethodUnavailable(SnapshotFailed):
+    """A way of reading can't be used here; another one may serve."""
+
+    message = 'The disk cannot be read by %(method)s: %(reason)s'
+
+
+class ResourceMissing(Unavailable):
+    message = (
+        'This process has no %(name)s; "nova-snap recover" needs it in its '
+        'configuration, or nova-compute has to do it.'
+    )
+
+
 class UnsupportedGuest(Invalid):
     """The guest is of a kind that can't be snapshot; nothing was begun."""
 

@@ -25,10 +25,10 @@ from nova_snap import journal
 from nova_snap import locks as locks_lib
 from nova_snap.compute import manager
 from nova_snap.compute.volume_backed import plan as volume_backed
-from nova_snap.image import api as image_api
 from nova_snap.virt import decision
 from nova_snap.virt.libvirt import driver
 from nova_snap.virt.libvirt import host
+from nova_snap.virt.libvirt import plan
 from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.volume import api as volume_api
 from nova_snap.volume import cinder
@@ -55,9 +55,12 @@ def libvirt_driver(conf: cfg.ConfigOpts) -> driver.LibvirtDriver:
     )
 
 
-def snapshot_manager(conf: cfg.ConfigOpts) -> manager.SnapshotManager:
-    """The manager with its driver and its image service.
+def snapshot_manager(
+    conf: cfg.ConfigOpts, hypervisor: driver.LibvirtDriver | None = None
+) -> manager.SnapshotManager:
+    """Make the manager.
 
+    :param hypervisor: the driver, where there is one already.
     :raises NotPermitted: this user can't write to ``[DEFAULT] state_path``.
     :raises InvalidConfiguration: that is no directory.
     """
@@ -75,18 +78,15 @@ def snapshot_manager(conf: cfg.ConfigOpts) -> manager.SnapshotManager:
             option='[DEFAULT] state_path',
             reason=f'{state_path} is no directory.',
         ) from error
-    hypervisor = libvirt_driver(conf)
-    images = image_api.from_conf(conf)
+    hypervisor = hypervisor or libvirt_driver(conf)
     return manager.SnapshotManager(
         hypervisor,
-        images,
         journal.Journal(state_path / 'journal'),
         _locks(conf),
         conf.non_inheritable_image_properties,
         conf.snapshot.cancel_check_interval,
         volume_backed.VolumeBacked(
             hypervisor,
-            images,
             volume_service(conf),
             volume_backed.Options(
                 snapshot_timeout=conf.cinder.snapshot_timeout,
@@ -117,13 +117,13 @@ def _locks(conf: cfg.ConfigOpts) -> locks_lib.Locks:
 
 def driver_options(
     conf: cfg.ConfigOpts, own: Any, quiesce_timeout: int
-) -> driver.Options:
+) -> plan.Options:
     """The options of the driver, from a configuration with Nova's options.
 
     :param own: the group with the options of :mod:`nova_snap.conf.snapshot`.
     :param quiesce_timeout: in seconds.
     """
-    return driver.Options(
+    return plan.Options(
         snapshots_directory=_snapshots_directory(conf),
         image_format=conf.libvirt.snapshot_image_format,
         compression=conf.libvirt.snapshot_compression,

@@ -10,20 +10,18 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What was begun and has to be ended, on disk before anything is touched.
+"""Journal of what operations have begun, on disk before it is begun.
 
-A snapshot owes things while it runs: a definition that has to be put back, a
-guest that has to be started, a folder that has to go.  Each is a *duty*: a
-kind, and the data that its undoing needs.  An entry of the journal is the
-list of duties that one snapshot owes at this moment.
+While it runs, an operation has things to undo: a definition that has to be
+put back, a guest that has to be started, a folder that has to go.  Each is an
+undo step (``undo.py``).  An entry of the journal is the list of the steps
+that one operation has to undo at this moment.
 
-The same function undoes a duty in the running process, when the ``with``
-block ends, and in a later process that finds the entry after a crash
-(:meth:`Entry.undo_all`).  Therefore every undoing must be right when it is
-done twice, and when what it undoes never happened.
+The same step is undone in the running process, when the ``with`` block ends
+(:meth:`Entry.undoing`), and in a later process that finds the entry after a
+crash (:meth:`Entry.undo_all`).
 """
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
@@ -38,65 +36,83 @@ from oslo_utils import timeutils
 
 from nova_snap import durable
 from nova_snap import exception
+from nova_snap import undo
 
 LOG = logging.getLogger(__name__)
 
-Data = Mapping[str, Any]
-Undo = Callable[[Data], None]
+#: Format of the entries that are written.
+VERSION = 2
 
-
-@dataclasses.dataclass(frozen=True)
-class Duty:
-    """One thing that is owed; ``data`` is what JSON can hold."""
-
-    kind: str
-    data: Data
+#: What the steps are called in each format that is read.  An entry of the
+#: first format names none.
+_STEPS = {1: 'duties', VERSION: 'steps'}
 
 
 class Entry:
-    """What one snapshot owes.
+    """What one operation has to undo.
 
     Attributes: ``id``, ``instance_uuid``, ``instance_name``, ``begun_at``
-    (ISO 8601, UTC) and ``duties``, in the order in which they arose.
+    (ISO 8601, UTC) and ``steps``, in the order in which they were begun.
+
+    :param resources: what the steps work on in this process.
     """
 
-    def __init__(self, path: pathlib.Path, content: Data) -> None:
+    def __init__(
+        self,
+        path: pathlib.Path,
+        content: Mapping[str, Any],
+        resources: undo.Resources | None = None,
+    ) -> None:
         self.path = path
         self.id = path.stem
         self.instance_uuid: str = content['instance_uuid']
         self.instance_name: str = content['instance_name']
         self.begun_at: str = content['begun_at']
-        self.duties = [
-            Duty(duty['kind'], duty['data']) for duty in content['duties']
+        self.steps = [
+            undo.load(step['kind'], step['data'])
+            for step in content[_STEPS[content.get('version', 1)]]
         ]
+        self._resources = resources or undo.Resources()
 
     @classmethod
     def read(cls, path: pathlib.Path) -> 'Entry':
-        """The entry as it is on disk.
+        """Read an entry from disk.
 
-        :raises FileNotFoundError: its snapshot has ended.
+        :raises FileNotFoundError: its operation has ended.
         :raises OSError, ValueError, KeyError, TypeError: it is unreadable.
         """
-        return cls(path, json.loads(path.read_text()))
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise TypeError('it holds no entry')
+        version = content.get('version', 1)
+        if version not in _STEPS:
+            raise ValueError(
+                f'a later release has written it (format {version}); recover '
+                'with that release'
+            )
+        return cls(path, content)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The names of the steps, in their order."""
+        return tuple(step.kind for step in self.steps)
 
     @contextlib.contextmanager
-    def owing(self, kind: str, undo: Undo, **data: Any) -> Iterator[None]:
-        """Owe a duty for the length of the block, then undo it.
+    def undoing(self, step: undo.Step) -> Iterator[None]:
+        """Register a step for the length of the block, then undo it.
 
-        The duty is on disk before the block begins.  An undoing that fails
+        The step is on disk before the block begins.  An undoing that fails
         is logged and stays in the journal; it neither hides the error of the
-        block nor keeps the duties around it from being undone.
+        block nor keeps the steps around it from being undone.
 
-        :param undo: called with ``data``, the way recovery would call it.
         :raises SnapshotFailed: the journal can't be written; the block was
             not begun.
         """
-        duty = Duty(kind, data)
-        self.duties.append(duty)
+        self.steps.append(step)
         try:
             self._write()
         except OSError as error:
-            self.duties.remove(duty)  # not begun, so not owed
+            self.steps.remove(step)  # not begun
             raise exception.SnapshotFailed(
                 f'The journal in {self.path.parent} cannot be written '
                 f'({error.strerror}), and without it nothing is begun; make '
@@ -105,70 +121,73 @@ class Entry:
         try:
             yield
         finally:
-            self._undo(duty, undo)
+            self._undo(step, self._resources)
 
-    def undo_all(self, undoers: Mapping[str, Undo]) -> None:
-        """Undo everything that is owed, the last first.
+    def undo_all(self, resources: undo.Resources) -> None:
+        """Undo every step, the last first; what fails stays.
 
-        :param undoers: the function for each kind.  A kind that is missing
-            stays owed, as does a duty whose undoing fails.
+        :param resources: what the steps work on.
         """
-        for duty in reversed(list(self.duties)):
-            if duty.kind in undoers:
-                self._undo(duty, undoers[duty.kind])
+        for step in reversed(list(self.steps)):
+            self._undo(step, resources)
 
     def close(self) -> bool:
-        """Remove the entry if nothing is owed any more; say whether."""
-        if self.duties:
+        """Remove the entry if nothing is left to undo; return True if so."""
+        if self.steps:
             LOG.error(
                 'Snapshot of server %(server)s left undone: %(kinds)s. '
                 'Recovery tries again; the journal entry is %(path)s.',
                 {
                     'server': self.instance_uuid,
-                    'kinds': ', '.join(d.kind for d in self.duties),
+                    'kinds': ', '.join(self.kinds),
                     'path': self.path,
                 },
+                instance_uuid=self.instance_uuid,
             )
             return False
         self.path.unlink(missing_ok=True)
         durable.sync_directory(self.path.parent)
         return True
 
-    def _undo(self, duty: Duty, undo: Undo) -> None:
+    def _undo(self, step: undo.Step, resources: undo.Resources) -> None:
         try:
-            undo(duty.data)
+            step.undo(resources)
         except Exception as error:
             LOG.error(
                 'Failed to %(kind)s for server %(server)s: %(error)s',
                 {
-                    'kind': duty.kind,
+                    'kind': step.kind,
                     'server': self.instance_uuid,
                     'error': error,
                 },
+                instance_uuid=self.instance_uuid,
             )
             LOG.debug('Where it failed:', exc_info=True)
             return
-        self.duties.remove(duty)
+        self.steps.remove(step)
         try:
             self._write()
         except OSError as error:
-            # What is owed is done; that it is still written down costs the
+            # The step is undone; that it is still written down costs the
             # next recovery a look, no more.
             LOG.warning('Journal %s not written: %s', self.path, error)
 
     def _write(self) -> None:
         content = {
+            'version': VERSION,
             'instance_uuid': self.instance_uuid,
             'instance_name': self.instance_name,
             'begun_at': self.begun_at,
-            'duties': [dataclasses.asdict(duty) for duty in self.duties],
+            'steps': [
+                {'kind': step.kind, 'data': step.data()} for step in self.steps
+            ],
         }
         durable.write(self.path, json.dumps(content, indent=1))
 
 
 @dataclasses.dataclass(frozen=True)
 class Unreadable:
-    """A file of the journal that can't be read: something is owed, but what?
+    """A file of the journal that can't be read: something is left, but what?
 
     ``reason`` is a phrase.
     """
@@ -189,7 +208,7 @@ class Contents:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is owed, as far as one can know."""
+        """Return True if nothing is left to undo, as far as can be known."""
         return not self.entries and not self.unreadable
 
 
@@ -200,9 +219,15 @@ class Journal:
         self._directory = directory
 
     @contextlib.contextmanager
-    def begun(self, instance_uuid: str, instance_name: str) -> Iterator[Entry]:
-        """An entry for the length of a snapshot; kept if something is owed.
+    def begun(
+        self,
+        instance_uuid: str,
+        instance_name: str,
+        resources: undo.Resources | None = None,
+    ) -> Iterator[Entry]:
+        """Begin an entry; it stays after the block if something is not undone.
 
+        :param resources: what the steps of the entry work on.
         :raises OSError: the journal's directory can't be made.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -212,8 +237,10 @@ class Journal:
                 'instance_uuid': instance_uuid,
                 'instance_name': instance_name,
                 'begun_at': timeutils.utcnow().isoformat() + 'Z',
-                'duties': [],
+                'version': VERSION,
+                'steps': [],
             },
+            resources,
         )
         try:
             yield entry
@@ -242,7 +269,7 @@ class Journal:
             try:
                 found.append(Entry.read(path))
             except FileNotFoundError:
-                continue  # its snapshot ended just now
+                continue  # its operation ended just now
             except OSError as error:
                 unreadable.append(Unreadable(path, f'{error.strerror}.'))
             except (ValueError, KeyError, TypeError) as error:

@@ -27,6 +27,7 @@ from nova_snap import factory
 from nova_snap import progress as progress_lib
 from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
+from nova_snap.image import api as image_api
 
 STANDARD_OUTPUT = '-'
 
@@ -58,10 +59,10 @@ class Export(command.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Export."""
-        instance = factory.libvirt_driver(conf.CONF).instance(
-            parsed_args.server
-        )
-        manager = factory.snapshot_manager(conf.CONF)
+        driver = factory.libvirt_driver(conf.CONF)
+        instance = driver.instance(parsed_args.server)
+        manager = factory.snapshot_manager(conf.CONF, driver)
+        images = image_api.from_conf(conf.CONF)
         with (
             _opened(parsed_args.output) as target,
             progress_view.listener(parsed_args.poll) as listener,
@@ -69,7 +70,7 @@ class Export(command.Command):
                 progress_lib.Progress(instance.uuid, listener)
             ) as progress,
         ):
-            manager.export_instance(instance, target, progress)
+            manager.export_instance(instance, target, images, progress)
 
 
 @contextlib.contextmanager

@@ -63,10 +63,9 @@ class CreateImage(show.ShowOne):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """The columns and values of the new image."""
-        instance = factory.libvirt_driver(conf.CONF).instance(
-            parsed_args.server
-        )
-        manager = factory.snapshot_manager(conf.CONF)
+        driver = factory.libvirt_driver(conf.CONF)
+        instance = driver.instance(parsed_args.server)
+        manager = factory.snapshot_manager(conf.CONF, driver)
         with (
             progress_view.listener(parsed_args.poll) as listener,
             interrupts.cancelling(
@@ -77,6 +76,7 @@ class CreateImage(show.ShowOne):
                 instance,
                 parsed_args.name,
                 dict(parsed_args.metadata),
+                image_api.from_conf(conf.CONF),
                 progress,
             )
         if parsed_args.show:

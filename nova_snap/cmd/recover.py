@@ -19,7 +19,8 @@ from cliff import lister
 from nova_snap import conf
 from nova_snap import exception
 from nova_snap import factory
-from nova_snap.compute import manager
+from nova_snap.compute import operations
+from nova_snap.image import api as image_api
 
 
 class Recover(lister.Lister):
@@ -35,7 +36,7 @@ class Recover(lister.Lister):
     ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Columns and rows, one for each interrupted snapshot."""
         snapshots = factory.snapshot_manager(conf.CONF)
-        recoveries = list(snapshots.recover())
+        recoveries = list(snapshots.recover(image_api.from_conf(conf.CONF)))
         unreadable = snapshots.unreadable()
         self.failed = bool(unreadable) or any(
             recovery.left for recovery in recoveries
@@ -58,7 +59,7 @@ class Recover(lister.Lister):
         return 0
 
 
-def _row(recovery: manager.Recovery) -> tuple[str, ...]:
+def _row(recovery: operations.Recovery) -> tuple[str, ...]:
     entry = recovery.entry
     return (
         entry.instance_uuid,
@@ -68,7 +69,7 @@ def _row(recovery: manager.Recovery) -> tuple[str, ...]:
     )
 
 
-def _outcome(recovery: manager.Recovery) -> str:
+def _outcome(recovery: operations.Recovery) -> str:
     if recovery.running:
         return 'running'
     if recovery.left:

@@ -10,30 +10,29 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""From a request to an image: record, driver, finished or undone."""
+"""What requests do to instances: images of them, and recovery."""
 
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
-import dataclasses
-import threading
+import itertools
 from typing import BinaryIO
 
 from oslo_log import log as logging
 
-from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import journal as journal_lib
 from nova_snap import locks as locks_lib
 from nova_snap import progress as progress_lib
 from nova_snap.compute import image_record
-from nova_snap.compute import prepared as prepared_lib
-from nova_snap.compute.volume_backed import plan as volume_backed_lib
-from nova_snap.compute.volume_backed import snapshots as volume_snapshots
+from nova_snap.compute import image_upload
+from nova_snap.compute import operations
+from nova_snap.compute.volume_backed import plan as volume_plan
 from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
-from nova_snap.objects import task_state
+from nova_snap.objects import task_state as task_states
 from nova_snap.virt import driver as driver_lib
 
 LOG = logging.getLogger(__name__)
@@ -41,32 +40,16 @@ LOG = logging.getLogger(__name__)
 #: Bytes that an export writes at a time.
 WRITE_SIZE = 1 << 20
 
-#: The kind of duty that an image record is.
-REMOVE_RECORD = 'remove the image record'
-
-#: What an earlier snapshot may still owe when the next begins.
-_HARMLESS = {REMOVE_RECORD, volume_snapshots.DELETE_SNAPSHOTS}
-
-
-@dataclasses.dataclass(frozen=True)
-class Recovery:
-    """What became of one entry of the journal.
-
-    ``left`` names what is still owed; ``running`` means that the entry
-    belongs to a snapshot that is under way.
-    """
-
-    entry: journal_lib.Entry
-    left: tuple[str, ...] = ()
-    running: bool = False
+#: Tells somebody the task state that an instance gets.
+UpdateTaskState = Callable[[task_states.TaskState], None]
 
 
 class SnapshotManager:
-    """Takes snapshots and puts right what earlier ones left behind.
+    """Takes images of instances and undoes what earlier ones left behind.
 
     :param non_inheritable: see :func:`.image_record.build`.
     :param cancel_check_interval: seconds between two looks at whether the
-        image record of a running snapshot still exists.
+        image record of a running operation still exists.
     :param volume_backed: what takes images of instances that boot from a
         volume; None where Nova sees to them itself.
     """
@@ -74,17 +57,14 @@ class SnapshotManager:
     def __init__(
         self,
         driver: driver_lib.ComputeDriver,
-        images: image_api.ImageService,
         journal: journal_lib.Journal,
         locks: locks_lib.Locks,
         non_inheritable: Collection[str] = (),
         cancel_check_interval: float = 2,
-        volume_backed: volume_backed_lib.VolumeBacked | None = None,
+        volume_backed: volume_plan.VolumeBacked | None = None,
     ) -> None:
         self._driver = driver
-        self._images = images
-        self._journal = journal
-        self._locks = locks
+        self._operations = operations.Operations(driver, journal, locks)
         self._non_inheritable = non_inheritable
         self._cancel_check_interval = cancel_check_interval
         self._volume_backed = volume_backed
@@ -94,6 +74,7 @@ class SnapshotManager:
         instance: instance_lib.Instance,
         name: str,
         metadata: Mapping[str, str],
+        images: image_api.ImageService,
         progress: progress_lib.Progress,
     ) -> image_api.Image:
         """Take an image of an instance and return its record.
@@ -106,104 +87,104 @@ class SnapshotManager:
         :raises NovaSnapError: as the driver and the image service do.
         """
         image_record.validate(name, metadata)
-        with self._locks.instance(instance.uuid):
-            self._recover_instance(instance.uuid)
-            prepared = self._prepare(instance, name, metadata)
-            self._require_image_service(prepared.record.id)
-            with self._locks.snapshot_slot(progress):
-                return self._take(prepared, progress)
+        with self._begun(instance, progress, images) as operation:
+            plan, record = self._plan(instance, name, metadata, images)
+            _require_image_service(images, record.id)
+            _log_task_state(instance, task_states.TaskState.IMAGE_SNAPSHOT)
+            with operation.entry.undoing(image_upload.RemoveRecord(record.id)):
+                images.create(record)
+                self._send(
+                    plan,
+                    operation,
+                    images,
+                    record.id,
+                    lambda state: _log_task_state(instance, state),
+                )
+        return images.get(record.id)
 
     def snapshot_to_record(
         self,
         instance: instance_lib.Instance,
         image_id: str,
         image_properties: Mapping[str, str],
+        images: image_api.ImageService,
         progress: progress_lib.Progress,
-        update_task_state: driver_lib.UpdateTaskState,
+        update_task_state: UpdateTaskState,
     ) -> None:
         """Send an image of an instance to a record that somebody made.
 
-        The record is owed from here on: it is active in the end, or gone.
+        From here on the record is ours to undo: in the end it is active, or
+        gone.
 
         :param image_properties: those of the base image.
 
         Raises what :meth:`snapshot_instance` does.
         """
-        with (
-            self._locks.instance(instance.uuid),
-            self._owing_record(instance, image_id) as entry,
-        ):
-            self._recover_instance(instance.uuid, but=entry)
+        with self._begun(
+            instance, progress, images, image_upload.RemoveRecord(image_id)
+        ) as operation:
             plan = self._driver.plan(instance, image_properties)
-            with self._watched(image_id, instance, progress):
-                self._driver.snapshot(
-                    plan,
-                    image_id,
-                    self._images,
-                    entry,
-                    progress,
-                    update_task_state,
-                )
+            self._send(plan, operation, images, image_id, update_task_state)
 
     def export_instance(
         self,
         instance: instance_lib.Instance,
         target: BinaryIO,
+        images: image_api.ImageService,
         progress: progress_lib.Progress,
     ) -> None:
         """Write an image of an instance to a file, without any record.
 
         :param target: is written in order; never sought in.
+        :param images: where the base image may be.
         :raises SnapshotFailed: the target takes no more, besides what
             :meth:`snapshot_instance` raises.
         """
-        with self._locks.instance(instance.uuid):
-            self._recover_instance(instance.uuid)
-            base = self._base_image(instance)
+        with self._begun(instance, progress, images) as operation:
+            base = _base_image(instance, images)
             plan = self._driver.plan(instance, base.properties if base else {})
-            with (
-                self._locks.snapshot_slot(progress),
-                self._journal.begun(instance.uuid, instance.name) as entry,
-                self._driver.extracted(plan, entry, progress) as data,
-            ):
-                _write(data, target)
+            with plan.extracted(operation) as extraction:
+                _write(extraction, target)
 
     def unreadable(self) -> tuple[journal_lib.Unreadable, ...]:
-        """Files of the journal that recovery can make nothing of."""
-        return self._journal.contents().unreadable
+        """Return the files of the journal that can't be recovered from."""
+        return self._operations.unreadable()
 
-    def recover(self) -> Iterator[Recovery]:
-        """End what interrupted snapshots began; safe to run at any time.
+    def recover(
+        self, images: image_api.ImageService
+    ) -> Iterator[operations.Recovery]:
+        """Undo what interrupted operations began; safe to run at any time."""
+        return self._operations.recover(*self._services(images))
 
-        See :meth:`unreadable` for what it can't begin with.
-        """
-        for entry in self._journal.entries():
-            try:
-                with self._locks.instance(entry.instance_uuid):
-                    yield self._recover(entry)
-            except exception.SnapshotInProgress:
-                yield Recovery(entry, running=True)
+    def _begun(
+        self,
+        instance: instance_lib.Instance,
+        progress: progress_lib.Progress,
+        images: image_api.ImageService,
+        owed: image_upload.RemoveRecord | None = None,
+    ) -> contextlib.AbstractContextManager[driver_lib.Operation]:
+        return self._operations.begun(
+            instance, progress, *self._services(images), owed=owed
+        )
 
-    def _prepare(
+    def _services(self, images: image_api.ImageService) -> tuple[object, ...]:
+        if self._volume_backed is None or self._volume_backed.volumes is None:
+            return (images,)
+        return images, self._volume_backed.volumes
+
+    def _plan(
         self,
         instance: instance_lib.Instance,
         name: str,
         metadata: Mapping[str, str],
-    ) -> prepared_lib.Prepared:
-        """By snapshots of its volumes if it boots from one, else by data."""
+        images: image_api.ImageService,
+    ) -> tuple[driver_lib.Plan, image_api.Image]:
+        """Plan by snapshots of volumes if it boots from one, else by data."""
         if self._volume_backed is not None:
-            prepared = self._volume_backed.prepare(instance, name, metadata)
-            if prepared is not None:
-                return prepared
-        return self._prepare_data(instance, name, metadata)
-
-    def _prepare_data(
-        self,
-        instance: instance_lib.Instance,
-        name: str,
-        metadata: Mapping[str, str],
-    ) -> prepared_lib.Prepared:
-        base = self._base_image(instance)
+            planned = self._volume_backed.plan(instance, name, metadata)
+            if planned is not None:
+                return planned, planned.record
+        base = _base_image(instance, images)
         plan = self._driver.plan(instance, base.properties if base else {})
         record = image_record.build(
             instance,
@@ -214,172 +195,75 @@ class SnapshotManager:
             plan.virtual_size,
             self._non_inheritable,
         )
+        return plan, record
 
-        def take(
-            entry: journal_lib.Entry,
-            progress: progress_lib.Progress,
-            update_task_state: driver_lib.UpdateTaskState,
-        ) -> None:
-            self._driver.snapshot(
-                plan,
-                record.id,
-                self._images,
-                entry,
-                progress,
-                update_task_state,
-            )
-
-        return prepared_lib.Prepared(instance, record, take)
-
-    def _take(
-        self, prepared: prepared_lib.Prepared, progress: progress_lib.Progress
-    ) -> image_api.Image:
-        instance, record = prepared.instance, prepared.record
-        _log_task_state(instance, task_state.TaskState.IMAGE_SNAPSHOT)
-        with self._owing_record(instance, record.id) as entry:
-            self._images.create(record)
-            with self._watched(record.id, instance, progress):
-                prepared.take(
-                    entry,
-                    progress,
-                    lambda state: _log_task_state(instance, state),
-                )
-        return self._images.get(record.id)
-
-    @contextlib.contextmanager
-    def _owing_record(
-        self, instance: instance_lib.Instance, image_id: str
-    ) -> Iterator[journal_lib.Entry]:
-        """An entry that owes the image record, until it is active."""
-        with (
-            self._journal.begun(instance.uuid, instance.name) as entry,
-            entry.owing(REMOVE_RECORD, self._remove_record, image_id=image_id),
-        ):
-            yield entry
-
-    @contextlib.contextmanager
-    def _watched(
+    def _send(
         self,
+        plan: driver_lib.Plan,
+        operation: driver_lib.Operation,
+        images: image_api.ImageService,
         image_id: str,
-        instance: instance_lib.Instance,
-        progress: progress_lib.Progress,
-    ) -> Iterator[None]:
-        """Cancel the snapshot when somebody deletes its record."""
-        ended = threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(self._cancel_check_interval):
-                if self._is_deleted(image_id):
-                    progress.cancel('its image was deleted.')
-                    return
-
-        concurrency.start_thread(f'watch-{image_id}', watch)
-        try:
-            yield
-        except exception.ImageCorrupt:
-            # It may be active, and must not stay so.
-            self._images.delete(image_id)
-            raise
-        except (exception.ImageNotFound, exception.ImageConflict):
-            if not self._is_deleted(image_id):
-                raise
-            raise exception.SnapshotCancelled(
-                server=instance.uuid, reason='its image was deleted.'
-            ) from None
-        finally:
-            ended.set()
-
-    def _is_deleted(self, image_id: str) -> bool:
-        try:
-            image = self._images.get(image_id)
-        except exception.ImageNotFound:
-            return True
-        except exception.NovaSnapError as error:
-            LOG.debug('Image %s could not be looked at: %s', image_id, error)
-            return False
-        return image_api.ImageStatus.is_gone(image.status)
-
-    def _remove_record(self, data: journal_lib.Data) -> None:
-        """Delete a record, unless its data arrived whole."""
-        image_id = data['image_id']
-        try:
-            image = self._images.get(image_id)
-        except exception.ImageNotFound:
-            return
-        if image.status != image_api.ImageStatus.ACTIVE:
-            self._images.delete(image_id)
-
-    def _require_image_service(self, image_id: str) -> None:
-        """Find out that the service does not answer before anything begins.
-
-        Later there would be a record to remove, which may or may not exist.
-        """
-        with contextlib.suppress(exception.ImageNotFound):
-            self._images.get(image_id)
-
-    def _base_image(
-        self, instance: instance_lib.Instance
-    ) -> image_api.Image | None:
-        if instance.image_ref is None:
-            return None
-        try:
-            return self._images.get(instance.image_ref)
-        except exception.ImageNotFound:
-            LOG.info(
-                'Server %(server)s was booted from image %(image)s, which '
-                'does not exist any more; its snapshot inherits nothing.',
-                {'server': instance.uuid, 'image': instance.image_ref},
-            )
-            return None
-
-    def _recover_instance(
-        self, uuid: str, but: journal_lib.Entry | None = None
+        update_task_state: UpdateTaskState,
     ) -> None:
-        """End what earlier snapshots of an instance left behind.
-
-        A record or a volume snapshot that can't be removed is in nobody's
-        way.
-
-        :param but: the entry of the snapshot that is about to begin.
-        """
-        for entry in self._journal.entries():
-            if entry.instance_uuid == uuid and entry.id != (but and but.id):
-                recovery = self._recover(entry)
-                if set(recovery.left) - _HARMLESS:
-                    raise exception.RecoveryNeeded(
-                        server=uuid,
-                        entry=entry.path,
-                        reason=f'still owed: {", ".join(recovery.left)}.',
+        """Follow a plan, or the first of its alternatives that serves."""
+        update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
+        with image_upload.watched(
+            images,
+            image_id,
+            operation.instance,
+            operation.progress,
+            self._cancel_check_interval,
+        ):
+            for candidate in itertools.chain((plan,), plan.alternatives()):
+                try:
+                    with candidate.extracted(operation) as extraction:
+                        update_task_state(
+                            task_states.TaskState.IMAGE_UPLOADING
+                        )
+                        image_upload.store(images, image_id, extraction)
+                    return
+                except exception.MethodUnavailable as error:
+                    failure = error
+                    LOG.info(
+                        '%s', error, instance_uuid=operation.instance.uuid
                     )
+            raise failure
 
-    def _recover(self, entry: journal_lib.Entry) -> Recovery:
-        """Undo what an entry owes; the instance's lock is held."""
-        try:
-            # Now that the lock is ours; before, its owner may have changed it.
-            entry = journal_lib.Entry.read(entry.path)
-        except FileNotFoundError:
-            return Recovery(entry)  # ended meanwhile
-        LOG.warning(
-            'Ending the snapshot of server %(server)s that was begun at '
-            '%(time)s and interrupted.',
-            {'server': entry.instance_uuid, 'time': entry.begun_at},
+
+def _require_image_service(
+    images: image_api.ImageService, image_id: str
+) -> None:
+    """Find out that the service does not answer before anything begins.
+
+    Later there would be a record to remove, which may or may not exist.
+    """
+    with contextlib.suppress(exception.ImageNotFound):
+        images.get(image_id)
+
+
+def _base_image(
+    instance: instance_lib.Instance, images: image_api.ImageService
+) -> image_api.Image | None:
+    if instance.image_ref is None:
+        return None
+    try:
+        return images.get(instance.image_ref)
+    except exception.ImageNotFound:
+        LOG.info(
+            'Server %(server)s was booted from image %(image)s, which '
+            'does not exist any more; its snapshot inherits nothing.',
+            {'server': instance.uuid, 'image': instance.image_ref},
+            instance_uuid=instance.uuid,
         )
-        entry.undo_all(
-            {
-                REMOVE_RECORD: self._remove_record,
-                **self._driver.undoers(entry.instance_uuid),
-                **(
-                    self._volume_backed.undoers()
-                    if self._volume_backed
-                    else {}
-                ),
-            }
+        return None
+
+
+def _write(extraction: driver_lib.Extraction, target: BinaryIO) -> None:
+    data = extraction.disks[0]
+    if isinstance(data, driver_lib.Location):
+        raise exception.SnapshotFailed(
+            f'The image is at {data.url}, and not here to be written.'
         )
-        entry.close()
-        return Recovery(entry, left=tuple(d.kind for d in entry.duties))
-
-
-def _write(data: driver_lib.ImageData, target: BinaryIO) -> None:
     written = 0
     while chunk := data.stream.read(WRITE_SIZE):
         try:
@@ -393,9 +277,10 @@ def _write(data: driver_lib.ImageData, target: BinaryIO) -> None:
 
 
 def _log_task_state(
-    instance: instance_lib.Instance, state: task_state.TaskState
+    instance: instance_lib.Instance, state: task_states.TaskState
 ) -> None:
     LOG.info(
         'Server %(server)s: task state %(state)s.',
         {'server': instance.uuid, 'state': state.value},
+        instance_uuid=instance.uuid,
     )

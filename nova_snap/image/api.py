@@ -120,6 +120,15 @@ class ImageService(abc.ABC):
     def update(self, image_id: str, **changes: Any) -> Image:
         """Change fields of :class:`Image`, ``properties`` by addition."""
 
+    def set_location(self, image_id: str, url: str) -> None:
+        """Make an image of bytes that are where the image service has access.
+
+        :raises MethodUnavailable: the service takes no locations.
+        """
+        raise exception.MethodUnavailable(
+            method='location', reason='the image service takes none.'
+        )
+
     @abc.abstractmethod
     def upload(
         self,

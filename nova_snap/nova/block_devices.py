@@ -20,16 +20,15 @@ when a guest starts, whoever it belongs to.
 
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 import os
 import pathlib
 
 import nova.privsep.path
 
 from nova_snap import journal
+from nova_snap import undo
 from nova_snap.virt.storage import disk_source as storage
-
-#: The kind of duty; it stands in the journal.
-GIVE_BACK = 'give the block device back'
 
 
 @contextlib.contextmanager
@@ -43,15 +42,20 @@ def lent(source: storage.DiskSource, entry: journal.Entry) -> Iterator[None]:
     ):
         yield
         return
-    with entry.owing(
-        GIVE_BACK, give_back, path=path, uid=pathlib.Path(path).stat().st_uid
-    ):
+    with entry.undoing(GiveBack(path, uid=pathlib.Path(path).stat().st_uid)):
         nova.privsep.path.chown(path, uid=os.geteuid())
         yield
 
 
-def give_back(data: journal.Data) -> None:
-    """Let ``path`` belong to ``uid`` again, if it still is ours."""
-    path = pathlib.Path(data['path'])
-    if path.exists() and path.stat().st_uid == os.geteuid():
-        nova.privsep.path.chown(str(path), uid=data['uid'])
+@dataclasses.dataclass(frozen=True)
+class GiveBack(undo.Step, kind='give the block device back'):
+    """Give a block device back to the user that it belonged to."""
+
+    path: str
+    uid: int
+
+    def undo(self, resources: undo.Resources) -> None:
+        """Let the path belong to the user again, if it still is ours."""
+        path = pathlib.Path(self.path)
+        if path.exists() and path.stat().st_uid == os.geteuid():
+            nova.privsep.path.chown(str(path), uid=self.uid)

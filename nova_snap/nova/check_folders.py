@@ -26,7 +26,7 @@ from nova_snap.nova import findings
 from nova_snap.nova import settings
 from nova_snap.virt import decision
 from nova_snap.virt.libvirt import backup_job
-from nova_snap.virt.libvirt import driver as driver_lib
+from nova_snap.virt.libvirt import plan
 
 CONF = nova.conf.CONF
 
@@ -93,7 +93,7 @@ def check_folders() -> Iterator[findings.Finding]:
 def _temporary(
     check: str,
     path: pathlib.Path,
-    options: driver_lib.Options,
+    options: plan.Options,
     is_pulled: bool,
 ) -> Iterator[findings.Finding]:
     """What there is to say of a folder for temporary files.
@@ -188,7 +188,7 @@ def _passable(check: str, path: pathlib.Path) -> findings.Finding:
 def _space(
     check: str,
     path: pathlib.Path,
-    options: driver_lib.Options,
+    options: plan.Options,
     is_pulled: bool,
 ) -> findings.Finding:
     existing = _existing(path)

@@ -99,7 +99,7 @@ def _journal() -> Iterator[findings.Finding]:
     for entry in contents.entries:
         yield findings.warning(
             'journal',
-            f'{entry.path} owes: {", ".join(d.kind for d in entry.duties)}; '
+            f'{entry.path} owes: {", ".join(entry.kinds)}; '
             'nova-compute sees to it while it runs.',
         )
     if contents.is_empty:

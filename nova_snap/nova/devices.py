@@ -22,12 +22,12 @@ looks for them by the names in :data:`USED`.
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from nova import objects
 from nova.network import model as network_model
 
-from nova_snap import journal
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 
@@ -76,7 +76,7 @@ class Devices:
         )
         self._driver._detach_mediated_devices(guest)
 
-    def attach(self, data: journal.Data) -> None:
+    def attach(self, mediated: Sequence[str]) -> None:
         """Give back each that is missing; ``mediated`` are uuids.
 
         A guest that does not run gets its devices when Nova starts it.
@@ -98,7 +98,7 @@ class Devices:
         there = {device.uuid for device in self._mediated(xml)}
         self._driver._attach_mediated_devices(
             guest,
-            [_mdev(uuid) for uuid in data['mediated'] if uuid not in there],
+            [_mdev(uuid) for uuid in mediated if uuid not in there],
         )
 
     def _nova_guest(self) -> Any:

@@ -17,20 +17,25 @@ project has none of its own: a snapshot of the RBD image, cloned into the pool
 of Glance and flattened there; Glance is told of the location.
 """
 
+from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
+import dataclasses
 from typing import Any
 
 from nova import exception as nova_exception
-from oslo_log import log as logging
 from oslo_utils import uuidutils
 
-from nova_snap.objects import task_state
-from nova_snap.virt import driver
-
-LOG = logging.getLogger(__name__)
+from nova_snap import exception
+from nova_snap import undo
+from nova_snap.image import api as image_api
+from nova_snap.objects import instance as instance_lib
+from nova_snap.virt import driver as driver_lib
+from nova_snap.virt.libvirt import driver
 
 #: Nova's errors that mean: not possible here, take the image another way.
-_IMPOSSIBLE = (
+IMPOSSIBLE = (
     NotImplementedError,
     nova_exception.ImageUnacceptable,
     nova_exception.Forbidden,
@@ -39,64 +44,139 @@ _IMPOSSIBLE = (
 )
 
 
-class DirectSnapshot:
-    """One attempt.
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What Nova's ``direct_snapshot`` is called with.
 
-    :param root_disk: Nova's image backend of the disk.
-    :param image_api: Nova's.
+    :ivar root_disk: Nova's image backend of the disk.
+    :ivar context: Nova's, of the request.
+    :ivar base_image: the id of the image that the server was made from.
     """
 
-    def __init__(self, root_disk: Any, image_api: Any) -> None:
-        self._root_disk = root_disk
-        self._image_api = image_api
-        self._location: str | None = None
+    root_disk: Any
+    context: Any
+    image_id: str
+    image_format: str
+    base_image: str | None
 
-    def take(
-        self,
-        context: Any,
-        instance: Any,
-        image_id: str,
-        metadata: Mapping[str, Any],
-        update_task_state: driver.UpdateTaskState,
-    ) -> bool:
-        """Take it; False if it is not possible, and nothing is left of it.
 
-        :raises Exception: Nova's; nothing is left then either.
+@dataclasses.dataclass(frozen=True)
+class RemoveClone(undo.Step, kind='remove the image inside Ceph'):
+    """Remove what a direct snapshot has made for an image that is not active.
+
+    :ivar snapshot: the name of the snapshot of the root disk.
+    :ivar clean_up: removes it; only the process that made it can, since Nova
+        tells where it is when it is complete.
+    """
+
+    image_id: str
+    snapshot: str
+    clean_up: Callable[[], None] | None = dataclasses.field(
+        default=None, compare=False, repr=False, metadata=undo.VOLATILE
+    )
+
+    # It takes space, and is in nobody's way.
+    is_blocking = False
+
+    def undo(self, resources: undo.Resources) -> None:
+        """Remove it, or say what a person has to look for in Ceph.
+
+        :raises SnapshotFailed: it has to be looked for.
         """
-        update_task_state(task_state.TaskState.IMAGE_PENDING_UPLOAD)
-        update_task_state(task_state.TaskState.IMAGE_UPLOADING)
-        try:
-            self._location = self._root_disk.direct_snapshot(
-                context,
-                uuidutils.generate_uuid(dashed=False),
-                metadata['disk_format'],
-                image_id,
-                instance.image_ref,
+        if self._is_active(resources.get(image_api.ImageService)):
+            return
+        if self.clean_up is None:
+            raise exception.SnapshotFailed(
+                f'nova-compute was killed while it made image {self.image_id} '
+                'inside Ceph; remove the RBD image of that name from the pool '
+                f'of Glance and the snapshot {self.snapshot} of the root '
+                'disk if they exist, then this file.'
             )
-            self._image_api.update(
-                context,
-                image_id,
-                {**metadata, 'location': self._location},
-                purge_props=False,
-            )
-        except _IMPOSSIBLE as error:
-            self._undo()
-            LOG.info(
-                'The image of this server can not be made inside Ceph, so '
-                'its disk is read: %s',
-                error,
-                instance=instance,
-            )
-            return False
-        except Exception:
-            self._undo()
-            raise
-        return True
+        self.clean_up()
 
-    def _undo(self) -> None:
+    def _is_active(self, images: image_api.ImageService) -> bool:
+        try:
+            status = images.get(self.image_id).status
+        except exception.ImageNotFound:
+            return False
+        return status == image_api.ImageStatus.ACTIVE
+
+
+@dataclasses.dataclass(frozen=True)
+class DirectPlan(driver_lib.Plan):
+    """Make the image inside Ceph, or else as another plan says.
+
+    :ivar plan_reading: plans to read the disk.
+    """
+
+    source: Source
+    requires_quiesce: bool
+    plan_reading: Callable[[], driver_lib.Plan]
+
+    @contextlib.contextmanager
+    def extracted(
+        self, operation: driver_lib.Operation
+    ) -> Iterator[driver_lib.Extraction]:
+        """Have Nova make the image, and yield where it is."""
+        if self.requires_quiesce:
+            raise exception.MethodUnavailable(
+                method='direct snapshot',
+                reason='the guest has to be frozen for the moment of the '
+                'snapshot (os_require_quiesce), and Nova does that in no '
+                'direct snapshot.',
+            )
+        operation.progress.check()
+        made: dict[str, str] = {}
+        snapshot = uuidutils.generate_uuid(dashed=False)
+        step = RemoveClone(
+            self.source.image_id, snapshot, lambda: self._clean_up(made)
+        )
+        with operation.entry.undoing(step):
+            try:
+                made['url'] = self.source.root_disk.direct_snapshot(
+                    self.source.context,
+                    snapshot,
+                    self.source.image_format,
+                    self.source.image_id,
+                    self.source.base_image,
+                )
+            except IMPOSSIBLE as error:
+                raise exception.MethodUnavailable(
+                    method='direct snapshot', reason=error
+                ) from error
+            operation.progress.check()
+            yield driver_lib.Extraction((driver_lib.Location(made['url']),))
+
+    def alternatives(self) -> Iterator[driver_lib.Plan]:
+        """Read the disk."""
+        yield self.plan_reading()
+
+    def _clean_up(self, made: Mapping[str, str]) -> None:
         """Remove the clone; Nova removes what comes before it by itself."""
-        self._root_disk.cleanup_direct_snapshot(
-            {'url': str(self._location)} if self._location else None,
-            also_destroy_volume=True,
-            ignore_errors=True,
+        self.source.root_disk.cleanup_direct_snapshot(
+            dict(made) or None, also_destroy_volume=True, ignore_errors=True
+        )
+
+
+class DirectDriver(driver.LibvirtDriver):
+    """The driver for one request about a root disk on RBD."""
+
+    def __init__(self, source: Source, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._source = source
+
+    def plan(  # type: ignore[override]
+        self,
+        instance: instance_lib.Instance,
+        image_properties: Mapping[str, str],
+    ) -> driver_lib.Plan:
+        """Plan to make the image inside Ceph, and to read it otherwise."""
+        read = super().plan
+        return DirectPlan(
+            instance=instance,
+            disk_format=self._source.image_format,
+            virtual_size=0,
+            source=self._source,
+            requires_quiesce=driver_lib.requires_quiesce(image_properties),
+            plan_reading=lambda: read(instance, image_properties),
         )

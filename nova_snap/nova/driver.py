@@ -72,12 +72,14 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
             disk.image_format,
             self._image_api.get(context, image_id)['name'],
         )
-        states = request.TaskStates(update_task_state)
-        if disk.is_rbd and direct.DirectSnapshot(
-            self._image_backend_of(instance, disk), self._image_api
-        ).take(context, instance, image_id, metadata, states):
-            return
-        self._snapshots.take(context, instance, image_id, metadata, states)
+        self._snapshots.take(
+            context,
+            instance,
+            image_id,
+            metadata,
+            request.TaskStates(update_task_state),
+            self._direct_source(context, instance, image_id, disk),
+        )
 
     def _root_disk(self, instance: Any) -> root_disk.RootDisk:
         try:
@@ -88,9 +90,22 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
             ) from None
         return root_disk.RootDisk.of(guest)
 
-    def _image_backend_of(
-        self, instance: Any, disk: root_disk.RootDisk
-    ) -> Any:
-        return self.image_backend.by_libvirt_path(
-            instance, disk.path, image_type=disk.source_type
+    def _direct_source(
+        self,
+        context: Any,
+        instance: Any,
+        image_id: str,
+        disk: root_disk.RootDisk,
+    ) -> direct.Source | None:
+        """Return the root disk if its image can be made inside Ceph."""
+        if not disk.is_rbd:
+            return None
+        return direct.Source(
+            root_disk=self.image_backend.by_libvirt_path(
+                instance, disk.path, image_type=disk.source_type
+            ),
+            context=context,
+            image_id=image_id,
+            image_format=disk.image_format,
+            base_image=instance.image_ref,
         )

@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Nova as the owner of the guests: what the pipelines leave to it."""
+"""The hooks of Nova, which owns the guests: what pipelines leave to it."""
 
 from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
-import enum
+import dataclasses
 import os
 import pathlib
 from typing import Any
@@ -29,10 +29,11 @@ from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap import journal
+from nova_snap import undo
 from nova_snap.nova import block_devices
 from nova_snap.nova import devices
 from nova_snap.virt.libvirt import guest as guest_lib
-from nova_snap.virt.libvirt import hooks
+from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.storage import disk_source as storage
 
 LOG = logging.getLogger(__name__)
@@ -48,13 +49,24 @@ ATTRIBUTES = (
 )
 
 
-class Kind(enum.StrEnum):
-    """The kinds of duty that only nova-compute can undo."""
+@dataclasses.dataclass(frozen=True)
+class AttachDevices(undo.Step, kind='have Nova attach the devices again'):
+    """Have Nova attach PCI, SR-IOV and mediated devices again.
 
-    ATTACH_DEVICES = 'have Nova attach the devices again'
+    :ivar mediated: the uuids of the mediated devices.
+    """
+
+    mediated: Sequence[str]
+
+    def undo(self, resources: undo.Resources) -> None:
+        """Attach what is missing, to a server that may not exist any more."""
+        guest = resources.get(guest_lib.Guest)
+        hooks = resources.get(NovaHooks)
+        if not hooks.is_being_deleted(guest.uuid):
+            hooks.devices(guest).attach(self.mediated)
 
 
-class NovaOwner(hooks.Owner):
+class NovaHooks(hooks_lib.Hooks):
     """Nova, for every guest of this host.
 
     :param driver: Nova's own.
@@ -121,29 +133,16 @@ class NovaOwner(hooks.Owner):
         self, guest: guest_lib.Guest, entry: journal.Entry
     ) -> Iterator[None]:
         """Let Nova take PCI, SR-IOV and mediated devices, and give them."""
-        taken = self._devices(guest)
+        taken = self.devices(guest)
         if not taken.is_any():
             yield
             return
-        with entry.owing(
-            Kind.ATTACH_DEVICES, taken.attach, mediated=taken.mediated()
-        ):
+        with entry.undoing(AttachDevices(taken.mediated())):
             taken.detach()
             yield
 
-    def undoers(self, guest: guest_lib.Guest) -> Mapping[str, journal.Undo]:
-        """For a server that may not exist any more."""
-
-        def attach_devices(data: journal.Data) -> None:
-            if not self.is_being_deleted(guest.uuid):
-                self._devices(guest).attach(data)
-
-        return {
-            Kind.ATTACH_DEVICES: attach_devices,
-            block_devices.GIVE_BACK: block_devices.give_back,
-        }
-
-    def _devices(self, guest: guest_lib.Guest) -> devices.Devices:
+    def devices(self, guest: guest_lib.Guest) -> devices.Devices:
+        """Return the devices of the host that a guest has."""
         return devices.Devices(
             self._driver,
             self._context,

@@ -25,6 +25,7 @@ from typing import BinaryIO
 from keystoneauth1 import loading as ks_loading
 from keystoneauth1 import plugin as ks_plugin
 from keystoneauth1.identity import base as ks_identity
+from nova import exception as nova_exception
 from nova import service_auth
 import nova.conf
 from nova.image import glance as nova_glance
@@ -69,6 +70,26 @@ class UserImages(glance.GlanceImageService):
         self._context = context
         self._nova_api = nova_api
         self._metadata = dict(metadata)
+
+    def set_location(self, image_id: str, url: str) -> None:
+        """Complete the record as Nova does, with the location.
+
+        :raises MethodUnavailable: Glance takes no locations from this user.
+        """
+        try:
+            self._nova_api.update(
+                self._context,
+                image_id,
+                {**self._metadata, 'location': url},
+                purge_props=False,
+            )
+        except (
+            nova_exception.Forbidden,
+            nova_exception.ImageNotAuthorized,
+        ) as error:
+            raise exception.MethodUnavailable(
+                method='location', reason=error
+            ) from error
 
     def upload(
         self,

@@ -25,7 +25,7 @@ from nova_snap import journal
 from nova_snap import locks
 from nova_snap import progress as progress_lib
 from nova_snap.conf import nova as conf
-from nova_snap.virt.libvirt import driver
+from nova_snap.virt.libvirt import plan
 from nova_snap.virt.libvirt import policy
 
 CONF = nova.conf.CONF
@@ -76,7 +76,7 @@ def connection_uri() -> str:
     return uri
 
 
-def driver_options() -> driver.Options:
+def driver_options() -> plan.Options:
     """How guests of this host are snapshot."""
     return factory.driver_options(
         CONF, CONF.nova_snap, CONF.nova_snap.quiesce_timeout

@@ -18,9 +18,10 @@ from typing import Any
 from oslo_log import log as logging
 
 from nova_snap.compute import manager
-from nova_snap.image import api as image_api
+from nova_snap.compute import operations
+from nova_snap.nova import direct
 from nova_snap.nova import errors
-from nova_snap.nova import hooks as owner_lib
+from nova_snap.nova import hooks as hooks_lib
 from nova_snap.nova import images
 from nova_snap.nova import request
 from nova_snap.nova import settings
@@ -53,26 +54,29 @@ class Snapshots:
         image_id: str,
         metadata: Mapping[str, Any],
         update_task_state: request.TaskStates,
+        source: direct.Source | None = None,
     ) -> None:
         """Send an image of a server to a record of Glance.
 
         :param metadata: what the record gets before its data; the format
             of the disk in it is the one that the image will have.
+        :param source: the root disk, if its image can be made inside Ceph.
         :raises NovaException: Nova's errors; see ``errors.py``.
         """
-        owner = owner_lib.NovaOwner(self._driver, instance)
+        hooks = hooks_lib.NovaHooks(self._driver, instance)
         with errors.translated(
             instance.uuid,
-            lambda: owner.is_being_deleted(instance.uuid),
+            lambda: hooks.is_being_deleted(instance.uuid),
             lambda: self._driver._can_quiesce(instance, instance.image_meta),
         ):
             service = images.UserImages(
                 context, self._driver._image_api, metadata
             )
-            self._manager(owner, service).snapshot_to_record(
+            self._manager(hooks, source).snapshot_to_record(
                 request.instance_of(instance),
                 image_id,
                 request.image_properties(instance),
+                service,
                 request.progress_for(instance),
                 update_task_state,
             )
@@ -85,23 +89,27 @@ class Snapshots:
         contents = self._journal.contents()
         if contents.is_empty:
             return True
-        owner = owner_lib.NovaOwner(self._driver)
+        hooks = hooks_lib.NovaHooks(self._driver)
         service = images.of_the_service()
         done = not contents.unreadable
-        for recovery in self._manager(owner, service).recover():
+        for recovery in self._manager(hooks).recover(service):
             _log(recovery)
             done = done and not recovery.left
         return done
 
     def _manager(
-        self, owner: owner_lib.NovaOwner, service: image_api.ImageService
+        self, hooks: hooks_lib.NovaHooks, source: direct.Source | None = None
     ) -> manager.SnapshotManager:
-        driver = driver_lib.LibvirtDriver(
-            self._host, self._options, settings.disk_operation_slot, owner
+        common = (
+            self._host,
+            self._options,
+            settings.disk_operation_slot,
+            hooks,
         )
         return manager.SnapshotManager(
-            driver,
-            service,
+            direct.DirectDriver(source, *common)
+            if source is not None
+            else driver_lib.LibvirtDriver(*common),
             self._journal,
             self._locks,
             cancel_check_interval=settings.CONF.nova_snap.cancel_check_interval,
@@ -118,7 +126,7 @@ def _warn_of_state_path() -> None:
         )
 
 
-def _log(recovery: manager.Recovery) -> None:
+def _log(recovery: operations.Recovery) -> None:
     entry = recovery.entry
     if recovery.left:
         LOG.error(

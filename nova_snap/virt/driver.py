@@ -10,11 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a hypervisor offers the manager of snapshots."""
+"""What a hypervisor offers to operations on instances: the abstract classes.
+
+Open this file to write another driver, or another way to read disks.
+"""
 
 import abc
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 from typing import BinaryIO
@@ -23,29 +28,25 @@ from oslo_utils import strutils
 
 from nova_snap import journal
 from nova_snap import progress as progress_lib
-from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import power_state
-from nova_snap.objects import task_state
 from nova_snap.virt import decision as decision_lib
 
-#: Freezes an instance for the length of a block; yields whether it is frozen.
+#: Freezes an instance for a block, which is told whether it is frozen.
 Quiesced = Callable[[journal.Entry], contextlib.AbstractContextManager[bool]]
-
-UpdateTaskState = Callable[[task_state.TaskState], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """How a snapshot will be taken; drivers add what they need.
+class Operation:
+    """One operation on an instance, as the frame around it has begun it.
 
-    ``disk_format`` is Glance's word, ``virtual_size`` is in bytes.
+    ``entry`` takes the undo steps of whatever is begun; ``progress`` is
+    reported to, and says when the operation is cancelled.
     """
 
     instance: instance_lib.Instance
-    decision: decision_lib.Decision
-    disk_format: str
-    virtual_size: int
+    entry: journal.Entry
+    progress: progress_lib.Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ImageData:
     """The bytes of an image.
 
     ``size`` is in bytes, None where it is not known yet; ``progress`` is what
-    the progress of sending them is reported to.
+    the sending of the bytes is reported to.
     """
 
     stream: BinaryIO
@@ -62,8 +63,61 @@ class ImageData:
     progress: progress_lib.Progress
 
 
+@dataclasses.dataclass(frozen=True)
+class Location:
+    """Where the bytes of an image already are, as Glance's locations have it.
+
+    ``url`` is such as ``rbd://FSID/POOL/IMAGE/SNAPSHOT``.
+    """
+
+    url: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Extraction:
+    """What was read of an instance.
+
+    ``disks`` are the images of its disks, the root disk first;
+    ``properties`` are what the image record of the root disk gets besides.
+    """
+
+    disks: tuple[ImageData | Location, ...]
+    properties: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan(abc.ABC):
+    """How an instance will be read; made from one reading of its guest.
+
+    ``disk_format`` is Glance's word, ``virtual_size`` is in bytes.
+    """
+
+    instance: instance_lib.Instance
+    disk_format: str
+    virtual_size: int
+
+    @abc.abstractmethod
+    def extracted(
+        self, operation: Operation
+    ) -> contextlib.AbstractContextManager[Extraction]:
+        """Read the disks as planned, for the length of a block.
+
+        When the block has ended, the guest is as it was, or the entry of the
+        operation has what is still to undo.
+
+        :raises SnapshotFailed: or one of its subclasses.
+        :raises SnapshotCancelled: somebody cancelled the operation.
+        :raises MethodUnavailable: it can't be read this way; nothing of the
+            guest was changed.
+        """
+
+    def alternatives(self) -> Iterator['Plan']:
+        """Make the plans to follow where this one is not available."""
+        return iter(())
+
+
 def requires_quiesce(image_properties: Mapping[str, str]) -> bool:
-    """Whether the image property os_require_quiesce is set."""
+    """Return True if the image property os_require_quiesce is set."""
     return strutils.bool_from_string(
         image_properties.get('os_require_quiesce', 'false')
     )
@@ -130,42 +184,14 @@ class ComputeDriver(abc.ABC):
         Nothing of the guest is touched.
 
         :param image_properties: those of the base image.
-        :raises UnsupportedGuest: this guest can't be snapshot.
+        :raises UnsupportedGuest: no image can be taken of this guest.
         :raises QuiesceNotPossible: os_require_quiesce can't be met.
         :raises NotEnoughSpace: there is no room.
         """
 
     @abc.abstractmethod
-    def extracted(
-        self,
-        plan: Plan,
-        entry: journal.Entry,
-        progress: progress_lib.Progress,
-    ) -> contextlib.AbstractContextManager[ImageData]:
-        """Read the root disk as was decided, for the length of a block.
+    def resources(self, instance_uuid: str) -> Sequence[object]:
+        """Return what the undo steps of an instance work on.
 
-        When the block has ended, the guest is as it was, or ``entry`` has
-        what is still owed.
-
-        :raises SnapshotFailed: or one of its subclasses.
-        :raises SnapshotCancelled: somebody cancelled it.
+        The instance need not exist any more.
         """
-
-    @abc.abstractmethod
-    def snapshot(
-        self,
-        plan: Plan,
-        image_id: str,
-        images: image_api.ImageService,
-        entry: journal.Entry,
-        progress: progress_lib.Progress,
-        update_task_state: UpdateTaskState,
-    ) -> None:
-        """Extract the root disk, and send it to an image record.
-
-        Raises as :meth:`extracted` does, and as the image service does.
-        """
-
-    @abc.abstractmethod
-    def undoers(self, instance_uuid: str) -> Mapping[str, journal.Undo]:
-        """How the duties that this driver puts into entries are undone."""

@@ -12,14 +12,33 @@
 
 """Images that are made inside Ceph; here Ceph and Glance are doubles."""
 
+from collections.abc import Mapping
+import contextlib
+import io
+import pathlib
+import types
 from typing import Any
 
 from nova import exception as nova_exception
 
+from nova_snap import exception
+from nova_snap import journal as journal_lib
+from nova_snap import locks
+from nova_snap import progress as progress_lib
+from nova_snap import undo
+from nova_snap.compute import manager
+from nova_snap.image import api as image_api
+from nova_snap.image import filesystem
 from nova_snap.nova import direct
+from nova_snap.nova import images
+from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import task_state
+from nova_snap.virt import driver as driver_lib
 from tests.nova import base
+from tests.unit import journals
+from tests.unit.compute import base as unit_compute
 
+RECORD = '2f0c3bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9'
 LOCATION = 'rbd://fsid/images/the-image/snap'
 METADATA = {'disk_format': 'raw', 'name': 'backup', 'properties': {}}
 
@@ -41,7 +60,7 @@ class RootDisk:
 
 
 class Images:
-    """Nova's image API."""
+    """An image service with one record, and Glance's answer to locations."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -59,49 +78,135 @@ class Images:
         self.updates.append(metadata)
 
 
+class Record(filesystem.FilesystemImageService):
+    """A real record whose location goes to Nova's image API."""
+
+    def __init__(self, directory: pathlib.Path, nova_api: Images) -> None:
+        super().__init__(directory)
+        self.nova_api = nova_api
+
+    def set_location(self, image_id: str, url: str) -> None:
+        images.UserImages.set_location(
+            types.SimpleNamespace(  # type: ignore[arg-type]
+                _nova_api=self.nova_api, _context=None, _metadata=METADATA
+            ),
+            image_id,
+            url,
+        )
+        self.upload(image_id, io.BytesIO(b''), 0, progress_lib.Progress())
+
+
+class Driver(unit_compute.MemoryDriver):
+    """A driver whose disk is on RBD, and can be read otherwise."""
+
+    def __init__(self, root_disk: RootDisk) -> None:
+        super().__init__()
+        self.source = direct.Source(root_disk, None, RECORD, 'raw', None)
+
+    def plan(
+        self,
+        instance: instance_lib.Instance,
+        image_properties: Mapping[str, str],
+    ) -> driver_lib.Plan:
+        read = super().plan
+        return direct.DirectPlan(
+            instance,
+            'raw',
+            0,
+            self.source,
+            driver_lib.requires_quiesce(image_properties),
+            lambda: read(instance, image_properties),
+        )
+
+
 class DirectTest(base.NovaTestCase):
-    """Taken, not possible, or failed."""
+    """Made inside Ceph, read otherwise, or failed; in the frame."""
 
     def setUp(self) -> None:
         super().setUp()
         self.states: list[task_state.TaskState] = []
+        self.directory = self.folder()
+        self.journal = journal_lib.Journal(self.directory / 'journal')
 
-    def take(self, disk: RootDisk, images: Images) -> bool:
-        """Try it."""
-        return direct.DirectSnapshot(disk, images).take(
-            None, self.instance(), 'the-image', METADATA, self.states.append
+    def take(
+        self, disk: RootDisk, nova_api: Images, quiesce: bool = False
+    ) -> image_api.Image:
+        """Take an image, and return its record."""
+        service = Record(self.directory / 'images', nova_api)
+        with contextlib.suppress(exception.ImageNotFound):
+            service.delete(RECORD)
+        service.create(
+            image_api.Image(id=RECORD, name='theirs', status='queued')
         )
+        manager.SnapshotManager(
+            Driver(disk),
+            self.journal,
+            locks.Locks(self.directory / 'locks', 0, 0),
+        ).snapshot_to_record(
+            unit_compute.INSTANCE,
+            RECORD,
+            {'os_require_quiesce': str(quiesce)},
+            service,
+            progress_lib.Progress(),
+            self.states.append,
+        )
+        self.assertEqual([], list(self.journal.entries()))
+        return service.get(RECORD)
 
     def test_taken(self) -> None:
-        disk, images = RootDisk(), Images()
-        self.assertTrue(self.take(disk, images))
-        self.assertEqual([{**METADATA, 'location': LOCATION}], images.updates)
+        disk, nova_api = RootDisk(), Images()
+        self.assertEqual(0, self.take(disk, nova_api).size)
+        self.assertEqual(
+            [{**METADATA, 'location': LOCATION}], nova_api.updates
+        )
         self.assertEqual([], disk.removed)
         self.assertEqual(
             ['image_pending_upload', 'image_uploading'], self.states
         )
 
-    def test_not_possible(self) -> None:
+    def test_read_where_it_is_not_possible(self) -> None:
         for error in (
             NotImplementedError(),
             nova_exception.Forbidden(),
             nova_exception.ImageUnacceptable(image_id='i', reason='r'),
         ):
-            disk, images = RootDisk(error), Images()
-            self.assertFalse(self.take(disk, images))
-            self.assertEqual([], images.updates)
+            disk, nova_api = RootDisk(error), Images()
+            image = self.take(disk, nova_api)
+            self.assertEqual(len(unit_compute.DATA), image.size)
+            self.assertEqual([], nova_api.updates)
             self.assertEqual([None], disk.removed)
 
-    def test_glance_takes_no_locations(self) -> None:
+    def test_read_where_the_guest_has_to_be_frozen(self) -> None:
         disk = RootDisk()
-        images = Images(nova_exception.ImageNotAuthorized(image_id='i'))
-        self.assertFalse(self.take(disk, images))
+        image = self.take(disk, Images(), quiesce=True)
+        self.assertEqual(len(unit_compute.DATA), image.size)
+        self.assertEqual([], disk.removed)
+
+    def test_read_where_glance_takes_no_locations(self) -> None:
+        disk = RootDisk()
+        nova_api = Images(nova_exception.ImageNotAuthorized(image_id='i'))
+        image = self.take(disk, nova_api)
+        self.assertEqual(len(unit_compute.DATA), image.size)
         self.assertEqual([{'url': LOCATION}], disk.removed)
 
     def test_image_was_deleted(self) -> None:
         disk = RootDisk()
-        images = Images(nova_exception.ImageNotFound(image_id='the-image'))
+        nova_api = Images(nova_exception.ImageNotFound(image_id=RECORD))
         self.assertRaises(
-            nova_exception.ImageNotFound, self.take, disk, images
+            nova_exception.ImageNotFound, self.take, disk, nova_api
         )
         self.assertEqual([{'url': LOCATION}], disk.removed)
+
+    def test_killed_one_is_named_and_stays(self) -> None:
+        journals.leave(
+            self.directory / 'journal',
+            unit_compute.INSTANCE.uuid,
+            'web',
+            direct.RemoveClone(RECORD, 'the-snapshot'),
+        )
+        service = Record(self.directory / 'images', Images())
+        (entry,) = self.journal.entries()
+        entry.undo_all(undo.Resources(service))
+        self.assertFalse(entry.close())
+        for text in (RECORD, 'the-snapshot'):
+            self.assertIn(text, self.log.output)

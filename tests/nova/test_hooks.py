@@ -12,6 +12,7 @@
 
 """What the pipelines leave to Nova."""
 
+import contextlib
 import os
 import pathlib
 from typing import Any
@@ -24,8 +25,9 @@ from nova.objects import instance as nova_instance
 import nova.privsep.path
 
 from nova_snap import journal
+from nova_snap import undo
 from nova_snap.nova import block_devices
-from nova_snap.nova import hooks as owner_lib
+from nova_snap.nova import hooks as hooks_lib
 from nova_snap.virt.storage import disk_source as storage
 from tests.nova import base
 from tests.unit.virt.libvirt import samples
@@ -33,7 +35,7 @@ from tests.unit.virt.libvirt import samples
 MDEV_UUID = str(uuid.UUID(int=7))
 
 
-class OwnerTestCase(base.NovaTestCase):
+class HooksTestCase(base.NovaTestCase):
     """A guest with two devices of the host and a mediated one."""
 
     def setUp(self) -> None:
@@ -47,8 +49,13 @@ class OwnerTestCase(base.NovaTestCase):
         )
         self.guest = self.guest_of(self.nova, self.domain)
         self.all = ['0x01', '0x02', MDEV_UUID]
-        self.owner = owner_lib.NovaOwner(self.nova, self.server())
+        self.hooks = hooks_lib.NovaHooks(self.nova, self.server())
+        self.resources = undo.Resources(self.guest, self.hooks)
         self.journal = journal.Journal(self.folder() / 'journal')
+
+    def begun(self) -> contextlib.AbstractContextManager[journal.Entry]:
+        """An entry of the journal, for operations on the guest."""
+        return self.journal.begun(samples.UUID, 'web', self.resources)
 
     def server(self) -> objects.Instance:
         """With Nova's record of the devices."""
@@ -76,41 +83,38 @@ class OwnerTestCase(base.NovaTestCase):
         return server
 
 
-class DevicesTest(OwnerTestCase):
+class DevicesTest(HooksTestCase):
     """Taken and given back by Nova's own functions."""
 
     def test_are_taken_for_the_block(self) -> None:
-        with self.journal.begun(samples.UUID, 'web') as entry:
-            with self.owner.without_devices(self.guest, entry):
+        with self.begun() as entry:
+            with self.hooks.without_devices(self.guest, entry):
                 self.assertEqual([], self.domain.identities)
                 (found,) = self.journal.entries()
-                (duty,) = found.duties
+                (step,) = found.steps
             self.assertEqual(sorted(self.all), sorted(self.domain.identities))
-        self.assertEqual(owner_lib.Kind.ATTACH_DEVICES, duty.kind)
-        self.assertEqual({'mediated': [MDEV_UUID]}, duty.data)
+        self.assertEqual(hooks_lib.AttachDevices([MDEV_UUID]), step)
         self.assertEqual([], list(self.journal.entries()))
 
     def test_only_missing_ones_are_given_back(self) -> None:
         del self.domain.devices[1]
-        undo = self.owner.undoers(self.guest)[owner_lib.Kind.ATTACH_DEVICES]
-        self.patch(self.owner, 'is_being_deleted', lambda _uuid: False)
+        self.patch(self.hooks, 'is_being_deleted', lambda _uuid: False)
         for _twice in range(2):
-            undo({'mediated': [MDEV_UUID]})
+            hooks_lib.AttachDevices([MDEV_UUID]).undo(self.resources)
             self.assertEqual(sorted(self.all), sorted(self.domain.identities))
 
     def test_guest_without_any_is_left_alone(self) -> None:
         self.domain.devices.clear()
         with (
-            self.journal.begun(samples.UUID, 'web') as entry,
-            self.owner.without_devices(self.guest, entry),
+            self.begun() as entry,
+            self.hooks.without_devices(self.guest, entry),
         ):
             self.assertEqual([], list(self.journal.entries()))
 
     def test_server_that_is_being_deleted_gets_none(self) -> None:
         self.domain.devices.clear()
-        self.patch(self.owner, 'is_being_deleted', lambda _uuid: True)
-        undo = self.owner.undoers(self.guest)[owner_lib.Kind.ATTACH_DEVICES]
-        undo({'mediated': [MDEV_UUID]})
+        self.patch(self.hooks, 'is_being_deleted', lambda _uuid: True)
+        hooks_lib.AttachDevices([MDEV_UUID]).undo(self.resources)
         self.assertEqual([], self.domain.identities)
 
 
@@ -126,7 +130,7 @@ class DeletionTest(base.NovaTestCase):
             return self.instance(task_state=answer)
 
         self.patch(nova_instance.Instance, 'get_by_uuid', get)
-        return owner_lib.NovaOwner(None).is_being_deleted(samples.UUID)
+        return hooks_lib.NovaHooks(None).is_being_deleted(samples.UUID)
 
     def test_answers(self) -> None:
         gone = nova_exception.InstanceNotFound(instance_id=samples.UUID)
@@ -167,11 +171,11 @@ class BlockDeviceTest(base.NovaTestCase):
             self.journal.begun(samples.UUID, 'web') as entry,
             block_devices.lent(source, entry),
         ):
-            return [d.kind for e in self.journal.entries() for d in e.duties]
+            return [kind for e in self.journal.entries() for kind in e.kinds]
 
     def test_is_lent_and_given_back(self) -> None:
         owner = base.there(pathlib.Path(self.path))
-        self.assertEqual([block_devices.GIVE_BACK], self.read())
+        self.assertEqual([block_devices.GiveBack.kind], self.read())
         self.assertEqual([os.geteuid(), owner], self.given)
 
     def test_one_that_can_be_read_is_left_alone(self) -> None:
@@ -185,5 +189,5 @@ class BlockDeviceTest(base.NovaTestCase):
 
     def test_one_that_qemu_has_meanwhile_is_left_to_it(self) -> None:
         self.patch(os, 'geteuid', lambda: 4242)
-        block_devices.give_back({'path': str(self.path), 'uid': 0})
+        block_devices.GiveBack(str(self.path), uid=0).undo(undo.Resources())
         self.assertEqual([], self.given)

@@ -13,15 +13,18 @@
 """Recovery at the start of nova-compute, and after it."""
 
 import pathlib
-from typing import Any
 
 from keystoneauth1 import loading as ks_loading
 from nova.objects import instance as nova_instance
 
+from nova_snap import undo
+from nova_snap.compute import image_upload
 from nova_snap.nova import recovery
 from nova_snap.nova import settings
 from nova_snap.nova import snapshots
+from nova_snap.virt.libvirt import undo_steps
 from tests.nova import base
+from tests.unit import journals
 from tests.unit.virt.libvirt import fake_libvirt
 from tests.unit.virt.libvirt import samples
 
@@ -43,25 +46,20 @@ class RecoveryTest(base.NovaTestCase):
         self.folder_left = self.folder() / 'left'
         self.folder_left.mkdir()
 
-    def leave(self, kind: str, **data: Any) -> None:
+    def leave(self, step: undo.Step) -> None:
         """As a nova-compute that was killed."""
-
-        def killed(_data: Any) -> None:
-            raise RuntimeError('killed')
-
-        with (
-            settings.make_journal().begun(samples.UUID, 'web') as entry,
-            entry.owing(
-                'remove the folder', killed, folder=str(self.folder_left)
-            ),
-            entry.owing(kind, killed, **data),
-        ):
-            pass
+        journals.leave(
+            settings.state_path() / 'journal',
+            samples.UUID,
+            'web',
+            undo_steps.RemoveFolder(str(self.folder_left)),
+            step,
+        )
 
     def left(self) -> list[str]:
-        """The kinds of duty that are still owed."""
+        """The kinds of the steps that are still to undo."""
         entries = settings.make_journal().entries()
-        return [duty.kind for entry in entries for duty in entry.duties]
+        return [kind for entry in entries for kind in entry.kinds]
 
     def test_nothing_to_do(self) -> None:
         self.assertTrue(recovery.recover(self.snapshots))
@@ -85,7 +83,7 @@ class RecoveryTest(base.NovaTestCase):
     def test_guest_is_resumed(self) -> None:
         self.domain.state_now = fake_libvirt.libvirt.VIR_DOMAIN_SHUTOFF
         self.domain.is_saved = True
-        self.leave('start the guest again', paused=False)
+        self.leave(undo_steps.Resume(paused=False))
         self.assertTrue(recovery.recover(self.snapshots))
         self.assertFalse(self.domain.is_saved)
         self.assertFalse(self.folder_left.exists())
@@ -93,7 +91,7 @@ class RecoveryTest(base.NovaTestCase):
         self.assertIn('is cleaned up', self.log.output)
 
     def test_image_is_named_where_there_is_no_login(self) -> None:
-        self.leave('remove the image record', image_id='the-image')
+        self.leave(image_upload.RemoveRecord('the-image'))
         self.assertFalse(recovery.recover(self.snapshots))
         self.assertEqual(['remove the image record'], self.left())
         self.assertFalse(self.folder_left.exists())
@@ -103,7 +101,7 @@ class RecoveryTest(base.NovaTestCase):
         ks_loading.register_auth_conf_options(base.CONF, 'service_user')
         base.CONF.set_override('auth_type', 'nonsense', 'service_user')
         self.addCleanup(base.CONF.clear_override, 'auth_type', 'service_user')
-        self.leave('remove the image record', image_id='the-image')
+        self.leave(image_upload.RemoveRecord('the-image'))
         self.assertFalse(recovery.recover(self.snapshots))
         self.assertFalse(self.folder_left.exists())
         self.assertIn('the-image', self.log.output)

@@ -11,8 +11,10 @@
 # under the License.
 
 
-"""What is owed is on disk before it is begun, and is undone exactly once."""
+"""A step is on disk before it is begun, and is undone exactly once."""
 
+import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -23,34 +25,76 @@ import testtools
 
 from nova_snap import exception
 from nova_snap import journal as journal_lib
+from nova_snap import undo
 from tests.unit import base
+from tests.unit import journals
 
 INSTANCE = '6a6bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55'
 
-OWE_AND_WAIT = """
+BEGIN_AND_WAIT = """
 import pathlib, sys, time
-from nova_snap import journal
+from nova_snap import journal, undo
 with journal.Journal(pathlib.Path(sys.argv[1])).begun('uuid', 'name') as entry:
-    with entry.owing('first', print, number=1):
-        with entry.owing('second', print, number=2):
-            print('owing', flush=True)
+    with entry.undoing(undo.UnknownStep('first', {'number': 1})):
+        with entry.undoing(undo.UnknownStep('second', {'number': 2})):
+            print('begun', flush=True)
             time.sleep(60)
 """
 
-OWE_FOR_EVER = """
+BEGIN_FOR_EVER = """
 import pathlib, sys
-from nova_snap import journal
+from nova_snap import journal, undo
+
+class Step(undo.UnknownStep):
+    def undo(self, resources):
+        pass
+
 with journal.Journal(pathlib.Path(sys.argv[1])).begun('uuid', 'name') as entry:
-    with entry.owing('first', lambda data: None):
-        print('owing', flush=True)
+    with entry.undoing(Step('first', {})):
+        print('begun', flush=True)
         while True:
-            with entry.owing('second', lambda data: None, text='x' * 9000):
+            with entry.undoing(Step('second', {'text': 'x' * 9000})):
                 pass
 """
 
 
+class Noted(undo.UnknownStep):
+    """A step that notes what it has undone in a list."""
+
+    def undo(self, resources: undo.Resources) -> None:
+        resources.get(list).append(dict(self.content))
+
+
+class Failing(undo.UnknownStep):
+    """A step that can't be undone."""
+
+    def undo(self, resources: undo.Resources) -> None:
+        raise RuntimeError('the device is on fire')
+
+
+@dataclasses.dataclass(frozen=True)
+class Registered(undo.Step, kind='undo what the test began'):
+    """A step that the journal knows."""
+
+    number: int
+    known_here: str = dataclasses.field(default='', metadata=undo.VOLATILE)
+
+    def undo(self, resources: undo.Resources) -> None:
+        resources.get(list).append(self.number)
+
+
+def noted(kind: str, **data: Any) -> Noted:
+    """A step that can be undone."""
+    return Noted(kind, data)
+
+
+def failing(kind: str, **data: Any) -> Failing:
+    """A step that can't."""
+    return Failing(kind, data)
+
+
 class JournalTestCase(base.TestCase):
-    """A journal, and undoings that note what they undid."""
+    """A journal, and steps that note what they undid."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -58,38 +102,36 @@ class JournalTestCase(base.TestCase):
         self.journal = journal_lib.Journal(self.directory)
         self.undone: list[Any] = []
 
-    def undo(self, data: journal_lib.Data) -> None:
-        """Note what was undone."""
-        self.undone.append(dict(data))
-
-    def undo_badly(self, data: journal_lib.Data) -> None:
-        """Fail."""
-        raise RuntimeError('the device is on fire')
+    def begun(
+        self,
+    ) -> contextlib.AbstractContextManager[journal_lib.Entry]:
+        """An entry of the journal."""
+        return self.journal.begun(INSTANCE, 'web', undo.Resources(self.undone))
 
     def kinds_on_disk(self) -> list[str]:
-        """The duties that a process would find that starts now."""
+        """The steps that a process would find that starts now."""
         (entry,) = journal_lib.Journal(self.directory).entries()
-        return [duty.kind for duty in entry.duties]
+        return list(entry.kinds)
 
-    def owe_and_fail(self, *kinds: str) -> None:
-        """Leave an entry behind with duties that could not be undone."""
-        with self.journal.begun(INSTANCE, 'web') as entry:
+    def begin_and_fail(self, *kinds: str) -> None:
+        """Leave an entry behind with steps that could not be undone."""
+        with self.begun() as entry:
             for number, kind in enumerate(kinds):
-                with entry.owing(kind, self.undo_badly, number=number):
+                with entry.undoing(failing(kind, number=number)):
                     pass
 
 
-class OwingTest(JournalTestCase):
-    """Duties for the length of a block."""
+class UndoingTest(JournalTestCase):
+    """Steps for the length of a block."""
 
-    def test_duty_is_on_disk_before_the_block(self) -> None:
+    def test_step_is_on_disk_before_the_block(self) -> None:
         with (
-            self.journal.begun(INSTANCE, 'web') as entry,
-            entry.owing('start it', self.undo, paused=True),
+            self.begun() as entry,
+            entry.undoing(noted('start it', paused=True)),
         ):
             found = journal_lib.Entry.read(entry.path)
             self.assertEqual(
-                [journal_lib.Duty('start it', {'paused': True})], found.duties
+                [undo.UnknownStep('start it', {'paused': True})], found.steps
             )
             self.assertEqual(INSTANCE, found.instance_uuid)
             self.assertEqual('web', found.instance_name)
@@ -100,8 +142,8 @@ class OwingTest(JournalTestCase):
         before = os.umask(0)
         self.addCleanup(os.umask, before)
         with (
-            self.journal.begun(INSTANCE, 'web') as entry,
-            entry.owing('start it', self.undo),
+            self.begun() as entry,
+            entry.undoing(noted('start it')),
         ):
             self.assertEqual(0o600, stat.S_IMODE(entry.path.stat().st_mode))
             mode = self.directory.stat().st_mode
@@ -109,35 +151,35 @@ class OwingTest(JournalTestCase):
 
     def test_nothing_is_left_after_the_end(self) -> None:
         with (
-            self.journal.begun(INSTANCE, 'web') as entry,
-            entry.owing('start it', self.undo),
+            self.begun() as entry,
+            entry.undoing(noted('start it')),
         ):
             pass
         self.assertEqual([], os.listdir(self.directory))
 
     def test_last_is_undone_first(self) -> None:
         with (
-            self.journal.begun(INSTANCE, 'web') as entry,
-            entry.owing('one', self.undo, number=1),
-            entry.owing('two', self.undo, number=2),
+            self.begun() as entry,
+            entry.undoing(noted('one', number=1)),
+            entry.undoing(noted('two', number=2)),
         ):
             self.assertEqual(['one', 'two'], self.kinds_on_disk())
         self.assertEqual([{'number': 2}, {'number': 1}], self.undone)
 
-    def test_undone_duty_is_struck_out_at_once(self) -> None:
+    def test_undone_step_is_struck_out_at_once(self) -> None:
         with (
-            self.journal.begun(INSTANCE, 'web') as entry,
-            entry.owing('one', self.undo),
+            self.begun() as entry,
+            entry.undoing(noted('one')),
         ):
-            with entry.owing('two', self.undo):
+            with entry.undoing(noted('two')):
                 pass
             self.assertEqual(['one'], self.kinds_on_disk())
 
     def test_is_undone_when_the_block_fails(self) -> None:
         with (
             testtools.ExpectedException(ZeroDivisionError),
-            self.journal.begun(INSTANCE, 'web') as entry,
-            entry.owing('one', self.undo),
+            self.begun() as entry,
+            entry.undoing(noted('one')),
         ):
             raise ZeroDivisionError
         self.assertEqual([{}], self.undone)
@@ -145,9 +187,9 @@ class OwingTest(JournalTestCase):
     def test_failing_undo_neither_hides_nor_stops_anything(self) -> None:
         with (
             testtools.ExpectedException(ZeroDivisionError),
-            self.journal.begun(INSTANCE, 'web') as entry,
-            entry.owing('outer', self.undo),
-            entry.owing('inner', self.undo_badly),
+            self.begun() as entry,
+            entry.undoing(noted('outer')),
+            entry.undoing(failing('inner')),
         ):
             raise ZeroDivisionError
         self.assertEqual([{}], self.undone)
@@ -156,45 +198,75 @@ class OwingTest(JournalTestCase):
             self.assertIn(text, self.log.output)
 
     def test_failing_undo_does_not_fail_the_block(self) -> None:
-        self.owe_and_fail('one')
+        self.begin_and_fail('one')
         self.assertEqual(['one'], self.kinds_on_disk())
 
 
 class RecoveryTest(JournalTestCase):
     """Entries that a later process finds."""
 
-    def test_undo_all_undoes_the_last_first(self) -> None:
-        self.owe_and_fail('one', 'two')
+    def leave(self, *steps: undo.Step) -> journal_lib.Entry:
+        """An entry of an operation that was killed."""
+        journals.leave(self.directory, INSTANCE, 'web', *steps)
         (entry,) = self.journal.entries()
-        entry.undo_all({'one': self.undo, 'two': self.undo})
-        self.assertEqual([{'number': 1}, {'number': 0}], self.undone)
+        return entry
+
+    def test_undo_all_undoes_the_last_first(self) -> None:
+        entry = self.leave(Registered(0), Registered(1))
+        entry.undo_all(undo.Resources(self.undone))
+        self.assertEqual([1, 0], self.undone)
         self.assertTrue(entry.close())
         self.assertEqual([], list(self.journal.entries()))
 
-    def test_unknown_kind_stays_owed(self) -> None:
-        self.owe_and_fail('one', 'from the future')
-        (entry,) = self.journal.entries()
-        entry.undo_all({'one': self.undo})
-        self.assertFalse(entry.close())
-        self.assertEqual(['from the future'], self.kinds_on_disk())
+    def test_step_comes_back_as_it_was_begun(self) -> None:
+        (step,) = self.leave(Registered(7, known_here='x')).steps
+        self.assertEqual(Registered(7), step)
 
-    def test_failure_stays_owed_and_the_rest_go_on(self) -> None:
-        self.owe_and_fail('one', 'two')
-        (entry,) = self.journal.entries()
-        entry.undo_all({'one': self.undo, 'two': self.undo_badly})
+    def test_unknown_step_stays_and_is_named(self) -> None:
+        unknown = undo.UnknownStep('from the future', {'a': [1]})
+        entry = self.leave(unknown, Registered(0))
+        entry.undo_all(undo.Resources(self.undone))
+        self.assertEqual([0], self.undone)
         self.assertFalse(entry.close())
-        self.assertEqual(['two'], self.kinds_on_disk())
+        (entry,) = self.journal.entries()
+        self.assertEqual([unknown], entry.steps)
+        self.assertIn('from the future', self.log.output)
+
+    def test_step_without_its_resource_stays_and_the_rest_go_on(self) -> None:
+        entry = self.leave(Registered(0), Registered(1))
+        entry.undo_all(undo.Resources())
+        self.assertFalse(entry.close())
+        self.assertEqual([Registered.kind] * 2, self.kinds_on_disk())
+        self.assertIn('has no list', self.log.output)
+
+    def test_entry_of_the_format_before_is_read(self) -> None:
+        duties = [{'kind': Registered.kind, 'data': {'number': 3}}]
+        path = self.write('first.json', {**self.fields(), 'duties': duties})
+        entry = journal_lib.Entry.read(path)
+        self.assertEqual([Registered(3)], entry.steps)
+
+    def test_entry_of_a_later_format_is_named_and_left(self) -> None:
+        path = self.write(
+            'later.json',
+            {**self.fields(), 'version': journal_lib.VERSION + 1},
+        )
+        self.assertEqual([], list(self.journal.entries()))
+        self.assertIn('a later release', self.log.output)
+        self.assertTrue(path.exists())
+
+    def fields(self, day: int = 1) -> dict[str, Any]:
+        """What every entry has."""
+        return {
+            'instance_uuid': str(day),
+            'instance_name': '',
+            'begun_at': f'2026-01-0{day}T00:00:00Z',
+        }
 
     def test_oldest_comes_first(self) -> None:
         for number in (3, 1, 2):
             self.write(
                 f'{number}.json',
-                {
-                    'instance_uuid': str(number),
-                    'instance_name': '',
-                    'begun_at': f'2026-01-0{number}T00:00:00Z',
-                    'duties': [],
-                },
+                {**self.fields(number), 'version': 2, 'steps': []},
             )
         found = [entry.instance_uuid for entry in self.journal.entries()]
         self.assertEqual(['1', '2', '3'], found)
@@ -203,11 +275,12 @@ class RecoveryTest(JournalTestCase):
         self.assertEqual([], list(self.journal.entries()))
 
     def test_unreadable_entries_are_named_and_left(self) -> None:
-        self.owe_and_fail('one')
+        self.begin_and_fail('one')
         bad = [
             self.write('list.json', []),
             self.write('short.json', {'instance_uuid': 'a'}),
-            self.write('duty.json', {'duties': [1]}),
+            self.write('step.json', {**self.fields(), 'duties': [1]}),
+            self.write('none.json', self.fields()),
             self.write_text('cut.json', '{"instance_uuid": "a", "dut'),
             self.write_text('binary.json', '\udcff\udcfe'),
         ]
@@ -239,29 +312,29 @@ class RecoveryTest(JournalTestCase):
 class CrashTest(JournalTestCase):
     """Processes that end, and disks that are full, at any moment."""
 
-    def test_killed_process_leaves_what_it_owes(self) -> None:
-        child = self.python(OWE_AND_WAIT, self.directory)
-        self.assertEqual('owing', self.wait_for_line(child))
+    def test_killed_process_leaves_its_steps(self) -> None:
+        child = self.python(BEGIN_AND_WAIT, self.directory)
+        self.assertEqual('begun', self.wait_for_line(child))
         child.kill()
         child.wait()
         (entry,) = self.journal.entries()
         self.assertEqual(
             [
-                journal_lib.Duty('first', {'number': 1}),
-                journal_lib.Duty('second', {'number': 2}),
+                undo.UnknownStep('first', {'number': 1}),
+                undo.UnknownStep('second', {'number': 2}),
             ],
-            entry.duties,
+            entry.steps,
         )
 
     def test_killed_while_writing_leaves_a_readable_entry(self) -> None:
         for number in range(4):
             directory = self.directory / str(number)
-            child = self.python(OWE_FOR_EVER, directory)
-            self.assertEqual('owing', self.wait_for_line(child))
+            child = self.python(BEGIN_FOR_EVER, directory)
+            self.assertEqual('begun', self.wait_for_line(child))
             child.kill()
             child.wait()
             (entry,) = journal_lib.Journal(directory).entries()
-            self.assertEqual('first', entry.duties[0].kind)
+            self.assertEqual('first', entry.kinds[0])
 
     def test_full_disk_stops_it_before_anything_is_begun(self) -> None:
         directory = self.small_disk(65536)
@@ -270,9 +343,11 @@ class CrashTest(JournalTestCase):
             testtools.ExpectedException(
                 exception.SnapshotFailed, '.*No space left.*'
             ),
-            journal_lib.Journal(directory).begun(INSTANCE, 'web') as entry,
-            entry.owing('outer', self.undo),
-            entry.owing('inner', self.undo, xml='x' * 100000),
+            journal_lib.Journal(directory).begun(
+                INSTANCE, 'web', undo.Resources(self.undone)
+            ) as entry,
+            entry.undoing(noted('outer')),
+            entry.undoing(noted('inner', xml='x' * 100000)),
         ):
             begun.append('inner')
         self.assertEqual([], begun)

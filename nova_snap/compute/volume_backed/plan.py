@@ -19,8 +19,10 @@ the snapshots, and so has images that name snapshots in error.
 """
 
 from collections.abc import Collection
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import io
 import time
@@ -28,14 +30,11 @@ import time
 from oslo_log import log as logging
 
 from nova_snap import exception
-from nova_snap import journal as journal_lib
 from nova_snap import progress as progress_lib
-from nova_snap.compute import prepared as prepared_lib
 from nova_snap.compute.volume_backed import record as volume_record
 from nova_snap.compute.volume_backed import snapshots as volume_snapshots
 from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
-from nova_snap.objects import task_state
 from nova_snap.virt import driver as driver_lib
 from nova_snap.volume import api as volume_api
 
@@ -115,7 +114,7 @@ def _require_quota(volumes: volume_api.VolumeService, count: int) -> None:
 
 
 class VolumeBacked:
-    """Makes images that name snapshots of volumes.
+    """Plans images that name snapshots of volumes.
 
     :param volumes: None where there is no ``[cinder]``.
     :param non_inheritable: see :func:`.image_record.build`.
@@ -124,23 +123,21 @@ class VolumeBacked:
     def __init__(
         self,
         driver: driver_lib.ComputeDriver,
-        images: image_api.ImageService,
         volumes: volume_api.VolumeService | None,
         options: Options,
         non_inheritable: Collection[str] = (),
     ) -> None:
+        self.volumes = volumes
         self._driver = driver
-        self._images = images
-        self._volumes = volumes
         self._options = options
         self._non_inheritable = non_inheritable
 
-    def prepare(
+    def plan(
         self,
         instance: instance_lib.Instance,
         name: str,
         metadata: Mapping[str, str],
-    ) -> prepared_lib.Prepared | None:
+    ) -> 'VolumeBackedPlan | None':
         """Find out whatever would make it fail; touches nothing.
 
         None if the instance does not boot from a volume.
@@ -148,74 +145,75 @@ class VolumeBacked:
         :raises QuiesceNotPossible: os_require_quiesce can't be met; besides
             what :func:`survey` raises.
         """
-        attached = survey(self._driver, self._volumes, instance)
-        if not attached or self._volumes is None:
+        attached = survey(self._driver, self.volumes, instance)
+        if not attached or self.volumes is None:
             return None
         record = volume_record.build(
             instance, attached[0], name, metadata, self._non_inheritable
         )
         base = volume_record.base_image(attached[0].volume)
-        making = _Making(
-            server=instance.uuid,
-            images=self._images,
+        return VolumeBackedPlan(
+            instance=instance,
+            disk_format=record.disk_format or volume_record.DISK_FORMAT,
+            virtual_size=0,
             record=record,
             attached=attached,
-            snapshots=volume_snapshots.VolumeSnapshots(
-                self._volumes, attached, record
-            ),
-            undoing=volume_snapshots.Undoing(self._volumes, self._images),
+            volumes=self.volumes,
             quiesced=self._driver.quiescing(instance, base.properties),
             quiesce_required=driver_lib.requires_quiesce(base.properties),
             options=self._options,
         )
-        return prepared_lib.Prepared(instance, record, making.take)
-
-    def undoers(self) -> Mapping[str, journal_lib.Undo]:
-        """How the duties are undone that it puts into an entry."""
-        if self._volumes is None:
-            return {}  # they stay owed until there is a [cinder] again
-        undoing = volume_snapshots.Undoing(self._volumes, self._images)
-        return {volume_snapshots.DELETE_SNAPSHOTS: undoing.delete}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Making:
-    """One image, and all that it takes."""
+class VolumeBackedPlan(driver_lib.Plan):
+    """One image that names snapshots, and all that it takes."""
 
-    server: str
-    images: image_api.ImageService
     record: image_api.Image
     attached: Sequence[volume_record.AttachedVolume]
-    snapshots: volume_snapshots.VolumeSnapshots
-    undoing: volume_snapshots.Undoing
+    volumes: volume_api.VolumeService
     quiesced: driver_lib.Quiesced
     quiesce_required: bool
     options: Options
 
-    def take(
-        self,
-        entry: journal_lib.Entry,
-        progress: progress_lib.Progress,
-        update_task_state: driver_lib.UpdateTaskState,
-    ) -> None:
-        """Take the snapshots, then make the record an active image."""
-        with entry.owing(
-            volume_snapshots.DELETE_SNAPSHOTS,
-            self.undoing.of(self.snapshots),
-            **self.snapshots.duty(),
-        ):
-            with self.quiesced(entry) as frozen:
+    @contextlib.contextmanager
+    def extracted(
+        self, operation: driver_lib.Operation
+    ) -> Iterator[driver_lib.Extraction]:
+        """Take the snapshots; an image without data names them.
+
+        Such an image becomes active by the upload of nothing.
+        """
+        progress = operation.progress
+        snapshots = volume_snapshots.VolumeSnapshots(
+            self.volumes, self.attached, self.record
+        )
+        with operation.entry.undoing(snapshots.delete_step()):
+            with self.quiesced(operation.entry) as frozen:
                 if frozen:
-                    self._take_frozen(progress)
+                    self._take_frozen(snapshots, progress)
                 else:
-                    self.snapshots.request(progress)
-            self.snapshots.wait_until_available(
+                    snapshots.request(progress)
+            snapshots.wait_until_available(
                 self.options.snapshot_timeout, progress
             )
-            update_task_state(task_state.TaskState.IMAGE_UPLOADING)
-            self._activate(progress)
+            yield driver_lib.Extraction(
+                disks=(
+                    driver_lib.ImageData(
+                        stream=io.BytesIO(),
+                        format=self.disk_format,
+                        size=0,
+                        progress=progress,
+                    ),
+                ),
+                properties=volume_record.mapping(self.attached, snapshots.ids),
+            )
 
-    def _take_frozen(self, progress: progress_lib.Progress) -> None:
+    def _take_frozen(
+        self,
+        snapshots: volume_snapshots.VolumeSnapshots,
+        progress: progress_lib.Progress,
+    ) -> None:
         """Let no snapshot be taken after the guest is thawed.
 
         Cinder answers a request with 202 and takes the snapshot later.  Nova
@@ -226,15 +224,15 @@ class _Making:
         limit = self.options.frozen_timeout
         if not limit:
             self._require_no_quiesce()
-            self.snapshots.request(progress)
-        elif not self.snapshots.request_until_taken(began + limit, progress):
+            snapshots.request(progress)
+        elif not snapshots.request_until_taken(began + limit, progress):
             self._thaw_early(time.monotonic() - began)
 
     def _require_no_quiesce(self) -> None:
         """Refuse what would be thawed before a snapshot is taken."""
         if self.quiesce_required:
             raise exception.QuiesceNotPossible(
-                server=self.server,
+                server=self.instance.uuid,
                 reason='[cinder] frozen_timeout is 0, so they would be '
                 'thawed before Cinder takes the snapshots.',
             )
@@ -246,16 +244,11 @@ class _Making:
         )
         if self.quiesce_required:
             raise exception.QuiesceNotPossible(
-                server=self.server, reason=reason
+                server=self.instance.uuid, reason=reason
             )
         LOG.warning(
             'Server %(server)s is thawed early, so its volumes may show '
             'different moments: %(reason)s',
-            {'server': self.server, 'reason': reason},
+            {'server': self.instance.uuid, 'reason': reason},
+            instance_uuid=self.instance.uuid,
         )
-
-    def _activate(self, progress: progress_lib.Progress) -> None:
-        """An image without data becomes active by the upload of nothing."""
-        mapping = volume_record.mapping(self.attached, self.snapshots.ids)
-        self.images.update(self.record.id, properties=mapping)
-        self.images.upload(self.record.id, io.BytesIO(), 0, progress)

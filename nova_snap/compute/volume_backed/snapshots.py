@@ -22,23 +22,20 @@ they are asked for is in ``volume_requests.py``.
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import dataclasses
 import time
-from typing import Any
 
 from oslo_log import log as logging
 
 from nova_snap import exception
-from nova_snap import journal
 from nova_snap import progress as progress_lib
+from nova_snap import undo
 from nova_snap.compute.volume_backed import record as volume_record
 from nova_snap.compute.volume_backed import requests as volume_requests
 from nova_snap.image import api as image_api
 from nova_snap.volume import api as volume_api
 
 LOG = logging.getLogger(__name__)
-
-#: The kind of duty that the snapshots are.
-DELETE_SNAPSHOTS = 'delete the volume snapshots'
 
 #: The key in the metadata of a snapshot under which the id of its image is.
 IMAGE_ID = 'nova_snap_image_id'
@@ -77,13 +74,14 @@ class VolumeSnapshots:
         """Of the snapshots, in the order of the volumes."""
         return [snapshot.id for snapshot in self._made]
 
-    def duty(self) -> dict[str, Any]:
-        """What is written down of them."""
-        return {
-            'image_id': self._image.id,
-            'volume_ids': [attached.volume.id for attached in self._attached],
-            'project_id': self._volumes.project_id(),
-        }
+    def delete_step(self) -> 'DeleteSnapshots':
+        """Return the step that deletes them if the image gets not active."""
+        return DeleteSnapshots(
+            image_id=self._image.id,
+            volume_ids=[attached.volume.id for attached in self._attached],
+            project_id=self._volumes.project_id(),
+            settle=self._requests.settle,
+        )
 
     def request(self, progress: progress_lib.Progress) -> None:
         """Ask for all of them, at once; the first refusal ends it.
@@ -104,10 +102,6 @@ class VolumeSnapshots:
         """
         self._requests.send(watch=True)
         return self._requests.wait_until_taken(deadline, progress)
-
-    def settle(self) -> set[str]:
-        """See :meth:`.volume_requests.Requests.settle`."""
-        return self._requests.settle()
 
     def _ask(self, volume: volume_api.Volume) -> volume_api.Snapshot:
         return self._volumes.create_snapshot(
@@ -164,43 +158,44 @@ class VolumeSnapshots:
         )
 
 
-class Undoing:
-    """How snapshots that nobody needs are deleted."""
+@dataclasses.dataclass(frozen=True)
+class DeleteSnapshots(undo.Step, kind='delete the volume snapshots'):
+    """Delete the snapshots of an image that is not active.
 
-    def __init__(
-        self,
-        volumes: volume_api.VolumeService,
-        images: image_api.ImageService,
-    ) -> None:
-        self._volumes = volumes
-        self._images = images
+    :ivar volume_ids: the volumes that may have one.
+    :ivar project_id: the project of the snapshots; an earlier release wrote
+        down none.
+    :ivar settle: waits for the answers to the requests, and returns the ids
+        of the volumes whose answer did not come.  Only the process that sent
+        the requests knows; after a crash, any volume may get a snapshot yet.
+    """
 
-    def delete(self, data: journal.Data) -> None:
-        """Delete those of ``image_id`` on ``volume_ids``, after a crash.
+    image_id: str
+    volume_ids: Sequence[str]
+    project_id: str | None = None
+    settle: Callable[[], set[str]] | None = dataclasses.field(
+        default=None, compare=False, repr=False, metadata=undo.VOLATILE
+    )
 
-        Unless the image is active: then it needs them.
+    # Snapshots that can't be deleted are in nobody's way.
+    is_blocking = False
+
+    def undo(self, resources: undo.Resources) -> None:
+        """Delete the snapshots, unless the image is active and needs them.
 
         :raises VolumeNotPermitted: the login sees another project's only.
         :raises VolumeSnapshotFailed: one is still there.
         """
-        self._delete(data, lambda: set(data['volume_ids']))
-
-    def of(self, snapshots: VolumeSnapshots) -> journal.Undo:
-        """The same in the process that asked for them, and so knows more."""
-        return lambda data: self._delete(data, snapshots.settle)
-
-    def _delete(
-        self, data: journal.Data, find_unsettled: Callable[[], set[str]]
-    ) -> None:
-        if self._is_active(data['image_id']):
+        if self._is_active(resources.get(image_api.ImageService)):
             return
-        self._require_project(data)
-        unseen = find_unsettled()
+        volumes = resources.get(volume_api.VolumeService)
+        self._require_project(volumes)
+        unseen = self.settle() if self.settle else set(self.volume_ids)
         began = time.monotonic()
         while True:
-            left = self._left(data)
+            left = self._left(volumes)
             for snapshot in left:
-                delete_if_possible(self._volumes, snapshot)
+                delete_if_possible(volumes, snapshot)
                 unseen.discard(snapshot.volume_id)
             waited = time.monotonic() - began
             if not left and (not unseen or waited >= SETTLE_TIMEOUT):
@@ -209,30 +204,30 @@ class Undoing:
                 _raise_left(left[0])
             time.sleep(progress_lib.POLL_INTERVAL)
 
-    def _require_project(self, data: journal.Data) -> None:
-        """What a login does not see would count as gone."""
-        ours = self._volumes.project_id()
-        # An earlier release wrote down none.
-        made_in = data.get('project_id', ours)
-        if made_in != ours:
+    def _require_project(self, volumes: volume_api.VolumeService) -> None:
+        """Refuse a login that would take what it does not see for gone."""
+        ours = volumes.project_id()
+        if self.project_id not in (None, ours):
             raise exception.VolumeNotPermitted(
-                reason=f'the snapshots for image {data["image_id"]} are in '
-                f'project {made_in}, and the login in [cinder] is to '
+                reason=f'the snapshots for image {self.image_id} are in '
+                f'project {self.project_id}, and the login in [cinder] is to '
                 f'project {ours}; recover with a login to the former.'
             )
 
-    def _left(self, data: journal.Data) -> list[volume_api.Snapshot]:
+    def _left(
+        self, volumes: volume_api.VolumeService
+    ) -> list[volume_api.Snapshot]:
         return [
             snapshot
-            for volume_id in data['volume_ids']
-            for snapshot in self._volumes.snapshots(
-                volume_id, {IMAGE_ID: data['image_id']}
+            for volume_id in self.volume_ids
+            for snapshot in volumes.snapshots(
+                volume_id, {IMAGE_ID: self.image_id}
             )
         ]
 
-    def _is_active(self, image_id: str) -> bool:
+    def _is_active(self, images: image_api.ImageService) -> bool:
         try:
-            image = self._images.get(image_id)
+            image = images.get(self.image_id)
         except exception.ImageNotFound:
             return False
         return image.status == image_api.ImageStatus.ACTIVE

@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The driver for libvirt: decide, extract, upload."""
+"""The driver for libvirt: finds guests, decides and plans."""
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import dataclasses
-import os
 import pathlib
 import uuid
 
@@ -24,12 +24,8 @@ from oslo_log import log as logging
 from oslo_utils import uuidutils
 
 from nova_snap import exception
-from nova_snap import journal
-from nova_snap import progress as progress_lib
-from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import power_state
-from nova_snap.objects import task_state
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import backup_job
@@ -37,16 +33,13 @@ from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import facts
 from nova_snap.virt.libvirt import guest as guest_lib
-from nova_snap.virt.libvirt import hooks as owner_lib
+from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import host as host_lib
+from nova_snap.virt.libvirt import inspection as inspection_lib
+from nova_snap.virt.libvirt import plan as plan_lib
 from nova_snap.virt.libvirt import policy
 from nova_snap.virt.libvirt import quiesce
-from nova_snap.virt.libvirt import undo_steps
-from nova_snap.virt.libvirt.extraction import cold
-from nova_snap.virt.libvirt.extraction import context as snapshot_lib
-from nova_snap.virt.libvirt.extraction import mirror
-from nova_snap.virt.libvirt.extraction import pull
-from nova_snap.virt.libvirt.extraction import shared_folder
+from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
 
@@ -62,61 +55,24 @@ _UNREADABLE_STATES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What an operator sets; names as in the configuration.
-
-    ``image_format`` None means the format of the root disk;
-    ``reserved_space`` is in bytes, the timeouts in seconds.  A ``pull``
-    begins when ``scratch_share`` of what the root disk has allocated, and at
-    least ``scratch_minimum`` bytes, are free beyond the reserve.
-    """
-
-    snapshots_directory: pathlib.Path
-    image_format: str | None = None
-    compression: bool = False
-    live_disabled: bool = False
-    ephemeral_encryption: bool = False
-    quiesce_timeout: int = 60
-    detach_timeout: int = 20
-    reserved_space: int = 0
-    live_methods: tuple[decision_lib.Method, ...] = (
-        decision_lib.Method.MIRROR,
-    )
-    streaming: pull.Options = pull.Options()
-    scratch_directory: pathlib.Path | None = None
-    scratch_share: float = 0.1
-    scratch_minimum: int = 0
-    ceph_conf: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class LibvirtPlan(driver.Plan):
-    """A plan with what it was made from."""
-
-    guest: guest_lib.Guest
-    disk: domain_xml.RootDisk
-    quiesce: quiesce.Quiesce
-
-
 class LibvirtDriver(driver.ComputeDriver):
     """The guests of one libvirt connection.
 
     :param disk_operation_slot: held while an image is converted.
-    :param owner: of the guests, besides libvirt.
+    :param hooks: of the program that owns the guests.
     """
 
     def __init__(
         self,
         host: host_lib.Host,
-        options: Options,
-        disk_operation_slot: snapshot_lib.DiskOperationSlot,
-        owner: owner_lib.Owner = owner_lib.NOBODY,
+        options: plan_lib.Options,
+        disk_operation_slot: context_lib.DiskOperationSlot,
+        hooks: hooks_lib.Hooks = hooks_lib.NONE,
     ) -> None:
         self._host = host
         self._options = options
         self._disk_operation_slot = disk_operation_slot
-        self._owner = owner
+        self._hooks = hooks
 
     def instances(
         self,
@@ -158,150 +114,52 @@ class LibvirtDriver(driver.ComputeDriver):
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
     ) -> driver.Quiesced:
-        """Freezing by the guest's agent, if it has one."""
-        guest = self._guest(instance)
-        plan = self._plan_quiesce(guest, image_properties)
-        return lambda entry: quiesce.quiesced(guest, plan, entry)
+        """Freeze by the guest's agent, if it has one."""
+        found = inspection_lib.inspect(self._guest(instance))
+        plan = self._plan_quiesce(found, image_properties)
+        return lambda entry: quiesce.quiesced(found.guest, plan, entry)
 
     def explain(
         self, instance: instance_lib.Instance
     ) -> decision_lib.Decision:
-        """The decision by what is so now."""
-        guest = self._guest(instance)
-        decision = self._decide(guest, self._root_disk(guest))
-        self._require_suspendable(guest, decision)
+        """Decide by what is so now."""
+        found = inspection_lib.inspect(self._guest(instance))
+        decision = self._decide(found, self._root_disk(found))
+        self._require_suspendable(found, decision)
         return decision
 
     def plan(
         self,
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
-    ) -> driver.Plan:
+    ) -> plan_lib.LibvirtPlan:
         """Decide, and look for whatever would make the snapshot fail."""
-        guest = self._guest(instance)
-        disk = self._root_disk(guest)
-        decision = self._decide(guest, disk)
-        self._require_suspendable(guest, decision)
-        self._require_no_backup(guest)
-        self._require_space(guest, disk, decision)
+        found = inspection_lib.inspect(self._guest(instance))
+        disk = self._root_disk(found)
+        decision = self._decide(found, disk)
+        self._require_suspendable(found, decision)
+        _require_no_backup(found)
+        self._require_space(found, disk, decision)
         disk = dataclasses.replace(
             disk, source=qemu_img.with_known_chain(disk.source)
         )
-        return LibvirtPlan(
+        return plan_lib.LibvirtPlan(
             instance=instance,
             decision=decision,
             disk_format=self._image_format(disk.source),
-            virtual_size=self._virtual_size(guest, disk),
-            guest=guest,
+            virtual_size=_virtual_size(found, disk),
+            guest=found,
             disk=disk,
-            quiesce=self._plan_quiesce(guest, image_properties),
-        )
-
-    def snapshot(
-        self,
-        plan: driver.Plan,
-        image_id: str,
-        images: image_api.ImageService,
-        entry: journal.Entry,
-        progress: progress_lib.Progress,
-        update_task_state: driver.UpdateTaskState,
-    ) -> None:
-        """Extract, and upload."""
-        update_task_state(task_state.TaskState.IMAGE_PENDING_UPLOAD)
-        with self.extracted(plan, entry, progress) as data:
-            update_task_state(task_state.TaskState.IMAGE_UPLOADING)
-            images.upload(image_id, data.stream, data.size, data.progress)
-
-    @contextlib.contextmanager
-    def extracted(
-        self,
-        plan: driver.Plan,
-        entry: journal.Entry,
-        progress: progress_lib.Progress,
-    ) -> Iterator[driver.ImageData]:
-        """Read the root disk as was decided."""
-        if not isinstance(plan, LibvirtPlan):
-            raise TypeError('The plan is not one of this driver.')
-        decision, options = plan.decision, self._options
-        LOG.info(
-            'Snapshot of server %(server)s: %(path)s. %(summary)s',
-            {
-                'server': plan.instance.uuid,
-                'path': decision.path,
-                'summary': decision.summary,
-            },
-        )
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(self._folder(plan, entry))
-            snapshot = self._snapshot(plan, folder, entry, progress)
-            if decision.method is decision_lib.Method.PULL:
-                extracted = pull.extracted(snapshot, options.streaming)
-            elif decision.method is decision_lib.Method.MIRROR:
-                extracted = mirror.extracted(snapshot)
-            else:
-                extracted = cold.extracted(
-                    snapshot, decision.suspends, options.detach_timeout
-                )
-            yield stack.enter_context(extracted)
-
-    def undoers(self, instance_uuid: str) -> Mapping[str, journal.Undo]:
-        """The undoing for a guest, which need not exist any more."""
-        guest = guest_lib.Guest(self._host, instance_uuid, instance_uuid)
-        return {
-            **undo_steps.Undoing(guest, self._owner).undoers(),
-            **self._owner.undoers(guest),
-        }
-
-    def _snapshot(
-        self,
-        plan: LibvirtPlan,
-        folder: pathlib.Path,
-        entry: journal.Entry,
-        progress: progress_lib.Progress,
-    ) -> snapshot_lib.Snapshot:
-        return snapshot_lib.Snapshot(
-            guest=plan.guest,
-            disk=plan.disk,
-            virtual_size=plan.virtual_size,
-            image_format=plan.disk_format,
-            compress=self._options.compression and plan.disk_format == 'qcow2',
-            quiesce=plan.quiesce,
-            folder=folder,
-            reserved_space=self._options.reserved_space,
-            entry=entry,
-            progress=progress,
+            quiesce=self._plan_quiesce(found, image_properties),
+            options=self._options,
             disk_operation_slot=self._disk_operation_slot,
-            owner=self._owner,
+            hooks=self._hooks,
         )
 
-    @contextlib.contextmanager
-    def _folder(
-        self, plan: LibvirtPlan, entry: journal.Entry
-    ) -> Iterator[pathlib.Path]:
-        """A folder that only QEMU and we can use."""
-        folder = self._directory(plan.decision) / str(uuid.uuid4())
-        with entry.owing(
-            undo_steps.Kind.REMOVE_FOLDER,
-            undo_steps.Undoing(plan.guest).remove_folder,
-            folder=str(folder),
-        ):
-            if plan.decision.method is decision_lib.Method.PULL:
-                uid = domain_xml.qemu_uid(plan.guest.xml())
-                shared_folder.make(
-                    folder, os.geteuid() if uid is None else uid
-                )
-            else:
-                folder.mkdir()
-                # QEMU may enter it, and nobody may list it.
-                folder.chmod(0o701)
-            yield folder
-
-    def _directory(self, decision: decision_lib.Decision) -> pathlib.Path:
-        """Where the temporary files of a snapshot are."""
-        options = self._options
-        if decision.method is decision_lib.Method.PULL:
-            return options.scratch_directory or options.snapshots_directory
-        return options.snapshots_directory
+    def resources(self, instance_uuid: str) -> Sequence[object]:
+        """Return the guest, which need not exist any more, and the hooks."""
+        guest = guest_lib.Guest(self._host, instance_uuid, instance_uuid)
+        return guest, self._hooks
 
     def _guest(self, instance: instance_lib.Instance) -> guest_lib.Guest:
         return guest_lib.Guest(self._host, instance.uuid, instance.name)
@@ -323,12 +181,14 @@ class LibvirtDriver(driver.ComputeDriver):
         except exception.GuestGone:
             raise exception.InstanceNotFound(server=server) from None
 
-    def _root_disk(self, guest: guest_lib.Guest) -> domain_xml.RootDisk:
+    def _root_disk(
+        self, found: inspection_lib.Inspection
+    ) -> domain_xml.RootDisk:
         try:
-            disk = domain_xml.root_disk(guest.xml())
+            disk = domain_xml.root_disk(found.xml)
         except domain_xml.Unsupported as error:
             raise exception.UnsupportedGuest(
-                server=guest.uuid, reason=str(error)
+                server=found.guest.uuid, reason=str(error)
             ) from error
         location = disk.source.location
         if isinstance(location, storage.RbdLocation) and not location.conf:
@@ -339,11 +199,11 @@ class LibvirtDriver(driver.ComputeDriver):
         return dataclasses.replace(disk, source=source)
 
     def _decide(
-        self, guest: guest_lib.Guest, disk: domain_xml.RootDisk
+        self, found: inspection_lib.Inspection, disk: domain_xml.RootDisk
     ) -> decision_lib.Decision:
         image_format = self._image_format(disk.source)
-        found = facts.gather(
-            guest,
+        gathered = facts.gather(
+            found,
             disk,
             image_format,
             self._options.ephemeral_encryption,
@@ -352,54 +212,47 @@ class LibvirtDriver(driver.ComputeDriver):
             if self._is_compressed(image_format)
             else None,
         )
-        return policy.decide(found, self._options.live_methods)
+        return policy.decide(gathered, self._options.live_methods)
 
     def _plan_quiesce(
-        self, guest: guest_lib.Guest, image_properties: Mapping[str, str]
+        self,
+        found: inspection_lib.Inspection,
+        image_properties: Mapping[str, str],
     ) -> quiesce.Quiesce:
         required = driver.requires_quiesce(image_properties)
-        return quiesce.plan(guest, required, self._options.quiesce_timeout)
+        return quiesce.plan(found, required, self._options.quiesce_timeout)
 
     def _require_suspendable(
-        self, guest: guest_lib.Guest, decision: decision_lib.Decision
+        self,
+        found: inspection_lib.Inspection,
+        decision: decision_lib.Decision,
     ) -> None:
-        reason = _UNREADABLE_STATES.get(guest.power_state())
-        if decision.suspends and not guest.is_persistent():
+        reason = _UNREADABLE_STATES.get(found.power_state)
+        if decision.suspends and not found.is_persistent:
             reason = (
                 'it would have to be suspended, and libvirt suspends only '
                 'persistent guests; define it first ("virsh define").'
             )
         if reason is not None:
-            raise exception.UnsupportedGuest(server=guest.uuid, reason=reason)
-
-    def _require_no_backup(self, guest: guest_lib.Guest) -> None:
-        """Refuse while another program backs the guest up.
-
-        A mirror begins with blockJobAbort, and that ends a backup, too
-        (libvirt 9.0); so does suspending the guest.
-        """
-        if guest.power_state().is_active and backup_job.is_running(guest):
-            raise exception.Conflict(
-                f'Another program takes a backup of server {guest.uuid} '
-                '(see "virsh domjobinfo"); wait until it has ended, then try '
-                'again.'
+            raise exception.UnsupportedGuest(
+                server=found.guest.uuid, reason=reason
             )
 
     def _require_space(
         self,
-        guest: guest_lib.Guest,
+        found: inspection_lib.Inspection,
         disk: domain_xml.RootDisk,
         decision: decision_lib.Decision,
     ) -> None:
-        directory = self._directory(decision)
-        snapshot_lib.require_directory(directory)
+        directory = self._options.directory(decision)
+        context_lib.require_directory(directory)
         needed = self._options.reserved_space
         if decision.method is decision_lib.Method.PULL:
             _require_short(directory)
-            device = block_device.BlockDevice(guest, disk.device)
+            device = block_device.BlockDevice(found.guest, disk.device)
             share = self._options.scratch_share * device.allocation()
             needed += max(int(share), self._options.scratch_minimum)
-        snapshot_lib.require_space(directory, needed)
+        context_lib.require_space(directory, needed)
 
     def _image_format(self, source: storage.DiskSource) -> str:
         if self._options.image_format:
@@ -412,14 +265,29 @@ class LibvirtDriver(driver.ComputeDriver):
     def _is_compressed(self, image_format: str) -> bool:
         return self._options.compression and image_format == 'qcow2'
 
-    def _virtual_size(
-        self, guest: guest_lib.Guest, disk: domain_xml.RootDisk
-    ) -> int:
-        if guest.power_state().is_active or disk.source.type == 'block':
-            # A block device may be libvirt's to read and not ours.
-            device = block_device.BlockDevice(guest, disk.device)
-            return device.virtual_size()
-        return qemu_img.info(disk.source).virtual_size
+
+def _require_no_backup(found: inspection_lib.Inspection) -> None:
+    """Refuse while another program backs the guest up.
+
+    A mirror begins with blockJobAbort, and that ends a backup, too (libvirt
+    9.0); so does suspending the guest.
+    """
+    if found.has_backup_job:
+        raise exception.Conflict(
+            'Another program takes a backup of server '
+            f'{found.guest.uuid} (see "virsh domjobinfo"); wait until it has '
+            'ended, then try again.'
+        )
+
+
+def _virtual_size(
+    found: inspection_lib.Inspection, disk: domain_xml.RootDisk
+) -> int:
+    if found.power_state.is_active or disk.source.type == 'block':
+        # A block device may be libvirt's to read and not ours.
+        device = block_device.BlockDevice(found.guest, disk.device)
+        return device.virtual_size()
+    return qemu_img.info(disk.source).virtual_size
 
 
 def _require_short(directory: pathlib.Path) -> None:

@@ -15,39 +15,38 @@
 from nova_snap.qcow2 import codec
 from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import libnbd
-from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import domain_xml
-from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import policy
 
 
 def gather(
-    guest: guest_lib.Guest,
+    found: inspection_lib.Inspection,
     disk: domain_xml.RootDisk,
     image_format: str,
     ephemeral_encryption: bool,
     live_disabled: bool,
     compression: str | None,
 ) -> policy.Facts:
-    """The facts about a guest as it is now.
+    """Gather the facts about a guest.
 
     :param compression: how a stream would be compressed; None: not at all.
     """
-    device = block_device.BlockDevice(guest, disk.device)
-    state = guest.power_state()
+    host, state = found.guest.host, found.power_state
+    device = block_device.BlockDevice(found.guest, disk.device)
     return policy.Facts(
         power_state=state,
-        virt_type=domain_xml.virt_type(guest.xml()),
-        qemu_version=guest.host.hypervisor_version(),
-        libvirt_version=guest.host.libvirt_version(),
+        virt_type=domain_xml.virt_type(found.xml),
+        qemu_version=host.hypervisor_version(),
+        libvirt_version=host.libvirt_version(),
         source_type=disk.source.source_type,
         is_encrypted=disk.source.is_encrypted,
         ephemeral_encryption=ephemeral_encryption,
         live_disabled=live_disabled,
         supports_block_jobs=not state.is_active
         or device.supports_block_jobs(),
-        backup_running=state.is_active and backup_job.is_running(guest),
+        backup_running=found.has_backup_job,
         image_format=image_format,
         has_libnbd=_has_libnbd(),
         has_compressor=_has_compressor(compression),

@@ -10,14 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Who the guests belong to: nobody but libvirt, or a program around it.
+"""Hooks for a program, such as nova-compute, that owns the guests.
 
-Open this file to run the pipelines inside a program that manages the guests,
-as nova-compute does.  It starts them, gives devices to them and deletes them,
-so at a few places it has a say; here is what happens where there is none.
+Open this file to run the pipelines inside a program that manages the guests:
+that starts them, gives devices to them and deletes them.  The class here is
+what happens where there is no such program.
 """
 
-from collections.abc import Mapping
 import contextlib
 import pathlib
 
@@ -26,11 +25,11 @@ from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.storage import disk_source as storage
 
 
-class Owner:
-    """The owner of guests that libvirt alone looks after."""
+class Hooks:
+    """The hooks where libvirt alone looks after the guests."""
 
     def is_being_deleted(self, instance_uuid: str) -> bool:
-        """Whether the guest is on its way out, and must not come back."""
+        """Return True if the guest is being deleted and must not come back."""
         return False
 
     def take_back(self, path: pathlib.Path) -> None:
@@ -39,13 +38,13 @@ class Owner:
         libvirt does that itself with ``remember_owner = 1`` in its qemu.conf,
         the default since 5.0 on file systems with extended attributes.
 
-        :raises NovaSnapError: it can't be done.
+        :raises NovaSnapError: the file stays QEMU's.
         """
 
     def reading(
         self, source: storage.DiskSource, entry: journal.Entry
     ) -> contextlib.AbstractContextManager[None]:
-        """See to it that this process can read a disk, for a block."""
+        """Let this process read a disk for the length of a block."""
         return contextlib.nullcontext()
 
     def prepare_start(self, instance_uuid: str) -> None:
@@ -60,10 +59,5 @@ class Owner:
         """
         return None
 
-    def undoers(self, guest: guest_lib.Guest) -> Mapping[str, journal.Undo]:
-        """How the duties that the owner puts into entries are undone."""
-        return {}
 
-
-#: The owner of guests that nothing but libvirt manages.
-NOBODY = Owner()
+NONE = Hooks()

@@ -24,6 +24,7 @@ from nova_snap import journal
 from nova_snap.objects import power_state
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import undo_steps
 
 LOG = logging.getLogger(__name__)
@@ -38,15 +39,18 @@ class Quiesce:
     timeout: int
 
 
-def plan(guest: guest_lib.Guest, required: bool, timeout: int) -> Quiesce:
+def plan(
+    found: inspection_lib.Inspection, required: bool, timeout: int
+) -> Quiesce:
     """Find out what can be known before anything is copied.
 
     :param required: the image property os_require_quiesce.
     :raises QuiesceNotPossible: it is required and can't be had.
     """
+    guest = found.guest
     # A paused guest writes nothing, and its agent can't answer.
-    runs = guest.power_state() is power_state.PowerState.RUNNING
-    hindrance = _hindrance(guest) if runs else None
+    runs = found.power_state is power_state.PowerState.RUNNING
+    hindrance = _hindrance(found) if runs else None
     if hindrance and required:
         raise exception.QuiesceNotPossible(server=guest.uuid, reason=hindrance)
     if hindrance:
@@ -60,13 +64,13 @@ def plan(guest: guest_lib.Guest, required: bool, timeout: int) -> Quiesce:
     )
 
 
-def _hindrance(guest: guest_lib.Guest) -> str | None:
-    if not domain_xml.has_agent(guest.xml()):
+def _hindrance(found: inspection_lib.Inspection) -> str | None:
+    if not domain_xml.has_agent(found.xml):
         return (
             'it has no channel to a guest agent (the image property '
             'hw_qemu_guest_agent gives it one).'
         )
-    if not guest.is_agent_alive():
+    if not found.guest.is_agent_alive():
         return 'its guest agent does not answer.'
     return None
 
@@ -82,7 +86,7 @@ def quiesced(
     if not quiesce.wanted or not _can_freeze(guest, quiesce):
         yield False
         return
-    with entry.owing(undo_steps.Kind.THAW, undo_steps.Undoing(guest).thaw):
+    with entry.undoing(undo_steps.Thaw()):
         frozen = _freeze(guest, quiesce)
         began = time.monotonic()
         yield frozen

@@ -19,6 +19,7 @@ The hypervisor is a double, since its faults have to come at will.
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import io
@@ -29,7 +30,10 @@ from nova_snap import exception
 from nova_snap import journal as journal_lib
 from nova_snap import locks as locks_lib
 from nova_snap import progress as progress_lib
+from nova_snap import undo
+from nova_snap.compute import image_upload
 from nova_snap.compute import manager as manager_lib
+from nova_snap.compute import operations
 from nova_snap.image import api as image_api
 from nova_snap.image import filesystem
 from nova_snap.objects import instance as instance_lib
@@ -37,41 +41,78 @@ from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver as driver_lib
 from tests.unit import base
+from tests.unit import journals
 
 INSTANCE = instance_lib.Instance('6a6bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55', 'web')
 OTHER = instance_lib.Instance('77777777-8a1c-4a6b-9b9c-0c7e1d1f0c55', 'db')
 BASE_ID = '2f0c3bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9'
 DATA = b'disk' * 1000
 
-START = 'start the guest again'
-THAW = 'thaw the guest'
+START = 'start the double again'
+
+
+@dataclasses.dataclass
+class Request:
+    """What the manager asked its driver for; ``size`` is announced.
+
+    ``image_id`` is that of the record, if there is one.
+    """
+
+    entry: journal_lib.Entry
+    progress: progress_lib.Progress
+    image_id: str = ''
+    size: int = len(DATA)
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
-    """What the manager asked its driver for."""
+class Start(undo.Step, kind=START):
+    """What the driver begins."""
 
-    image_id: str
-    images: image_api.ImageService
-    entry: journal_lib.Entry
-    progress: progress_lib.Progress
+    paused: bool = False
 
-    def upload(self) -> None:
-        """Send the data."""
-        self.images.upload(
-            self.image_id, io.BytesIO(DATA), len(DATA), self.progress
-        )
+    def undo(self, resources: undo.Resources) -> None:
+        resources.get(MemoryDriver).undo(self.data())
+
+
+@dataclasses.dataclass(frozen=True)
+class Thaw(undo.Step, kind='thaw the double'):
+    """What freezing begins."""
+
+    def undo(self, resources: undo.Resources) -> None:
+        resources.get(MemoryDriver).events.append('thaw')
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryPlan(driver_lib.Plan):
+    """Reads ``DATA``, after whatever the driver's ``behave`` does."""
+
+    driver: 'MemoryDriver'
+
+    @contextlib.contextmanager
+    def extracted(
+        self, operation: driver_lib.Operation
+    ) -> Iterator[driver_lib.Extraction]:
+        request = Request(operation.entry, operation.progress)
+        for step in operation.entry.steps:
+            if isinstance(step, image_upload.RemoveRecord):
+                request.image_id = step.image_id
+        with operation.entry.undoing(Start()):
+            self.driver.behave(request)
+            data = driver_lib.ImageData(
+                io.BytesIO(DATA), 'raw', request.size, operation.progress
+            )
+            yield driver_lib.Extraction((data,))
 
 
 class MemoryDriver(driver_lib.ComputeDriver):
     """Instances that are nothing but their names.
 
-    ``behave`` is what a snapshot does, ``undo`` how its duty is undone.
+    ``behave`` is what reading does, ``undo`` how its step is undone.
     """
 
     def __init__(self) -> None:
-        self.behave: Callable[[Request], None] = Request.upload
-        self.undo: Callable[[journal_lib.Data], None] = lambda data: None
+        self.behave: Callable[[Request], None] = lambda request: None
+        self.undo: Callable[[undo.Data], None] = lambda data: None
         self.image_properties: Mapping[str, str] | None = None
         self.plan_error: Exception | None = None
         self.devices: tuple[instance_lib.BlockDevice, ...] = ()
@@ -104,7 +145,7 @@ class MemoryDriver(driver_lib.ComputeDriver):
     @contextlib.contextmanager
     def frozen(self, entry: journal_lib.Entry) -> Iterator[bool]:
         """Freezing, as far as the one who asks for it can tell."""
-        with entry.owing(THAW, lambda data: self.events.append('thaw')):
+        with entry.undoing(Thaw()):
             self.events.append('freeze')
             yield self.freezes
 
@@ -123,37 +164,10 @@ class MemoryDriver(driver_lib.ComputeDriver):
         self.image_properties = image_properties
         if self.plan_error is not None:
             raise self.plan_error
-        return driver_lib.Plan(
-            instance, self.explain(instance), 'raw', 1 << 30
-        )
+        return MemoryPlan(instance, 'raw', 1 << 30, self)
 
-    @contextlib.contextmanager
-    def extracted(
-        self,
-        plan: driver_lib.Plan,
-        entry: journal_lib.Entry,
-        progress: progress_lib.Progress,
-    ) -> Iterator[driver_lib.ImageData]:
-        with entry.owing(START, lambda data: self.undo(data)):
-            stream = io.BytesIO(DATA)
-            yield driver_lib.ImageData(stream, 'raw', len(DATA), progress)
-
-    def snapshot(
-        self,
-        plan: driver_lib.Plan,
-        image_id: str,
-        images: image_api.ImageService,
-        entry: journal_lib.Entry,
-        progress: progress_lib.Progress,
-        update_task_state: driver_lib.UpdateTaskState,
-    ) -> None:
-        self.behave(Request(image_id, images, entry, progress))
-
-    def undoers(self, instance_uuid: str) -> Mapping[str, journal_lib.Undo]:
-        return {
-            START: lambda data: self.undo(data),
-            THAW: lambda data: self.events.append('thaw'),
-        }
+    def resources(self, instance_uuid: str) -> Sequence[object]:
+        return (self,)
 
 
 class ManagerTestCase(base.TestCase):
@@ -164,13 +178,13 @@ class ManagerTestCase(base.TestCase):
         state = self.folder()
         self.images_directory = state / 'images'
         self.images = filesystem.FilesystemImageService(self.images_directory)
-        self.journal = journal_lib.Journal(state / 'journal')
+        self.journal_directory = state / 'journal'
+        self.journal = journal_lib.Journal(self.journal_directory)
         self.locks = locks_lib.Locks(state / 'locks', 1, 0)
         self.driver = MemoryDriver()
         self.progress = progress_lib.Progress('web')
         self.manager = manager_lib.SnapshotManager(
             self.driver,
-            self.images,
             self.journal,
             self.locks,
             cancel_check_interval=0.05,
@@ -184,8 +198,12 @@ class ManagerTestCase(base.TestCase):
     ) -> image_api.Image:
         """Take one."""
         return self.manager.snapshot_instance(
-            instance, name, metadata, self.progress
+            instance, name, metadata, self.images, self.progress
         )
+
+    def recover(self) -> list[operations.Recovery]:
+        """Recover from the whole journal."""
+        return list(self.manager.recover(self.images))
 
     def failure(
         self, category: type[exception.NovaSnapError], **arguments: Any
@@ -199,7 +217,7 @@ class ManagerTestCase(base.TestCase):
         if self.images_directory.exists():
             self.assertEqual([], os.listdir(self.images_directory))
         self.assertEqual([], list(self.journal.entries()))
-        self.driver.behave = Request.upload
+        self.driver.behave = lambda request: None
         self.driver.plan_error = None
         self.progress = progress_lib.Progress('web')
         self.assertEqual('active', self.snapshot().status)
@@ -210,12 +228,11 @@ class ManagerTestCase(base.TestCase):
         """An entry and a record, as of a process that was killed."""
         record = image_api.Image(id=str(BASE_ID), name='half', status='queued')
 
-        def forget(_data: journal_lib.Data) -> None:
-            raise RuntimeError('killed')
-
-        with (
-            self.journal.begun(instance.uuid, instance.name) as entry,
-            entry.owing(manager_lib.REMOVE_RECORD, forget, image_id=record.id),
-            entry.owing(START, forget, paused=False),
-        ):
-            return self.images.create(record)
+        journals.leave(
+            self.journal_directory,
+            instance.uuid,
+            instance.name,
+            image_upload.RemoveRecord(record.id),
+            Start(),
+        )
+        return self.images.create(record)

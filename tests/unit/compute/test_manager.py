@@ -21,9 +21,8 @@ import threading
 from typing import Any
 
 from nova_snap import exception
-from nova_snap import journal as journal_lib
 from nova_snap import progress as progress_lib
-from nova_snap.compute import manager as manager_lib
+from nova_snap.compute import image_upload
 from nova_snap.image import api as image_api
 from tests.unit import base as unit_base
 from tests.unit.compute import base
@@ -47,7 +46,7 @@ class SuccessTest(base.ManagerTestCase):
     def test_nothing_is_owed_afterwards(self) -> None:
         self.snapshot()
         self.assertEqual([], list(self.journal.entries()))
-        self.assertEqual([], list(self.manager.recover()))
+        self.assertEqual([], self.recover())
 
     def test_record_is_there_and_owed_before_the_driver_acts(self) -> None:
         def look(request: base.Request) -> None:
@@ -55,16 +54,8 @@ class SuccessTest(base.ManagerTestCase):
                 'queued', self.images.get(request.image_id).status
             )
             (entry,) = self.journal.entries()
-            self.assertEqual(
-                [
-                    journal_lib.Duty(
-                        manager_lib.REMOVE_RECORD,
-                        {'image_id': request.image_id},
-                    )
-                ],
-                entry.duties,
-            )
-            request.upload()
+            (step, _start) = entry.steps
+            self.assertEqual(image_upload.RemoveRecord(request.image_id), step)
 
         self.driver.behave = look
         self.assertEqual('active', self.snapshot().status)
@@ -119,29 +110,31 @@ class FailureTest(base.ManagerTestCase):
 
     def test_data_breaks_off(self) -> None:
         def upload_less(request: base.Request) -> None:
-            request.images.upload(
-                request.image_id, io.BytesIO(base.DATA), 9999, request.progress
-            )
+            request.size = 9999
 
         self.driver.behave = upload_less
         self.failure(exception.SnapshotFailed)
         self.assert_nothing_is_left()
 
     def test_corrupt_image_is_deleted_even_if_it_is_active(self) -> None:
-        def corrupt(request: base.Request) -> None:
-            request.upload()
+        upload = self.images.upload
+
+        def corrupt(image_id: str, *arguments: Any) -> None:
+            upload(image_id, *arguments)
             raise exception.ImageCorrupt(
-                image_id=request.image_id, what='a', found='b', sent='c'
+                image_id=image_id, what='a', found='b', sent='c'
             )
 
-        self.driver.behave = corrupt
+        self.images.upload = corrupt  # type: ignore[method-assign,assignment]
         self.failure(exception.ImageCorrupt)
+        self.images.upload = upload  # type: ignore[method-assign]
         self.assert_nothing_is_left()
 
     def test_image_service_refuses(self) -> None:
         def upload_twice(request: base.Request) -> None:
-            request.upload()
-            request.upload()
+            self.images.upload(
+                request.image_id, io.BytesIO(base.DATA), None, request.progress
+            )
 
         self.driver.behave = upload_twice
         self.failure(exception.ImageConflict)
@@ -196,7 +189,6 @@ class CancelTest(base.ManagerTestCase):
     def test_by_deleting_the_record_right_before_the_upload(self) -> None:
         def delete(request: base.Request) -> None:
             self.images.delete(request.image_id)
-            request.upload()
 
         self.driver.behave = delete
         error = self.failure(exception.SnapshotCancelled)
@@ -229,7 +221,6 @@ class OneAtATimeTest(base.ManagerTestCase):
         """Take until the test says so."""
         self.begun.set()
         self.shall_end.wait(unit_base.PATIENCE)
-        request.upload()
 
     def end(self) -> image_api.Image:
         """Let the first one end."""
@@ -245,7 +236,7 @@ class OneAtATimeTest(base.ManagerTestCase):
         self.assertEqual('active', self.end().status)
 
     def test_recovery_leaves_it_alone(self) -> None:
-        (found,) = self.manager.recover()
+        (found,) = self.recover()
         self.assertTrue(found.running)
         self.assertEqual(base.INSTANCE.uuid, found.entry.instance_uuid)
         self.assertEqual('active', self.end().status)
@@ -264,7 +255,7 @@ class ExportTest(base.ManagerTestCase):
     def test_file_has_the_data(self) -> None:
         target = io.BytesIO()
         self.manager.export_instance(
-            base.INSTANCE, target, progress_lib.Progress()
+            base.INSTANCE, target, self.images, progress_lib.Progress()
         )
         self.assertEqual(base.DATA, target.getvalue())
         self.assertEqual([], list(self.images.list()))
@@ -278,8 +269,9 @@ class ExportTest(base.ManagerTestCase):
             self.manager.export_instance,
             base.INSTANCE,
             FullFile(),
+            self.images,
             progress_lib.Progress(),
         )
         self.assertIn('No space left', str(error))
-        self.assertEqual([{}], undone)
+        self.assertEqual([{'paused': False}], undone)
         self.assertEqual([], list(self.journal.entries()))

@@ -13,7 +13,8 @@
 """Snapshots into a record that somebody else has made, as nova-api does."""
 
 from nova_snap import exception
-from nova_snap import journal as journal_lib
+from nova_snap import undo
+from nova_snap.compute import image_upload
 from nova_snap.image import api as image_api
 from nova_snap.objects import task_state
 from tests.unit.compute import base
@@ -37,6 +38,7 @@ class ToRecordTest(base.ManagerTestCase):
             base.INSTANCE,
             RECORD,
             {'os_require_quiesce': 'True'},
+            self.images,
             self.progress,
             self.states.append,
         )
@@ -58,16 +60,17 @@ class ToRecordTest(base.ManagerTestCase):
         )
 
     def test_record_is_in_the_journal_while_it_is_taken(self) -> None:
-        seen: list[journal_lib.Duty] = []
+        seen: list[undo.Step] = []
 
         def look(request: base.Request) -> None:
             (entry,) = self.journal.entries()
-            seen.extend(entry.duties)
-            request.upload()
+            seen.extend(entry.steps)
 
         self.driver.behave = look
         self.take()
-        self.assertEqual([{'image_id': RECORD}], [d.data for d in seen])
+        self.assertEqual(
+            [image_upload.RemoveRecord(RECORD), base.Start()], seen
+        )
 
     def test_record_goes_when_it_can_not_be_taken(self) -> None:
         self.driver.plan_error = exception.NotPermitted('no')
@@ -77,10 +80,10 @@ class ToRecordTest(base.ManagerTestCase):
 
     def test_comes_after_what_an_earlier_one_left(self) -> None:
         self.leave_behind()
-        undone: list[journal_lib.Data] = []
+        undone: list[undo.Data] = []
         self.driver.undo = undone.append
         self.take()
-        self.assertEqual([{'paused': False}], undone)
+        self.assertEqual([{'paused': False}] * 2, undone)
         self.assertEqual([RECORD], [image.id for image in self.images.list()])
 
     def test_record_that_can_not_be_removed_is_in_nobodys_way(self) -> None:
@@ -89,9 +92,7 @@ class ToRecordTest(base.ManagerTestCase):
         self.take()
         self.assertEqual('active', self.status())
         (left,) = self.journal.entries()
-        self.assertEqual(
-            [base.BASE_ID], [d.data['image_id'] for d in left.duties]
-        )
+        self.assertEqual([image_upload.RemoveRecord(base.BASE_ID)], left.steps)
 
 
 def _refuse(_image_id: str) -> None:

@@ -30,7 +30,7 @@ from nova_snap.virt import driver
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import undo_steps
-from nova_snap.virt.libvirt.extraction import context as snapshot_lib
+from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.storage import qemu_img
 
 LOG = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ LOG = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def extracted(
-    snapshot: snapshot_lib.Snapshot, suspends: bool, detach_timeout: int
+    context: context_lib.Context, suspends: bool, detach_timeout: int
 ) -> Iterator[driver.ImageData]:
     """The root disk of a guest as a flat image.
 
@@ -47,50 +47,44 @@ def extracted(
     :raises HypervisorError: the guest could not be suspended.
     :raises ProgramFailed: qemu-img failed.
     """
-    is_stopped = suspends or not snapshot.guest.power_state().is_active
+    is_stopped = suspends or not context.guest.power_state().is_active
     with contextlib.ExitStack() as stack:
         if suspends:
             stack.enter_context(
-                snapshot.owner.without_devices(snapshot.guest, snapshot.entry)
-                or _without_devices(snapshot, detach_timeout)
+                context.hooks.without_devices(context.guest, context.entry)
+                or _without_devices(context, detach_timeout)
             )
             stack.enter_context(
-                quiesce.quiesced(
-                    snapshot.guest, snapshot.quiesce, snapshot.entry
-                )
+                quiesce.quiesced(context.guest, context.quiesce, context.entry)
             )
-            stack.enter_context(_suspended(snapshot))
-        flat = _flat_image(snapshot, is_stopped)
-    with snapshot_lib.opened(flat, snapshot) as data:
+            stack.enter_context(_suspended(context))
+        flat = _flat_image(context, is_stopped)
+    with context_lib.opened(flat, context) as data:
         yield data
 
 
 @contextlib.contextmanager
 def _without_devices(
-    snapshot: snapshot_lib.Snapshot, timeout: int
+    context: context_lib.Context, timeout: int
 ) -> Iterator[None]:
     """Take the host's PCI devices from the guest, and always give them back.
 
     The memory of a guest that has one can't be saved.
     """
-    guest = snapshot.guest
+    guest = context.guest
     devices = domain_xml.passthrough_devices(guest.xml())
     if not devices:
         yield
         return
-    with snapshot.entry.owing(
-        undo_steps.Kind.ATTACH_DEVICES,
-        snapshot.undoing.attach_devices,
-        devices=undo_steps.device_data(devices),
-    ):
+    with context.entry.undoing(undo_steps.AttachDevices.of(devices)):
         for device in devices:
             guest.detach_device(device.xml)
-        _wait_until_detached(snapshot, devices, time.monotonic() + timeout)
+        _wait_until_detached(context, devices, time.monotonic() + timeout)
         yield
 
 
 def _wait_until_detached(
-    snapshot: snapshot_lib.Snapshot,
+    context: context_lib.Context,
     devices: list[domain_xml.PassthroughDevice],
     deadline: float,
 ) -> None:
@@ -99,7 +93,7 @@ def _wait_until_detached(
     libvirt then takes the device out of the live XML (and sends the event
     device-removed, which a restart of libvirtd would lose).
     """
-    guest, events = snapshot.guest, snapshot.guest.host.events
+    guest, events = context.guest, context.guest.host.events
     wanted = {device.address for device in devices}
     while True:
         left = [
@@ -116,7 +110,7 @@ def _wait_until_detached(
             raise _not_detached(
                 left[0].address, 'the guest did not let go of it in time'
             )
-        snapshot.progress.wait()
+        context.progress.wait()
 
 
 def _not_detached(address: str, reason: str) -> exception.HypervisorError:
@@ -126,56 +120,54 @@ def _not_detached(address: str, reason: str) -> exception.HypervisorError:
 
 
 @contextlib.contextmanager
-def _suspended(snapshot: snapshot_lib.Snapshot) -> Iterator[None]:
+def _suspended(context: context_lib.Context) -> Iterator[None]:
     """Save the guest's memory and stop it, and always start it again."""
-    guest = snapshot.guest
+    guest = context.guest
     paused = guest.power_state() is power_state.PowerState.PAUSED
-    with snapshot.entry.owing(
-        undo_steps.Kind.RESUME, snapshot.undoing.resume, paused=paused
-    ):
-        LOG.info('Suspending server %s for its snapshot.', guest.uuid)
+    with context.entry.undoing(undo_steps.Resume(paused)):
+        LOG.info('Suspending server %s for its context.', guest.uuid)
         guest.managed_save()
         yield
 
 
 def _flat_image(
-    snapshot: snapshot_lib.Snapshot, is_stopped: bool
+    context: context_lib.Context, is_stopped: bool
 ) -> pathlib.Path:
     """The whole disk, without a backing file, in the format wanted."""
-    flat = snapshot.folder / f'{uuid.uuid4()}.image'
+    flat = context.folder / f'{uuid.uuid4()}.image'
     with (
-        snapshot.disk_operation_slot(snapshot.progress),
-        _secret_file(snapshot) as secret,
-        snapshot.owner.reading(snapshot.disk.source, snapshot.entry),
+        context.disk_operation_slot(context.progress),
+        _secret_file(context) as secret,
+        context.hooks.reading(context.disk.source, context.entry),
     ):
         qemu_img.convert(
-            snapshot.disk.source,
+            context.disk.source,
             flat,
-            snapshot.image_format,
-            snapshot.compress,
-            snapshot.converting,
+            context.image_format,
+            context.compress,
+            context.converting,
             secret,
         )
-    snapshot.converting(1)
-    if is_stopped and snapshot.guest.power_state().is_active:
+    context.converting(1)
+    if is_stopped and context.guest.power_state().is_active:
         # QEMU's locks on files forbid it; Ceph has none that would.
-        raise exception.GuestStarted(server=snapshot.guest.uuid)
+        raise exception.GuestStarted(server=context.guest.uuid)
     return flat
 
 
 @contextlib.contextmanager
 def _secret_file(
-    snapshot: snapshot_lib.Snapshot,
+    context: context_lib.Context,
 ) -> Iterator[pathlib.Path | None]:
     """The passphrase of an encrypted disk, in a file for qemu-img."""
-    secret = snapshot.disk.source.encryption_secret
+    secret = context.disk.source.encryption_secret
     if secret is None:
         yield None
         return
-    path = snapshot.folder / 'secret'
+    path = context.folder / 'secret'
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, 'wb') as stream:
-        stream.write(snapshot.guest.host.secret(secret))
+        stream.write(context.guest.host.secret(secret))
     try:
         yield path
     finally:

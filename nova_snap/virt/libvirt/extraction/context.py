@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What every way of reading a root disk is given."""
+"""Extraction context: what every way of reading a root disk is given."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -26,9 +26,8 @@ from nova_snap import progress as progress_lib
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
-from nova_snap.virt.libvirt import hooks as owner_lib
+from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import quiesce as quiesce_lib
-from nova_snap.virt.libvirt import undo_steps
 
 MIB = 1 << 20
 
@@ -38,8 +37,8 @@ DiskOperationSlot: TypeAlias = Callable[
 
 
 @dataclasses.dataclass(frozen=True)
-class Snapshot:
-    """One snapshot, as a pipeline sees it.
+class Context:
+    """One extraction, as a pipeline sees it.
 
     ``virtual_size`` and ``reserved_space`` are in bytes;
     ``disk_operation_slot`` is held while an image is converted.
@@ -56,21 +55,16 @@ class Snapshot:
     entry: journal.Entry
     progress: progress_lib.Progress
     disk_operation_slot: DiskOperationSlot
-    owner: owner_lib.Owner = owner_lib.NOBODY
-
-    @property
-    def undoing(self) -> undo_steps.Undoing:
-        """How what is owed to the guest is undone."""
-        return undo_steps.Undoing(self.guest, self.owner)
+    hooks: hooks_lib.Hooks = hooks_lib.NONE
 
     def report(
         self, stage: progress_lib.Stage, done: int, total: int | None
     ) -> None:
-        """Report progress; see to the reserve of space on the way.
+        """Report progress, and keep the reserve of space.
 
-        :raises NotEnoughSpace: what the snapshot takes has reached the
+        :raises NotEnoughSpace: what the extraction takes has reached the
             reserve that is kept for the disks of guests.
-        :raises SnapshotCancelled: somebody cancelled it.
+        :raises SnapshotCancelled: somebody cancelled the operation.
         """
         require_space(self.folder, self.reserved_space)
         self.progress.report(stage, done, total)
@@ -118,14 +112,12 @@ def require_space(folder: pathlib.Path, needed: int) -> None:
 
 
 @contextlib.contextmanager
-def opened(
-    path: pathlib.Path, snapshot: Snapshot
-) -> Iterator[driver.ImageData]:
-    """A finished image file as image data."""
+def opened(path: pathlib.Path, context: Context) -> Iterator[driver.ImageData]:
+    """Open a finished image file as image data."""
     with path.open('rb') as stream:
         yield driver.ImageData(
             stream=stream,
-            format=snapshot.image_format,
+            format=context.image_format,
             size=os.fstat(stream.fileno()).st_size,
-            progress=snapshot.progress,
+            progress=context.progress,
         )

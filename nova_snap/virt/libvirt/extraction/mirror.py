@@ -26,9 +26,10 @@ from nova_snap import progress
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import events
+from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import undo_steps
-from nova_snap.virt.libvirt.extraction import context as snapshot_lib
+from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
 
@@ -37,54 +38,66 @@ END_TIMEOUT = 10
 
 
 @contextlib.contextmanager
-def extracted(
-    snapshot: snapshot_lib.Snapshot,
-) -> Iterator[driver.ImageData]:
-    """The root disk of a running guest as a flat image.
+def extracted(context: context_lib.Context) -> Iterator[driver.ImageData]:
+    """Read the root disk of a running guest as a flat image.
+
+    The steps, by their numbers:
+
+    1. find the root disk (the plan has),
+    2. create the delta,
+    3. save the guest's definition,
+    4. end an old block job,
+    5. undefine the guest,
+    6. blockRebase into the delta,
+    7. poll every 0.5 s until all data is there,
+    8. abort the job,
+    9. define the guest again,
+    10. convert the delta,
+    11. upload (the caller does, from what is yielded).
 
     :raises BlockJobFailed: QEMU could not copy the disk.
     :raises QuiesceNotPossible: freezing is required and failed.
     :raises NotEnoughSpace: the folder's file system is too full.
     :raises ProgramFailed: qemu-img failed.
     """
-    disk, guest = snapshot.disk, snapshot.guest
-    device = block_device.BlockDevice(guest, disk.device)
-    delta = qemu_img.create_delta(
-        snapshot.folder / f'{uuid.uuid4()}.delta',
-        snapshot.virtual_size,
+    disk, guest = context.disk, context.guest  # 1
+    delta = qemu_img.create_delta(  # 2
+        context.folder / f'{uuid.uuid4()}.delta',
+        context.virtual_size,
         disk.source.backing,
     )
-    device.abort_job()  # one that an earlier failure may have left
-    with _transient(snapshot), _mirrored(snapshot, device, delta) as mirror:
-        mirror.wait_until_ready()
-        with quiesce.quiesced(guest, snapshot.quiesce, snapshot.entry):
-            mirror.end()
-    snapshot.owner.take_back(pathlib.Path(delta.describe()))
-    flat = _flat_image(snapshot, delta)
-    with snapshot_lib.opened(flat, snapshot) as data:
-        yield data
+    device = block_device.BlockDevice(guest, disk.device)
+    copy = undo_steps.EndMirror(disk.device, delta.describe())
+    define = _definition_to_restore(guest)  # 3
+    device.abort_job()  # 4: one that an earlier failure may have left
+    with contextlib.ExitStack() as stack:
+        if define is not None:
+            stack.enter_context(context.entry.undoing(define))  # 9 at the end
+            guest.undefine()  # 5
+        stack.enter_context(context.entry.undoing(copy))  # 8 on an error
+        device.rebase(copy.target)  # 6
+        mirror = _Mirror(context, device)
+        mirror.wait_until_ready()  # 7
+        with quiesce.quiesced(guest, context.quiesce, context.entry):
+            mirror.end()  # 8
+    context.hooks.take_back(pathlib.Path(delta.describe()))
+    flat = _flat_image(context, delta)  # 10
+    with context_lib.opened(flat, context) as data:
+        yield data  # 11
 
 
-@contextlib.contextmanager
-def _transient(snapshot: snapshot_lib.Snapshot) -> Iterator[None]:
-    """Undefine the guest, and always define it again.
+def _definition_to_restore(
+    guest: guest_lib.Guest,
+) -> undo_steps.Define | None:
+    """Return the step that defines the guest again; None if it is transient.
 
     blockRebase with COPY refuses persistent guests: libvirt could not go on
     with the job after the host's reboot.
     """
-    guest = snapshot.guest
     if not guest.is_persistent():
-        yield
-        return
+        return None
     definition = guest.definition()
-    with snapshot.entry.owing(
-        undo_steps.Kind.DEFINE,
-        snapshot.undoing.define,
-        xml=definition.xml,
-        autostart=definition.autostart,
-    ):
-        guest.undefine()
-        yield
+    return undo_steps.Define(definition.xml, definition.autostart)
 
 
 class _Mirror:
@@ -92,12 +105,12 @@ class _Mirror:
 
     def __init__(
         self,
-        snapshot: snapshot_lib.Snapshot,
+        context: context_lib.Context,
         device: block_device.BlockDevice,
     ) -> None:
-        self._snapshot = snapshot
+        self._context = context
         self._device = device
-        self._generation = snapshot.guest.host.generation
+        self._generation = context.guest.host.generation
 
     def wait_until_ready(self) -> None:
         """Wait until the delta has all data and gets each new write.
@@ -108,10 +121,10 @@ class _Mirror:
             job = self._device.job()
             if job is None:
                 raise self._failed(self._why_gone())
-            self._snapshot.report(progress.Stage.COPYING, job.cur, job.end)
+            self._context.report(progress.Stage.COPYING, job.cur, job.end)
             if self._is_complete(job):
                 return
-            self._snapshot.progress.wait()
+            self._context.progress.wait()
 
     def _is_complete(self, job: block_device.BlockJob) -> bool:
         # Before the job has really begun cur and end are equal, too: both 0,
@@ -139,16 +152,16 @@ class _Mirror:
             raise self._failed(self._why_gone())
 
     def _ended_status(self) -> events.BlockJobStatus | None:
-        if self._snapshot.guest.host.generation != self._generation:
+        if self._context.guest.host.generation != self._generation:
             raise self._failed(
                 'libvirtd was restarted, and did not say how the copy ended.'
             )
         return self._device.ended_status()
 
     def _why_gone(self) -> str:
-        if not self._snapshot.guest.power_state().is_active:
+        if not self._context.guest.power_state().is_active:
             return 'the server was shut off meanwhile.'
-        snapshot_lib.require_space(self._snapshot.folder, snapshot_lib.MIB)
+        context_lib.require_space(self._context.folder, context_lib.MIB)
         return (
             'QEMU ended the copy, or another program did '
             '(look at the log of QEMU and at "virsh domblkerror").'
@@ -157,51 +170,33 @@ class _Mirror:
     def _failed(self, reason: str) -> exception.BlockJobFailed:
         return exception.BlockJobFailed(
             disk=self._device.device,
-            server=self._snapshot.guest.uuid,
+            server=self._context.guest.uuid,
             reason=reason,
         )
 
 
-@contextlib.contextmanager
-def _mirrored(
-    snapshot: snapshot_lib.Snapshot,
-    device: block_device.BlockDevice,
-    delta: storage.DiskSource,
-) -> Iterator[_Mirror]:
-    """Copy the disk's own data into the delta, and always end the copy."""
-    target = delta.describe()
-    with snapshot.entry.owing(
-        undo_steps.Kind.END_MIRROR,
-        snapshot.undoing.end_mirror,
-        device=device.device,
-        target=target,
-    ):
-        device.rebase(target)
-        yield _Mirror(snapshot, device)
-
-
 def _flat_image(
-    snapshot: snapshot_lib.Snapshot, delta: storage.DiskSource
+    context: context_lib.Context, delta: storage.DiskSource
 ) -> pathlib.Path:
-    """The delta without a backing file, in the format that is wanted."""
+    """Convert the delta to a flat image in the format that is wanted."""
     path = pathlib.Path(delta.describe())
-    with snapshot.disk_operation_slot(snapshot.progress):
+    with context.disk_operation_slot(context.progress):
         if (
-            snapshot.image_format == delta.format
-            and not snapshot.compress
+            context.image_format == delta.format
+            and not context.compress
             and qemu_img.can_flatten(delta)
         ):
-            qemu_img.flatten(delta, snapshot.converting)
-            snapshot.converting(1)
+            qemu_img.flatten(delta, context.converting)
+            context.converting(1)
             return path
         flat = path.with_suffix('.image')
         qemu_img.convert(
             delta,
             flat,
-            snapshot.image_format,
-            snapshot.compress,
-            snapshot.converting,
+            context.image_format,
+            context.compress,
+            context.converting,
         )
-        snapshot.converting(1)
+        context.converting(1)
     path.unlink()
     return flat

@@ -43,7 +43,7 @@ from nova_snap.virt import driver
 from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import undo_steps
-from nova_snap.virt.libvirt.extraction import context as snapshot_lib
+from nova_snap.virt.libvirt.extraction import context as context_lib
 
 LOG = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Options:
 
 @contextlib.contextmanager
 def extracted(
-    snapshot: snapshot_lib.Snapshot, options: Options
+    context: context_lib.Context, options: Options
 ) -> Iterator[driver.ImageData]:
     """The root disk of a running guest as a stream.
 
@@ -80,33 +80,31 @@ def extracted(
     :raises ExportFailed: the disk could not be read to its end.
     """
     with (
-        _exported(snapshot) as export,
-        _Guard(snapshot, export) as guard,
+        _exported(context) as export,
+        _Guard(context, export) as guard,
         guard.translated(),
         _source(export, options) as source,
-        _stream(snapshot, source, options) as stream,
+        _stream(context, source, options) as stream,
     ):
         yield driver.ImageData(
             stream=_Reader.of(stream, guard),
-            format=snapshot.image_format,
+            format=context.image_format,
             size=stream.length,
-            progress=_StreamProgress(snapshot.progress, stream),
+            progress=_StreamProgress(context.progress, stream),
         )
 
 
 @contextlib.contextmanager
-def _exported(snapshot: snapshot_lib.Snapshot) -> Iterator[backup_job.Export]:
+def _exported(context: context_lib.Context) -> Iterator[backup_job.Export]:
     """Fix the point in time, frozen if that is wanted, and export it."""
-    guest = snapshot.guest
-    export = backup_job.Export.in_folder(snapshot.folder)
-    with snapshot.entry.owing(
-        undo_steps.Kind.END_EXPORT,
-        snapshot.undoing.end_export,
-        folder=str(snapshot.folder),
-        running=guest.power_state() is power_state.PowerState.RUNNING,
+    guest = context.guest
+    export = backup_job.Export.in_folder(context.folder)
+    runs = guest.power_state() is power_state.PowerState.RUNNING
+    with context.entry.undoing(
+        undo_steps.EndExport(str(context.folder), running=runs)
     ):
-        with quiesce.quiesced(guest, snapshot.quiesce, snapshot.entry):
-            backup_job.begin(guest, snapshot.disk.device, export)
+        with quiesce.quiesced(guest, context.quiesce, context.entry):
+            backup_job.begin(guest, context.disk.device, export)
         yield export
 
 
@@ -124,13 +122,13 @@ def _source(
 
 
 def _stream(
-    snapshot: snapshot_lib.Snapshot,
+    context: context_lib.Context,
     source: source_lib.Source,
     options: Options,
 ) -> stream_lib.Stream:
-    if snapshot.image_format == 'raw':
+    if context.image_format == 'raw':
         return raw.write_raw(source)
-    if snapshot.compress:
+    if context.compress:
         return writer.write_compressed(
             source,
             options.compression,
@@ -148,9 +146,9 @@ class _Guard:
     """
 
     def __init__(
-        self, snapshot: snapshot_lib.Snapshot, export: backup_job.Export
+        self, context: context_lib.Context, export: backup_job.Export
     ) -> None:
-        self._snapshot = snapshot
+        self._context = context
         self._export = export
         self._over = threading.Event()
         self._failure: exception.NovaSnapError | None = None
@@ -174,7 +172,7 @@ class _Guard:
         """Raise if the export had to be ended, or is not there any more."""
         if self._failure is not None:
             raise self._failure
-        if not backup_job.is_running(self._snapshot.guest, self._export):
+        if not backup_job.is_running(self._context.guest, self._export):
             raise self._explained('its export has ended.')
 
     def _watch(self) -> None:
@@ -184,22 +182,22 @@ class _Guard:
             except exception.NovaSnapError as error:
                 self._failure = error
                 LOG.warning('%s', error)
-                backup_job.end(self._snapshot.guest, self._export)
+                backup_job.end(self._context.guest, self._export)
                 return
 
     def _look(self) -> None:
-        snapshot = self._snapshot
-        snapshot_lib.require_space(snapshot.folder, snapshot.reserved_space)
-        if snapshot.guest.is_paused_by_io_error():
+        context = self._context
+        context_lib.require_space(context.folder, context.reserved_space)
+        if context.guest.is_paused_by_io_error():
             raise exception.ExportFailed(
-                server=snapshot.guest.uuid,
+                server=context.guest.uuid,
                 reason='QEMU paused it with an I/O error.',
             )
 
     def _explained(self, reason: object) -> exception.NovaSnapError:
         if self._failure is not None:
             return self._failure
-        guest = self._snapshot.guest
+        guest = self._context.guest
         if self._has_stopped():
             return exception.GuestGone(
                 server=guest.uuid, action='reading its disk'
@@ -212,7 +210,7 @@ class _Guard:
         A QEMU that ends closes the export at once; for libvirt the guest
         runs, and has its job, until the process is gone.
         """
-        guest = self._snapshot.guest
+        guest = self._context.guest
         deadline = time.monotonic() + STOP_TIMEOUT
         while guest.power_state().is_active:
             if (

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import io
 import json
 import threading
 import time
@@ -18,12 +19,14 @@ from unittest import mock
 from nova_snap import exception
 from nova_snap import journal as journal_lib
 from nova_snap import progress as progress_lib
+from nova_snap.compute import image_upload
 from nova_snap.compute import manager as manager_lib
 from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.compute.volume_backed import requests as volume_requests
 from nova_snap.compute.volume_backed import snapshots as volume_snapshots
 from nova_snap.image import api as image_api
 from nova_snap.volume import api as volume_api
+from tests.unit import journals
 from tests.unit.compute import base
 from tests.unit.compute import volumes as volumes_lib
 
@@ -54,13 +57,11 @@ class VolumeBackedTestCase(base.ManagerTestCase):
         """A manager with these volumes."""
         self.manager = manager_lib.SnapshotManager(
             self.driver,
-            self.images,
             self.journal,
             self.locks,
             cancel_check_interval=0.05,
             volume_backed=volume_backed.VolumeBacked(
                 self.driver,
-                self.images,
                 volumes,
                 volume_backed.Options(
                     **{'snapshot_timeout': 5, 'frozen_timeout': 5, **options}
@@ -376,10 +377,7 @@ class FailureTest(VolumeBackedTestCase):
         self.volumes.delete_snapshot = self.leave
         self.failure(exception.VolumeSnapshotFailed)
         (entry,) = self.journal.entries()
-        self.assertEqual(
-            [volume_snapshots.DELETE_SNAPSHOTS],
-            [duty.kind for duty in entry.duties],
-        )
+        self.assertEqual((volume_snapshots.DeleteSnapshots.kind,), entry.kinds)
         # It is in nobody's way.
         self.progress = progress_lib.Progress('web')
         self.volumes.end = volume_api.SnapshotStatus.AVAILABLE
@@ -400,38 +398,31 @@ class RecoveryTest(VolumeBackedTestCase):
     def leave_behind(self, status, **written):
         image = image_api.Image(id=base.BASE_ID, name='half', status='queued')
 
-        def forget(_data):
-            raise RuntimeError('killed')
-
-        with (
-            self.journal.begun(base.INSTANCE.uuid, 'web') as entry,
-            entry.owing(manager_lib.REMOVE_RECORD, forget, image_id=image.id),
-            entry.owing(
-                volume_snapshots.DELETE_SNAPSHOTS,
-                forget,
-                image_id=image.id,
-                volume_ids=[volumes_lib.ROOT, volumes_lib.DATA],
-                **written,
+        journals.leave(
+            self.journal_directory,
+            base.INSTANCE.uuid,
+            'web',
+            image_upload.RemoveRecord(image.id),
+            volume_snapshots.DeleteSnapshots(
+                image.id, [volumes_lib.ROOT, volumes_lib.DATA], **written
             ),
-        ):
-            self.images.create(image)
-            self.volumes.create_snapshot(
-                volumes_lib.DATA,
-                'half',
-                None,
-                {volume_snapshots.IMAGE_ID: image.id},
-            )
-            if status == 'active':
-                base.Request(
-                    image.id, self.images, entry, self.progress
-                ).upload()
+        )
+        self.images.create(image)
+        self.volumes.create_snapshot(
+            volumes_lib.DATA,
+            'half',
+            None,
+            {volume_snapshots.IMAGE_ID: image.id},
+        )
+        if status == 'active':
+            self.images.upload(image.id, io.BytesIO(), 0, self.progress)
 
     def test_deletes_what_no_image_names(self):
         self.volumes.create_snapshot(
             volumes_lib.ROOT, 'of another', None, {'a': 'b'}
         )
         self.leave_behind('queued')
-        (recovery,) = self.manager.recover()
+        (recovery,) = self.recover()
         self.assertEqual((), recovery.left)
         (left,) = self.volumes.made.values()
         self.assertEqual({'a': 'b'}, left.metadata)
@@ -439,32 +430,36 @@ class RecoveryTest(VolumeBackedTestCase):
 
     def test_leaves_what_an_active_image_names(self):
         self.leave_behind('active')
-        (recovery,) = self.manager.recover()
+        (recovery,) = self.recover()
         self.assertEqual((), recovery.left)
         self.assertEqual(1, len(self.volumes.made))
         self.assertEqual(1, len(list(self.images.list())))
 
     def test_active_image_needs_no_login_to_its_project(self):
         self.leave_behind('active', project_id='theirs')
-        (recovery,) = self.manager.recover()
+        (recovery,) = self.recover()
         self.assertEqual((), recovery.left)
         self.assertEqual(1, len(self.volumes.made))
 
     def test_login_of_another_project_leaves_them_owed(self):
         self.leave_behind('queued', project_id='ours')
         self.volumes.project = 'theirs'
-        (recovery,) = self.manager.recover()
-        self.assertEqual((volume_snapshots.DELETE_SNAPSHOTS,), recovery.left)
+        (recovery,) = self.recover()
+        self.assertEqual(
+            (volume_snapshots.DeleteSnapshots.kind,), recovery.left
+        )
         self.assertEqual(1, len(self.volumes.made))
         self.volumes.project = 'ours'
-        (recovery,) = self.manager.recover()
+        (recovery,) = self.recover()
         self.assertEqual((), recovery.left)
         self.assertEqual({}, self.volumes.made)
 
     def test_without_cinder_they_stay_owed(self):
         self.leave_behind('queued')
         self.use(None)
-        (recovery,) = self.manager.recover()
-        self.assertEqual((volume_snapshots.DELETE_SNAPSHOTS,), recovery.left)
+        (recovery,) = self.recover()
+        self.assertEqual(
+            (volume_snapshots.DeleteSnapshots.kind,), recovery.left
+        )
         self.assertEqual(1, len(list(self.journal.entries())))
         self.assertIsInstance(self.journal, journal_lib.Journal)

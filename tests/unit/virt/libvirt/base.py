@@ -13,6 +13,7 @@
 
 """A real Guest on a libvirt whose faults come at will."""
 
+import contextlib
 import pathlib
 
 import fixtures
@@ -20,7 +21,9 @@ import libvirt
 
 from nova_snap import journal as journal_lib
 from nova_snap import progress as progress_lib
+from nova_snap import undo
 from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import host as host_lib
 from tests.unit import base
 from tests.unit.virt.libvirt import fake_libvirt
@@ -58,12 +61,18 @@ class GuestTestCase(base.TestCase):
         return guest_lib.Guest(host, samples.UUID, samples.NAME)
 
     def owed(self) -> list[str]:
-        """The kinds of duty that are on disk."""
+        """The kinds of the steps that are on disk."""
         return [
-            duty.kind
-            for entry in self.journal.entries()
-            for duty in entry.duties
+            kind for entry in self.journal.entries() for kind in entry.kinds
         ]
+
+    def begun(
+        self, guest: guest_lib.Guest
+    ) -> contextlib.AbstractContextManager[journal_lib.Entry]:
+        """An entry of the journal, for operations on the guest."""
+        return self.journal.begun(
+            samples.UUID, samples.NAME, undo.Resources(guest, hooks_lib.NONE)
+        )
 
     def disk_with(self, content: bytes) -> pathlib.Path:
         """A raw disk in a file."""

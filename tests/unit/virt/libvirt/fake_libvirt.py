@@ -154,6 +154,9 @@ class Domain:
             )
         return [libvirt.VIR_DOMAIN_JOB_NONE] + [0] * 11
 
+    def backupGetXMLDesc(self, _flags: int) -> str:  # noqa: N802
+        raise error(libvirt.VIR_ERR_NO_DOMAIN_BACKUP, 'no backup job')
+
     def agentSetResponseTimeout(  # noqa: N802
         self, timeout: int, _flags: int
     ) -> None:

@@ -15,6 +15,7 @@
 import pathlib
 from typing import Any
 
+from nova_snap import undo
 from nova_snap.virt.libvirt import hooks
 from nova_snap.virt.libvirt import undo_steps
 from tests.unit import base as unit_base
@@ -23,8 +24,8 @@ from tests.unit.virt.libvirt import fake_libvirt
 from tests.unit.virt.libvirt import samples
 
 
-class Owner(hooks.Owner):
-    """Says what it was asked."""
+class Hooks(hooks.Hooks):
+    """Hooks that note what they were asked."""
 
     def __init__(self) -> None:
         self.deleting = False
@@ -39,14 +40,14 @@ class Owner(hooks.Owner):
 
 
 class OwnedGuestTest(base.GuestTestCase):
-    """Undoing asks the owner."""
+    """Undo steps ask the hooks."""
 
     def setUp(self) -> None:
         super().setUp()
         self.domain = fake_libvirt.Domain(samples.raw_disk())
         self.guest = self.use(self.domain)
-        self.owner = Owner()
-        self.undoing = undo_steps.Undoing(self.guest, self.owner)
+        self.hooks = Hooks()
+        self.resources = undo.Resources(self.guest, self.hooks)
 
     def save(self) -> None:
         """As a managed save leaves it."""
@@ -54,31 +55,30 @@ class OwnedGuestTest(base.GuestTestCase):
 
     def test_is_asked_before_a_guest_starts(self) -> None:
         self.save()
-        self.undoing.resume({'paused': False})
-        self.assertEqual(['deleted?', 'prepare'], self.owner.asked)
+        undo_steps.Resume(paused=False).undo(self.resources)
+        self.assertEqual(['deleted?', 'prepare'], self.hooks.asked)
         self.assertEqual(base.RUNNING, self.domain.state_now)
 
     def test_guest_that_is_being_deleted_is_not_started(self) -> None:
         self.save()
-        self.owner.deleting = True
-        self.undoing.resume({'paused': False})
+        self.hooks.deleting = True
+        undo_steps.Resume(paused=False).undo(self.resources)
         self.assertEqual(base.SHUTOFF, self.domain.state_now)
         self.assertIn('is being deleted', self.log.output)
 
     def test_guest_that_is_being_deleted_is_not_defined(self) -> None:
         self.domain.exists = False
-        self.owner.deleting = True
-        self.undoing.define({'xml': '<domain/>', 'autostart': False})
+        self.hooks.deleting = True
+        undo_steps.Define('<domain/>', autostart=False).undo(self.resources)
         self.assertFalse(self.domain.exists)
 
 
-class NobodyTest(unit_base.TestCase):
+class NoneTest(unit_base.TestCase):
     """Guests that libvirt alone looks after."""
 
     def test_leaves_everything_to_the_pipelines(self) -> None:
-        nobody: Any = hooks.NOBODY
-        self.assertFalse(nobody.is_being_deleted('uuid'))
-        self.assertIsNone(nobody.without_devices(None, None))
-        self.assertEqual({}, nobody.undoers(None))
-        with nobody.reading(None, None):
-            nobody.take_back(pathlib.Path('/nonexistent'))
+        none: Any = hooks.NONE
+        self.assertFalse(none.is_being_deleted('uuid'))
+        self.assertIsNone(none.without_devices(None, None))
+        with none.reading(None, None):
+            none.take_back(pathlib.Path('/nonexistent'))

@@ -22,6 +22,7 @@ import libvirt
 import testtools
 
 from nova_snap import exception
+from nova_snap.virt.libvirt import inspection
 from nova_snap.virt.libvirt import quiesce
 from tests.unit.virt.libvirt import base
 from tests.unit.virt.libvirt import fake_libvirt
@@ -52,7 +53,7 @@ class PlanTest(QuiesceTestCase):
 
     def plan(self, required: bool = False) -> quiesce.Quiesce:
         """What is planned for the guest."""
-        return quiesce.plan(self.guest, required, TIMEOUT)
+        return quiesce.plan(inspection.inspect(self.guest), required, TIMEOUT)
 
     def check_hindrance(self, reason: str) -> None:
         """It is not frozen, for this reason; where it must, it fails."""
@@ -115,7 +116,7 @@ class QuiescedTest(QuiesceTestCase):
         """Whether the guest was frozen in the block."""
         plan = quiesce.Quiesce(wanted, required, TIMEOUT)
         with (
-            self.journal.begun(samples.UUID, samples.NAME) as entry,
+            self.begun(self.guest) as entry,
             quiesce.quiesced(self.guest, plan, entry),
         ):
             was_frozen = self.domain.is_frozen

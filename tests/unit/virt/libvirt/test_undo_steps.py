@@ -11,20 +11,20 @@
 # under the License.
 
 
-"""Undoing, as recovery does it: later, twice, or for what never happened."""
-
-from typing import Any
+"""Steps undone by recovery: later, twice, or for what never happened."""
 
 from nova_snap import exception
+from nova_snap import undo
 from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import hooks
 from nova_snap.virt.libvirt import undo_steps
 from tests.unit.virt.libvirt import base
 from tests.unit.virt.libvirt import fake_libvirt
 from tests.unit.virt.libvirt import samples
 
 
-class UndoingTestCase(base.GuestTestCase):
-    """The undoing for a guest with two devices of the host."""
+class StepTestCase(base.GuestTestCase):
+    """Steps for a guest with two devices of the host."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -32,22 +32,20 @@ class UndoingTestCase(base.GuestTestCase):
             samples.raw_disk(), samples.hostdev(1), samples.hostdev(2)
         )
         self.guest = self.use(self.domain)
-        self.undoing = undo_steps.Undoing(self.guest)
+        self.resources = undo.Resources(self.guest, hooks.NONE)
 
 
-class AttachDevicesTest(UndoingTestCase):
+class AttachDevicesTest(StepTestCase):
     """Devices that a guest had."""
 
     def setUp(self) -> None:
         super().setUp()
         devices = domain_xml.passthrough_devices(self.guest.xml())
-        self.data: dict[str, Any] = {
-            'devices': undo_steps.device_data(devices)
-        }
+        self.step = undo_steps.AttachDevices.of(devices)
 
     def attach(self) -> None:
         """Do what recovery does."""
-        self.undoing.attach_devices(self.data)
+        self.step.undo(self.resources)
 
     def test_only_missing_ones_are_attached(self) -> None:
         del self.domain.devices[0]
@@ -79,12 +77,12 @@ class AttachDevicesTest(UndoingTestCase):
         self.assertEqual(['0x02'], self.domain.slots)
 
 
-class ResumeTest(UndoingTestCase):
+class ResumeTest(StepTestCase):
     """A guest whose memory was saved."""
 
     def resume(self, paused: bool = False) -> int:
         """Do what recovery does, and say what state that makes."""
-        self.undoing.resume({'paused': paused})
+        undo_steps.Resume(paused).undo(self.resources)
         state: int = self.domain.state_now
         return state
 
@@ -119,12 +117,12 @@ class RemoveFolderTest(base.GuestTestCase):
         folder = self.folder() / 'a'
         (folder / 'b').mkdir(parents=True)
         (folder / 'b' / 'delta').write_bytes(b'x')
-        undo_steps.remove_folder({'folder': str(folder)})
+        undo_steps.remove_folder(folder)
         self.assertFalse(folder.exists())
 
     def test_twice(self) -> None:
         folder = self.folder() / 'a'
         folder.mkdir()
         for _number in range(2):
-            undo_steps.remove_folder({'folder': str(folder)})
+            undo_steps.remove_folder(folder)
         self.assertFalse(folder.exists())

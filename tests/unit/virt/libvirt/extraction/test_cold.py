@@ -31,7 +31,7 @@ from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt.extraction import cold
-from nova_snap.virt.libvirt.extraction import context as snapshot_lib
+from nova_snap.virt.libvirt.extraction import context as context_lib
 from tests.unit.virt.libvirt import base
 from tests.unit.virt.libvirt import fake_libvirt
 from tests.unit.virt.libvirt import samples
@@ -63,8 +63,8 @@ class ColdTestCase(base.GuestTestCase):
         frozen: bool = False,
     ) -> bytes:
         """What the pipeline reads of the guest's disk."""
-        with self.journal.begun(samples.UUID, samples.NAME) as entry:
-            snapshot = snapshot_lib.Snapshot(
+        with self.begun(guest) as entry:
+            snapshot = context_lib.Context(
                 guest=guest,
                 disk=domain_xml.root_disk(guest.xml()),
                 virtual_size=SIZE,

@@ -1,0 +1,117 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""An image record from its creation until it is active, or gone."""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import threading
+
+from oslo_log import log as logging
+
+from nova_snap import concurrency
+from nova_snap import exception
+from nova_snap import progress as progress_lib
+from nova_snap import undo
+from nova_snap.image import api as image_api
+from nova_snap.objects import instance as instance_lib
+from nova_snap.virt import driver as driver_lib
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoveRecord(undo.Step, kind='remove the image record'):
+    """Remove an image record that got no image."""
+
+    image_id: str
+
+    # A record is in nobody's way.
+    is_blocking = False
+
+    def undo(self, resources: undo.Resources) -> None:
+        """Delete the record, unless its data arrived whole."""
+        images = resources.get(image_api.ImageService)
+        try:
+            image = images.get(self.image_id)
+        except exception.ImageNotFound:
+            return
+        if image.status != image_api.ImageStatus.ACTIVE:
+            images.delete(self.image_id)
+
+
+def store(
+    images: image_api.ImageService,
+    image_id: str,
+    extraction: driver_lib.Extraction,
+) -> None:
+    """Make a record the image of the root disk that was read.
+
+    :raises NovaSnapError: as the image service does.
+    """
+    if extraction.properties:
+        images.update(image_id, properties=dict(extraction.properties))
+    root = extraction.disks[0]
+    if isinstance(root, driver_lib.Location):
+        images.set_location(image_id, root.url)
+    else:
+        images.upload(image_id, root.stream, root.size, root.progress)
+
+
+@contextlib.contextmanager
+def watched(
+    images: image_api.ImageService,
+    image_id: str,
+    instance: instance_lib.Instance,
+    progress: progress_lib.Progress,
+    interval: float,
+) -> Iterator[None]:
+    """Cancel the operation when somebody deletes its record.
+
+    :param interval: seconds between two looks.
+    :raises SnapshotCancelled: somebody did.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(interval):
+            if _is_deleted(images, image_id):
+                progress.cancel('its image was deleted.')
+                return
+
+    concurrency.start_thread(f'watch-{image_id}', watch)
+    try:
+        yield
+    except exception.ImageCorrupt:
+        # It may be active, and must not stay so.
+        images.delete(image_id)
+        raise
+    except (exception.ImageNotFound, exception.ImageConflict):
+        if not _is_deleted(images, image_id):
+            raise
+        raise exception.SnapshotCancelled(
+            server=instance.uuid, reason='its image was deleted.'
+        ) from None
+    finally:
+        ended.set()
+
+
+def _is_deleted(images: image_api.ImageService, image_id: str) -> bool:
+    try:
+        image = images.get(image_id)
+    except exception.ImageNotFound:
+        return True
+    except exception.NovaSnapError as error:
+        LOG.debug('Image %s could not be looked at: %s', image_id, error)
+        return False
+    return image_api.ImageStatus.is_gone(image.status)

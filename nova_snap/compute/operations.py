@@ -1,0 +1,153 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The frame around every operation on an instance, and the recovery.
+
+The frame is the same for each operation: the instance's lock, recovery of
+what earlier operations left behind, a journal entry, a slot among the
+operations that may run at once.  What it yields is given to a plan.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+
+from oslo_log import log as logging
+
+from nova_snap import exception
+from nova_snap import journal as journal_lib
+from nova_snap import locks as locks_lib
+from nova_snap import progress as progress_lib
+from nova_snap import undo
+from nova_snap.objects import instance as instance_lib
+from nova_snap.virt import driver as driver_lib
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recovery:
+    """What became of one entry of the journal.
+
+    ``left`` names what is still to undo; ``running`` means that the entry
+    belongs to an operation that is under way.
+    """
+
+    entry: journal_lib.Entry
+    left: tuple[str, ...] = ()
+    running: bool = False
+
+
+class Operations:
+    """The operations on the instances of one driver."""
+
+    def __init__(
+        self,
+        driver: driver_lib.ComputeDriver,
+        journal: journal_lib.Journal,
+        locks: locks_lib.Locks,
+    ) -> None:
+        self._driver = driver
+        self._journal = journal
+        self._locks = locks
+
+    @contextlib.contextmanager
+    def begun(
+        self,
+        instance: instance_lib.Instance,
+        progress: progress_lib.Progress,
+        *services: object,
+        owed: undo.Step | None = None,
+    ) -> Iterator[driver_lib.Operation]:
+        """Begin an operation; after the block everything is undone.
+
+        :param services: what undo steps work on besides the guest, such as
+            the image service.
+        :param owed: what somebody else has begun for this operation already,
+            and has to be undone even if the operation does not begin.
+        :raises SnapshotInProgress: another operation on it is running.
+        :raises RecoveryNeeded: what an earlier one left can't be undone.
+        :raises SnapshotCancelled: while it waited for a slot.
+        """
+        resources = self._resources(instance.uuid, services)
+        with (
+            self._locks.instance(instance.uuid),
+            self._journal.begun(
+                instance.uuid, instance.name, resources
+            ) as entry,
+            entry.undoing(owed) if owed else contextlib.nullcontext(),
+        ):
+            self._recover_instance(entry, services)
+            with self._locks.snapshot_slot(progress):
+                yield driver_lib.Operation(instance, entry, progress)
+
+    def unreadable(self) -> tuple[journal_lib.Unreadable, ...]:
+        """Return the files of the journal that can't be recovered from."""
+        return self._journal.contents().unreadable
+
+    def recover(self, *services: object) -> Iterator[Recovery]:
+        """Undo what interrupted operations began; safe to run at any time.
+
+        See :meth:`unreadable` for what it can't begin with.
+        """
+        for entry in self._journal.entries():
+            try:
+                with self._locks.instance(entry.instance_uuid):
+                    yield self._recover(entry, services)
+            except exception.SnapshotInProgress:
+                yield Recovery(entry, running=True)
+
+    def _resources(
+        self, instance_uuid: str, services: tuple[object, ...]
+    ) -> undo.Resources:
+        return undo.Resources(
+            *self._driver.resources(instance_uuid), *services
+        )
+
+    def _recover_instance(
+        self, begun: journal_lib.Entry, services: tuple[object, ...]
+    ) -> None:
+        """Undo what earlier operations on an instance left behind.
+
+        :param begun: the entry of the operation that is about to begin.
+        """
+        uuid = begun.instance_uuid
+        for entry in self._journal.entries():
+            if entry.instance_uuid != uuid or entry.id == begun.id:
+                continue
+            recovery = self._recover(entry, services)
+            blocking = [s.kind for s in recovery.entry.steps if s.is_blocking]
+            if blocking:
+                raise exception.RecoveryNeeded(
+                    server=uuid,
+                    entry=entry.path,
+                    reason=f'still owed: {", ".join(blocking)}.',
+                )
+
+    def _recover(
+        self, entry: journal_lib.Entry, services: tuple[object, ...]
+    ) -> Recovery:
+        """Undo the steps of an entry; the instance's lock is held."""
+        try:
+            # Now that the lock is ours; before, its owner may have changed it.
+            entry = journal_lib.Entry.read(entry.path)
+        except FileNotFoundError:
+            return Recovery(entry)  # ended meanwhile
+        LOG.warning(
+            'Ending the snapshot of server %(server)s that was begun at '
+            '%(time)s and interrupted.',
+            {'server': entry.instance_uuid, 'time': entry.begun_at},
+            instance_uuid=entry.instance_uuid,
+        )
+        entry.undo_all(self._resources(entry.instance_uuid, services))
+        entry.close()
+        return Recovery(entry, left=entry.kinds)

@@ -1,0 +1,51 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""One reading of a guest, from which everything about it is decided.
+
+What could have changed by the time of acting is read again then.
+"""
+
+import dataclasses
+
+from nova_snap.objects import power_state
+from nova_snap.virt.libvirt import backup_job
+from nova_snap.virt.libvirt import guest as guest_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """A guest at one moment; ``xml`` is the live one of a running guest.
+
+    ``has_backup_job`` says that somebody's backup job runs.
+    """
+
+    guest: guest_lib.Guest
+    xml: str = dataclasses.field(repr=False)
+    power_state: power_state.PowerState
+    is_persistent: bool
+    has_backup_job: bool
+
+
+def inspect(guest: guest_lib.Guest) -> Inspection:
+    """Read a guest once.
+
+    :raises GuestGone: it does not exist.
+    """
+    state = guest.power_state()
+    return Inspection(
+        guest=guest,
+        xml=guest.xml(),
+        power_state=state,
+        is_persistent=guest.is_persistent(),
+        has_backup_job=state.is_active and backup_job.is_running(guest),
+    )

@@ -1,0 +1,155 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The plan of reading a guest of libvirt, and how it is followed."""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import os
+import pathlib
+import uuid
+
+from oslo_log import log as logging
+
+from nova_snap import journal
+from nova_snap.virt import decision as decision_lib
+from nova_snap.virt import driver
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import hooks as hooks_lib
+from nova_snap.virt.libvirt import inspection as inspection_lib
+from nova_snap.virt.libvirt import quiesce as quiesce_lib
+from nova_snap.virt.libvirt import undo_steps
+from nova_snap.virt.libvirt.extraction import cold
+from nova_snap.virt.libvirt.extraction import context as context_lib
+from nova_snap.virt.libvirt.extraction import mirror
+from nova_snap.virt.libvirt.extraction import pull
+from nova_snap.virt.libvirt.extraction import shared_folder
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What an operator sets; names as in the configuration.
+
+    ``image_format`` None means the format of the root disk;
+    ``reserved_space`` is in bytes, the timeouts in seconds.  A ``pull``
+    begins when ``scratch_share`` of what the root disk has allocated, and at
+    least ``scratch_minimum`` bytes, are free beyond the reserve.
+    """
+
+    snapshots_directory: pathlib.Path
+    image_format: str | None = None
+    compression: bool = False
+    live_disabled: bool = False
+    ephemeral_encryption: bool = False
+    quiesce_timeout: int = 60
+    detach_timeout: int = 20
+    reserved_space: int = 0
+    live_methods: tuple[decision_lib.Method, ...] = (
+        decision_lib.Method.MIRROR,
+    )
+    streaming: pull.Options = pull.Options()
+    scratch_directory: pathlib.Path | None = None
+    scratch_share: float = 0.1
+    scratch_minimum: int = 0
+    ceph_conf: str | None = None
+
+    def directory(self, decision: decision_lib.Decision) -> pathlib.Path:
+        """Return where the temporary files of an extraction are."""
+        if decision.method is decision_lib.Method.PULL:
+            return self.scratch_directory or self.snapshots_directory
+        return self.snapshots_directory
+
+
+@dataclasses.dataclass(frozen=True)
+class LibvirtPlan(driver.Plan):
+    """A plan with what it was made from.
+
+    :ivar disk_operation_slot: held while an image is converted.
+    """
+
+    decision: decision_lib.Decision
+    guest: inspection_lib.Inspection
+    disk: domain_xml.RootDisk
+    quiesce: quiesce_lib.Quiesce
+    options: Options
+    disk_operation_slot: context_lib.DiskOperationSlot
+    hooks: hooks_lib.Hooks
+
+    @contextlib.contextmanager
+    def extracted(
+        self, operation: driver.Operation
+    ) -> Iterator[driver.Extraction]:
+        """Read the root disk as was decided."""
+        LOG.info(
+            'Snapshot of server %(server)s: %(path)s. %(summary)s',
+            {
+                'server': self.instance.uuid,
+                'path': self.decision.path,
+                'summary': self.decision.summary,
+            },
+            instance_uuid=self.instance.uuid,
+        )
+        with (
+            self._folder(operation.entry) as folder,
+            self._pipeline(self._context(operation, folder)) as data,
+        ):
+            yield driver.Extraction((data,))
+
+    def _pipeline(
+        self, context: context_lib.Context
+    ) -> contextlib.AbstractContextManager[driver.ImageData]:
+        decision, options = self.decision, self.options
+        match decision.method:
+            case decision_lib.Method.PULL:
+                return pull.extracted(context, options.streaming)
+            case decision_lib.Method.MIRROR:
+                return mirror.extracted(context)
+        return cold.extracted(
+            context, decision.suspends, options.detach_timeout
+        )
+
+    def _context(
+        self, operation: driver.Operation, folder: pathlib.Path
+    ) -> context_lib.Context:
+        return context_lib.Context(
+            guest=self.guest.guest,
+            disk=self.disk,
+            virtual_size=self.virtual_size,
+            image_format=self.disk_format,
+            compress=self.options.compression and self.disk_format == 'qcow2',
+            quiesce=self.quiesce,
+            folder=folder,
+            reserved_space=self.options.reserved_space,
+            entry=operation.entry,
+            progress=operation.progress,
+            disk_operation_slot=self.disk_operation_slot,
+            hooks=self.hooks,
+        )
+
+    @contextlib.contextmanager
+    def _folder(self, entry: journal.Entry) -> Iterator[pathlib.Path]:
+        """Make a folder that only QEMU and we can use."""
+        folder = self.options.directory(self.decision) / str(uuid.uuid4())
+        with entry.undoing(undo_steps.RemoveFolder(str(folder))):
+            if self.decision.method is decision_lib.Method.PULL:
+                uid = domain_xml.qemu_uid(self.guest.xml)
+                shared_folder.make(
+                    folder, os.geteuid() if uid is None else uid
+                )
+            else:
+                folder.mkdir()
+                # QEMU may enter it, and nobody may list it.
+                folder.chmod(0o701)
+            yield folder
