@@ -13,7 +13,6 @@
 
 """How the command ends, and what it says then."""
 
-import os
 import subprocess
 
 from nova_snap import exception
@@ -151,8 +150,8 @@ class StatusTest(base.CommandTestCase):
         self.assertEqual([], self.files())
         (self.state / 'state' / 'journal').mkdir(mode=0o700, parents=True)
         for path in (self.state / 'state', self.state / 'state' / 'journal'):
-            os.chown(path, 65534, 65534)
-            path.chmod(0o700)
+            path.chmod(0)
+            self.addCleanup(path.chmod, 0o700)
         # The same as another user, who may not be able to run Python here.
         weak = ['setpriv', '--inh-caps=-all']
         weak.append('--bounding-set=-dac_override,-dac_read_search')
