@@ -143,22 +143,25 @@ class Guest:
         self.call('undefine it', lambda domain: domain.undefineFlags(flags))
 
     def restore_definition(self, definition: Definition) -> None:
-        """Make it persistent again, unless it is; insists.
+        """Make it persistent and autostarted as before; insists.
 
         Also right for a guest that has stopped meanwhile, and with that
-        ceased to exist.
+        ceased to exist.  Autostart is set on a persistent guest, too: our
+        process may have died after it defined the guest.
         """
-        try:
-            if self.is_persistent():
-                return
-        except exception.GuestGone:
-            pass
-        self.host.define(definition.xml)
+        if not self._is_there_and_persistent():
+            self.host.define(definition.xml)
         self.call(
             'set whether it starts with the host',
             lambda domain: domain.setAutostart(int(definition.autostart)),
             insist=True,
         )
+
+    def _is_there_and_persistent(self) -> bool:
+        try:
+            return self.is_persistent()
+        except exception.GuestGone:
+            return False
 
     # Suspending
 
