@@ -58,6 +58,9 @@ CASES = exhaustive.choose(
     ),
 )
 
+#: Kinds whose images are booted; all are compared with the disk.
+BOOTED = exhaustive.choose(Kind, (Kind.OVERLAY,))
+
 #: Formats of images by path and kind of root disk.
 FORMATS = exhaustive.choose(
     (
@@ -132,8 +135,9 @@ class TestEveryKind(content.ContentTestCase):
                     self.check_still(guest, path)
         guest.destroy()
         self.check_still(guest, 'read')
-        # One of the live ones; the others were found to be alike.
-        self.assert_boots(image, before)
+        if kind in BOOTED:
+            # The last one; the others were found to be alike.
+            self.assert_boots(image, before)
 
     def test_each(self) -> None:
         for kind in dict.fromkeys(kind for kind, _ in CASES):
@@ -150,7 +154,8 @@ class TestEveryKind(content.ContentTestCase):
             *('-b', below.path, '-F', 'qcow2', top),
         )
         guest = self.make_guest(disk=dataclasses.replace(below, path=top))
-        self.check_all(guest, Kind.OVERLAY, 'mirror')
+        self.native_format = 'qcow2'
+        self.check_running(guest, 'mirror')
 
 
 class TestEveryFormat(content.ContentTestCase):
@@ -175,8 +180,8 @@ class TestEveryFormat(content.ContentTestCase):
                 self.configure_format(image_format, PATHS.get(path))
                 with self.still_guest(kind, path) as guest:
                     image = self.take(guest, path)
-                self.assertEqual(image_format, image.format)
-                self.assert_equal_to_disk(image, guest.spec.disk)
+                    self.assertEqual(image_format, image.format)
+                    self.assert_equal_to_disk(image, guest.spec.disk)
 
     @contextlib.contextmanager
     def still_guest(
