@@ -25,6 +25,8 @@ import subprocess
 import sys
 from typing import Any
 
+from testtools import content
+
 from nova_snap.image import filesystem
 from tests.lab import base as lab_base
 from tests.lab import guest as guest_lib
@@ -132,7 +134,7 @@ class SnapshotTestCase(lab_base.LabTestCase):
         )
         # The name of a detail is one line in the stream of results.
         name = ascii(process.args[-4:])  # type: ignore[index]
-        self.addDetailUniqueName(name, _text(out + err))
+        self.addDetailUniqueName(name, text(out + err))
         return done
 
     def run_command(
@@ -173,9 +175,7 @@ class SnapshotTestCase(lab_base.LabTestCase):
                 field.name,
             )
         if found.state == 'running':
-            self.assertTrue(
-                guest.is_ticking(within=10), guest.console()[-500:]
-            )
+            self.assertTrue(guest.is_ticking(), guest.console()[-500:])
 
     def assert_nothing_left(self) -> None:
         """No temporary file, no journal entry, no unfinished image."""
@@ -189,20 +189,31 @@ class SnapshotTestCase(lab_base.LabTestCase):
 
 
 def programs(folder: pathlib.Path) -> list[str]:
-    """Command lines of qemu-img processes that work in a folder."""
-    found = []
+    """Return command lines of qemu-img processes that work in a folder.
+
+    :param folder: one that is ours alone; others run qemu-img on disks.
+    """
+    return list(_programs(folder).values())
+
+
+def program_pids(folder: pathlib.Path) -> list[int]:
+    """Return the process ids of the same."""
+    return list(_programs(folder))
+
+
+def _programs(folder: pathlib.Path) -> dict[int, str]:
+    found = {}
     for directory in pathlib.Path('/proc').glob('[0-9]*'):
         with contextlib.suppress(OSError):
             line = (directory / 'cmdline').read_bytes().decode()
             if line.startswith('qemu-img') and str(folder) in line:
-                found.append(line.replace('\0', ' '))
+                found[int(directory.name)] = line.replace('\0', ' ')
     return found
 
 
-def _text(text: str) -> Any:
-    from testtools import content
-
-    return content.text_content(text)
+def text(words: str) -> content.Content:
+    """Return a detail of a test."""
+    return content.text_content(words)
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -66,7 +66,7 @@ def _rest(guest: guest_lib.Guest) -> None:
 def _wake(guest: guest_lib.Guest) -> bool:
     if guest.state() == 'paused':
         guest.resume()
-    return guest.is_ticking(within=10)
+    return guest.is_ticking()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,11 +17,13 @@ image has to hold the guest's bytes, and nothing else.
 """
 
 import base64
+import itertools
 import pathlib
 import struct
 
 from tests.functional import content
 from tests.lab import command
+from tests.lab import exhaustive
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
 
@@ -74,6 +76,13 @@ HEADERS = {
 }
 
 
+#: A header, and the format of the image.
+CASES = exhaustive.choose(
+    itertools.product(HEADERS, ('raw', 'qcow2')),
+    (('qcow2', 'raw'), ('vmdk', 'qcow2'), ('luks', 'raw')),
+)
+
+
 class HostileTestCase(content.ContentTestCase):
     def plant(self, root: root_disk.RootDisk, kind: str) -> bytes:
         """Write a header into the disk of a guest that is shut off."""
@@ -84,19 +93,23 @@ class HostileTestCase(content.ContentTestCase):
 
 
 class TestImageHoldsTheBytes(HostileTestCase):
-    """The embedded image service, live and shut off, as raw and as qcow2."""
+    """The embedded image service, live and shut off."""
 
-    def check(self, guest: guest_lib.Guest, header: bytes, path: str) -> None:
-        """Both formats; the guest does not write."""
-        for image_format in ('raw', 'qcow2'):
-            with self.subTest(format=image_format):
-                self.configure(libvirt={'snapshot_image_format': image_format})
-                image = self.take(guest, path)
-                self.assertEqual(image_format, image.format)
-                self.assert_equal_to_disk(image, guest.spec.disk)
-                raw = self.as_raw(image)
-                self.assertEqual(header, raw[: len(header)])
-                self.assertNotIn(SECRET, raw)
+    def check(
+        self,
+        guest: guest_lib.Guest,
+        header: bytes,
+        image_format: str,
+        path: str,
+    ) -> None:
+        """The guest does not write."""
+        self.configure(libvirt={'snapshot_image_format': image_format})
+        image = self.take(guest, path)
+        self.assertEqual(image_format, image.format)
+        self.assert_equal_to_disk(image, guest.spec.disk)
+        raw = self.as_raw(image)
+        self.assertEqual(header, raw[: len(header)])
+        self.assertNotIn(SECRET, raw)
 
     def as_raw(self, image: content.Image) -> bytes:
         target = self.directory() / 'raw'
@@ -114,24 +127,24 @@ class TestImageHoldsTheBytes(HostileTestCase):
 
     def test_shut_off(self) -> None:
         guest = self.make_guest(kind=root_disk.Kind.RAW, start=False)
-        for kind in HEADERS:
-            with self.subTest(header=kind):
+        for kind, image_format in CASES:
+            with self.subTest(header=kind, format=image_format):
                 header = self.plant(guest.spec.disk, kind)
-                self.check(guest, header, 'read')
+                self.check(guest, header, image_format, 'read')
                 if kind != 'luks':
                     self.assert_probing_leaks(guest.spec.disk.path)
 
     def test_written_by_the_running_guest(self) -> None:
         guest = self.class_guest(kind=root_disk.Kind.RAW, agent=True)
         size = guest.spec.disk.path.stat().st_size
-        for kind in HEADERS:
-            with self.subTest(header=kind):
+        for kind, image_format in CASES:
+            with self.subTest(header=kind, format=image_format):
                 header = HEADERS[kind](size)
                 self.write_first_sector(guest, header)
                 with content.paused(guest):
                     if kind != 'luks':
                         self.assert_probing_leaks(guest.spec.disk.path)
-                    self.check(guest, header, 'mirror')
+                    self.check(guest, header, image_format, 'mirror')
         self.configure(**content.COLD)
         self.take(guest, 'cold')
 

@@ -29,6 +29,7 @@ from tests.functional.image import base as image_base
 from tests.lab import command
 from tests.lab import disk
 from tests.lab import domain
+from tests.lab import exhaustive
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
 
@@ -43,6 +44,16 @@ OF_GLANCE = {
         'os_glance_failed_import',
     ),
 }
+
+NAMES = exhaustive.choose(
+    ('n' * 255, '名' * 255, 'снимок 1', 'صورة', "'\"<&>%s"),
+    ('名' * 255, "'\"<&>%s"),
+)
+FIELDS = exhaustive.choose(
+    ('id', 'owner', 'disk_format', 'os_glance_x', 'location'),
+    ('owner', 'os_glance_x'),
+)
+FORMATS = exhaustive.choose(('raw', 'qcow2', 'vmdk', 'vdi'), ('vmdk', 'vdi'))
 
 OWN = {
     'image_type': 'snapshot',
@@ -254,7 +265,7 @@ class TestInput(GlanceTestCase):
         self.guest = self.make_guest(start=False)
 
     def test_names(self) -> None:
-        for name in ('n' * 255, '名' * 255, 'снимок 1', 'صورة', "'\"<&>%s"):
+        for name in NAMES:
             with self.subTest(name=name):
                 record = self.create(self.guest, name)
                 self.assertEqual(name, record['name'])
@@ -264,7 +275,7 @@ class TestInput(GlanceTestCase):
         self.assert_refused(1, '4 byte', self.guest, '😀')
 
     def test_metadata_that_is_a_field(self) -> None:
-        for key in ('id', 'owner', 'disk_format', 'os_glance_x', 'location'):
+        for key in FIELDS:
             with self.subTest(key=key):
                 self.assert_refused(
                     *(2, key, self.guest, 'i', '--metadata', f'{key}=x')
@@ -318,7 +329,7 @@ class TestContent(GlanceTestCase):
 
     def test_every_format(self) -> None:
         guest = self.make_guest(start=False)
-        for image_format in ('raw', 'qcow2', 'vmdk', 'vdi'):
+        for image_format in FORMATS:
             with self.subTest(format=image_format):
                 self.configure(libvirt={'snapshot_image_format': image_format})
                 record = self.create(guest, 'image')

@@ -12,6 +12,10 @@
 
 """Snapshots at the same time: conflicts and limits."""
 
+from collections.abc import Iterator
+import contextlib
+import os
+import signal
 import subprocess
 import time
 
@@ -48,21 +52,37 @@ class TestLimits(faults.FaultTestCase):
         ]
         self.found = [base.Found.of(guest) for guest in self.guests]
 
-    def begin_both(self) -> list[subprocess.Popen[str]]:
-        first = self.begin(self.guests[0], speed=6)
-        self.wait_for_qemu_img(first)
-        return [first, self.begin(self.guests[1], speed=6)]
+    @contextlib.contextmanager
+    def first_held(self) -> Iterator[subprocess.Popen[str]]:
+        """The first snapshot, which converts and stands still meanwhile."""
+        process = self.begin(self.guests[0])
+        self.wait_for_qemu_img(process)
+        pids = base.program_pids(self.state_path)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield process
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
-    def watch(self, processes: list[subprocess.Popen[str]]) -> tuple[int, int]:
-        """The most records and the most conversions at a time."""
-        records = conversions = 0
-        while any(process.poll() is None for process in processes):
-            states = [image.status for image in self.images.list()]
-            records = max(records, states.count('queued'))
-            programs = base.programs(self.state_path)
-            conversions = max(conversions, len(programs))
-            time.sleep(0.05)
-        return records, conversions
+    def wait_for_lock(self, process: subprocess.Popen[str]) -> None:
+        """Wait until the second one has its guest's lock."""
+        lock = f'nova-snap-instance-{self.guests[1].uuid}'
+        self.wait_until(process, (self.state_path / 'locks' / lock).exists)
+
+    def queued(self) -> int:
+        """How many records are made and have no data yet."""
+        return [image.status for image in self.images.list()].count('queued')
+
+    def assert_stays(self, process: subprocess.Popen[str]) -> None:
+        """The second one waits: of all that it may not do it does nothing."""
+        records = self.queued()
+        for _ in range(20):
+            time.sleep(0.1)
+            self.assertIsNone(process.poll())
+            self.assertEqual(1, len(base.programs(self.state_path)))
+            self.assertEqual(records, self.queued())
 
     def assert_both_are_right(
         self, processes: list[subprocess.Popen[str]]
@@ -79,25 +99,30 @@ class TestLimits(faults.FaultTestCase):
 
     def test_of_snapshots(self) -> None:
         self.configure(DEFAULT={'max_concurrent_snapshots': '1'})
-        processes = self.begin_both()
-        self.assertEqual((1, 1), self.watch(processes))
-        self.assert_both_are_right(processes)
+        with self.first_held() as first:
+            second = self.begin(self.guests[1])
+            self.wait_for_lock(second)
+            self.assert_stays(second)
+            self.assertEqual(1, self.queued())
+        self.assert_both_are_right([first, second])
 
     def test_of_disk_operations(self) -> None:
         self.configure(DEFAULT={'max_concurrent_disk_ops': '1'})
-        processes = self.begin_both()
-        self.assertEqual((2, 1), self.watch(processes))
-        self.assert_both_are_right(processes)
+        with self.first_held() as first:
+            second = self.begin(self.guests[1])
+            self.wait_until(second, lambda: self.queued() == 2)
+            self.assert_stays(second)
+        self.assert_both_are_right([first, second])
 
     def test_waiting_can_be_interrupted(self) -> None:
         self.configure(DEFAULT={'max_concurrent_snapshots': '1'})
-        first, second = self.begin_both()
-        lock = f'nova-snap-instance-{self.guests[1].uuid}'
-        self.wait_until(second, (self.state_path / 'locks' / lock).exists)
-        time.sleep(1)
-        second.terminate()
-        ended = self.ended(second)
-        self.assertEqual(7, ended.status, ended.err)
-        self.assertIsNone(first.poll())
+        with self.first_held() as first:
+            second = self.begin(self.guests[1])
+            self.wait_for_lock(second)
+            self.assert_stays(second)
+            second.terminate()
+            ended = self.ended(second)
+            self.assertEqual(7, ended.status, ended.err)
+            self.assertIsNone(first.poll())
         self.assertEqual(0, self.finish(first).returncode)
         self.assert_nothing_left()

@@ -25,23 +25,12 @@ from tests.functional import content
 from tests.functional import faults
 from tests.functional import test_kill
 from tests.lab import disk as disk_lib
-from tests.lab import root_disk
+from tests.lab import steps
 
 PULL = {'live_method': 'pull', 'scratch_min_mb': '0'}
 
 #: MiB per second; reading FILLER takes some seconds.
 SLOW = {**PULL, 'bandwidth_limit_mb': str(faults.SLOW)}
-
-LIBVIRT = 'nova_snap.virt.libvirt'
-STEPS = {
-    'create the record': f'{test_kill.IMAGES}.create',
-    'freeze': f'{test_kill.GUEST}.freeze',
-    'begin the export': f'{LIBVIRT}.backup_job:begin',
-    'thaw': f'{test_kill.GUEST}.thaw',
-    'open the export': 'nova_snap.qcow2.nbd_source:NbdSource.__init__',
-    'upload': f'{test_kill.IMAGES}.upload',
-    'end the export': f'{LIBVIRT}.backup_job:end',
-}
 
 
 def has_backup_job(guest: Any) -> bool:
@@ -59,79 +48,26 @@ def has_backup_job(guest: Any) -> bool:
 class TestKilled(test_kill.KillTestCase):
     """Kill, recover, look."""
 
-    STEPS = STEPS
+    POINTS = steps.PULL
     OPTIONS = {'snapshot': PULL}
 
     def recover(self) -> None:
         super().recover()
         self.assertFalse(has_backup_job(self.guest))
 
-    def test_before_each_step(self) -> None:
-        self.check_all_steps('before')
-
-    def test_after_each_step(self) -> None:
-        self.check_all_steps('after')
+    def test_each_point(self) -> None:
+        self.check_all_points()
 
     def test_libvirtd_restarted_before_recovery(self) -> None:
-        self.kill_at('after', STEPS['begin the export'])
+        self.kill_at(steps.after('begin-export'))
         self.libvirtd.restart()
         self.recover()
 
 
-class TestContent(content.ContentTestCase):
-    """What the image holds."""
+class TestExport(base.SnapshotTestCase):
+    """What a file or a pipe gets; images are in test_content_kinds.py."""
 
     OPTIONS = {'snapshot': PULL}
-
-    def check_paused(self, **options: Any) -> None:
-        """The image of a paused guest is its disk, bit by bit."""
-        guest = self.make_guest(**options)
-        with content.paused(guest):
-            found = base.Found.of(guest)
-            image = self.image(self.image_create(guest))
-            self.assert_flat(image)
-            self.assert_equal_to_disk(image, guest.spec.disk)
-            self.assert_as_found(guest, found)
-        self.assert_nothing_left()
-
-    def test_every_kind_of_root_disk(self) -> None:
-        for kind in root_disk.Kind:
-            with self.subTest(kind):
-                self.check_paused(kind=kind)
-
-    def test_every_way_of_writing(self) -> None:
-        for image_format, compression in (
-            ('qcow2', 'zstd'),
-            ('qcow2', 'zlib'),
-            ('raw', 'zstd'),
-        ):
-            with self.subTest(image_format, compression=compression):
-                self.configure(
-                    snapshot={'compression_type': compression},
-                    libvirt={
-                        'snapshot_image_format': image_format,
-                        'snapshot_compression': 'true',
-                    },
-                )
-                self.check_paused()
-
-    def test_frozen_guest_gives_a_clean_file_system(self) -> None:
-        guest = self.make_guest(agent=True, write=4)
-        least = guest.ticks()
-        with guest.gap_watch() as watch:
-            image = self.image(self.image_create(guest))
-        found = disk_lib.file_system(image.path, image.format, False)
-        self.assertTrue(found.clean, found.report)
-        self.assert_boots(image, least)
-        self.assert_nothing_left()
-        self.assertGreater(watch.result.ticks, 0)
-
-    def test_block_device_is_taken_live(self) -> None:
-        guest = self.make_guest(kind=root_disk.Kind.BLOCK)
-        done = self.run_command('explain', guest.uuid, '-f', 'value')
-        self.assertIn('decision live pull', done.stdout)
-        self.image_create(guest)
-        self.assertTrue(guest.is_ticking(within=10))
 
     def test_export_to_a_file_and_to_standard_output(self) -> None:
         guest = self.make_guest()
@@ -180,7 +116,8 @@ class TestFaults(faults.FaultTestCase):
             snapshot={
                 'scratch_directory': str(small),
                 'scratch_percent': '0',
-                'bandwidth_limit_mb': '2',
+                # Longer than the slowest guest needs to fill it.
+                'bandwidth_limit_mb': '1',
             }
         )
         process = self.begin_reading(guest)
@@ -198,7 +135,7 @@ class TestFaults(faults.FaultTestCase):
                 'scratch_percent': '0',
                 'reserved_space_mb': '45',
                 # A guest on a busy host writes slowly.
-                'bandwidth_limit_mb': '2',
+                'bandwidth_limit_mb': '1',
             }
         )
         states: set[str] = set()

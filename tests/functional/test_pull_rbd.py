@@ -28,6 +28,7 @@ from tests.lab import cinder as cinder_lib
 from tests.lab import disk as disk_lib
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
+from tests.lab import steps
 from tests.lab import volumes as volumes_lib
 
 
@@ -98,7 +99,7 @@ class TestKilled(RbdTestCase, test_kill.KillTestCase):
     def test_while_the_export_is_read(self) -> None:
         self.guest = self.rbd_guest(vnc_password='secret')
         self.found = base.Found.of(self.guest)
-        self.kill_at('after', test_pull.STEPS['open the export'])
+        self.kill_at(steps.after('open-export'))
         self.assertTrue(test_pull.has_backup_job(self.guest))
         self.recover()
         self.assertFalse(test_pull.has_backup_job(self.guest))

@@ -127,8 +127,8 @@ class Guest:
         numbers = TICK.findall(self.console())
         return int(numbers[-1]) if numbers else 0
 
-    def is_ticking(self, within: float = 2.0) -> bool:
-        """Whether it ticks in the coming seconds."""
+    def is_ticking(self, within: float = 60.0) -> bool:
+        """Return True as soon as it ticks, False if not within seconds."""
         before = self.ticks()
         return self._eventually(lambda: self.ticks() > before, within)
 
@@ -227,7 +227,7 @@ class Guest:
 
     # What it is told ------------------------------------------------------
 
-    def agent(self, command: str, timeout: int = 10, **arguments: Any) -> Any:
+    def agent(self, command: str, timeout: int = 60, **arguments: Any) -> Any:
         """Send a command to the guest's agent; its ``return`` comes back.
 
         :param timeout: seconds.

@@ -14,8 +14,8 @@
 
 The product has no hooks for that.  ``inject/sitecustomize.py``, which stands
 on nova-compute's PYTHONPATH in these tests only, wraps the functions of
-:data:`STEPS` when their modules are imported; each then looks into a folder
-for what it is told::
+``tests/lab/steps.py`` when their modules are imported; each then looks into a
+folder for what it is told::
 
     upload.before.hold   wait before the step as long as the file is there
     upload.after.die     end with SIGKILL right after it
@@ -29,30 +29,10 @@ import json
 import pathlib
 import time
 
+from tests.lab import steps
+
 #: Leads nova-compute to the folder.
 VARIABLE = 'NOVA_SNAP_TEST_GATES'
-
-_LIBVIRT = 'nova_snap.virt.libvirt'
-_GUEST = f'{_LIBVIRT}.guest:Guest'
-_MIRROR = f'{_LIBVIRT}.extraction.mirror:_Mirror'
-_QEMU_IMG = 'nova_snap.virt.storage.qemu_img'
-
-#: The steps of the pipelines by name, and the function of each.
-STEPS = {
-    'create-delta': f'{_QEMU_IMG}:create_delta',
-    'save-xml': f'{_GUEST}.definition',
-    'undefine': f'{_GUEST}.undefine',
-    'rebase': f'{_LIBVIRT}.block_device:BlockDevice.rebase',
-    'poll': f'{_MIRROR}.wait_until_ready',
-    'end-mirror': f'{_MIRROR}.end',
-    'define': f'{_GUEST}.restore_definition',
-    'begin-export': f'{_LIBVIRT}.backup_job:begin',
-    'end-export': f'{_LIBVIRT}.backup_job:end',
-    'flatten': f'{_QEMU_IMG}:flatten',
-    'convert': f'{_QEMU_IMG}:convert',
-    'upload': 'nova_snap.nova.images:UserImages.upload',
-    'send': 'nova_snap.image.glance:GlanceImageService.upload',
-}
 
 TIMEOUT = 120.0
 
@@ -65,7 +45,7 @@ class Gates:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
-        (folder / 'steps.json').write_text(json.dumps(STEPS))
+        (folder / 'steps.json').write_text(json.dumps(steps.FUNCTIONS))
 
     def clear(self) -> None:
         """Open all, and forget what was seen."""

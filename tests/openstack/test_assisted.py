@@ -45,7 +45,7 @@ class AssistedTest(volume_base.VolumeTestCase):
         self.assertEqual(
             base.name, disk_lib.info(overlay, 'qcow2')['backing-filename']
         )
-        self.assertTrue(server.is_ticking(within=30))
+        self.assertTrue(server.is_ticking())
         self.assert_image_boots(image_id, ticks)
 
         self.delete_with_snapshots(image_id)
@@ -55,7 +55,7 @@ class AssistedTest(volume_base.VolumeTestCase):
         self.assertNotIn('backing-filename', disk_lib.info(overlay, 'qcow2'))
         self.assertFalse(base.exists())
         self.assertEqual({}, server.block_jobs())
-        self.assertTrue(server.is_ticking(within=30))
+        self.assertTrue(server.is_ticking())
         self.assert_reboot_keeps(server)
 
     def test_command_refuses(self) -> None:

@@ -15,67 +15,70 @@
 A snapshot boots; a snapshot of what booted from it boots, too.
 """
 
+import dataclasses
 import json
 import pathlib
 
 from tests.lab import command
 from tests.lab import disk as disk_lib
+from tests.lab import exhaustive
 from tests.openstack import base
 from tests.openstack import mode
 from tests.openstack import seed
 
 
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A server's root disk, and the image of it.
+
+    :ivar images_type: Nova's ``[libvirt] images_type``.
+    :ivar disk_format: what that makes of a root disk.
+    """
+
+    images_type: str
+    disk_format: str
+    method: str
+    image_format: str
+
+
+CASES = exhaustive.choose(
+    (
+        Case('raw', 'raw', 'mirror', 'raw'),
+        Case('raw', 'raw', 'pull', 'qcow2'),
+        Case('flat', 'raw', 'mirror', 'qcow2'),
+        Case('qcow2', 'qcow2', 'pull', 'raw'),
+    ),
+    (
+        Case('flat', 'raw', 'mirror', 'qcow2'),
+        Case('qcow2', 'qcow2', 'pull', 'raw'),
+    ),
+)
+
+
 class TestImages(base.CloudTestCase):
     """Nova's options that say what a disk and an image are made of."""
 
-    def check(
-        self,
-        options: dict[str, str],
-        image_format: str,
-        disk_format: str = 'qcow2',
-        method: str = 'mirror',
-    ) -> str:
-        """Boot, snapshot, boot from that; the image's id."""
-        self.compute.run(mode.Mode(method=method).with_options(options))
+    def check(self, case: Case) -> None:
+        """Boot, snapshot, boot from that."""
+        options = {
+            'libvirt.images_type': case.images_type,
+            'libvirt.snapshot_image_format': case.image_format,
+        }
+        self.compute.run(mode.Mode(method=case.method).with_options(options))
         server = self.make_server(flavor=seed.FLAVOR_SMALL)
-        self.assertEqual(disk_format, disk_lib.probed_format(server.disk))
+        self.assertEqual(case.disk_format, disk_lib.probed_format(server.disk))
         ticks = server.ticks() - 40
         with self.as_found(server):
             image_id = self.take(server)
-        self.assertEqual(image_format, self.image(image_id).disk_format)
-        self.assert_image_right(image_id, ticks, image_format)
+        self.assertEqual(case.image_format, self.image(image_id).disk_format)
+        self.assert_image_right(image_id, ticks, case.image_format)
         server.delete()
-        self.assert_boots(image_id, ticks, seed.FLAVOR_SMALL)
-        return image_id
+        self.assert_boots(image_id, ticks, seed.FLAVOR_SMALL).delete()
 
-    def test_raw_disk_raw_image(self) -> None:
-        self.check({'libvirt.images_type': 'raw'}, 'raw', 'raw')
-
-    def test_raw_disk_pulled_to_qcow2(self) -> None:
-        self.check(
-            {
-                'libvirt.images_type': 'raw',
-                'libvirt.snapshot_image_format': 'qcow2',
-            },
-            'qcow2',
-            'raw',
-            'pull',
-        )
-
-    def test_flat_disk(self) -> None:
-        self.check(
-            {
-                'libvirt.images_type': 'flat',
-                'libvirt.snapshot_image_format': 'qcow2',
-            },
-            'qcow2',
-            'raw',
-        )
-
-    def test_qcow2_disk_pulled_to_raw(self) -> None:
-        self.check(
-            {'libvirt.snapshot_image_format': 'raw'}, 'raw', method='pull'
-        )
+    def test_each(self) -> None:
+        for case in CASES:
+            with self.subTest(case=case):
+                self.check(case)
 
     def test_compressed_with_more_disks(self) -> None:
         self.compute.run(

@@ -17,6 +17,7 @@ record in ``saving``, files) has to be whole before Nova looks at its servers.
 """
 
 from tests.functional import base as functional_base
+from tests.lab import steps
 from tests.openstack import base
 from tests.openstack import mode
 from tests.openstack import server as server_lib
@@ -25,24 +26,24 @@ from tests.openstack import server as server_lib
 class KillTestCase(base.CloudTestCase):
     """Kill, start, look; with one server for all the steps."""
 
-    def check(self, step: str, moment: str, image: str = 'gone') -> None:
-        """Die at a step; all is as it was after the next start.
+    def check(self, point: steps.Point, image: str = 'gone') -> None:
+        """Die at a point; all is as it was after the next start.
 
         :param image: what becomes of it.
         """
         server = self.shared_server()
         with self.as_found(server):
-            image_id = self.kill(server, step, moment)
+            image_id = self.kill(server, point)
             self.compute.start()
             self.wait_until_idle(server)
-            self.assertEqual('ACTIVE', server.status(), (step, moment))
+            self.assertEqual('ACTIVE', server.status(), point)
             self.assertEqual(image, self.image_status(image_id))
 
-    def kill(self, server: server_lib.Server, step: str, moment: str) -> str:
+    def kill(self, server: server_lib.Server, point: steps.Point) -> str:
         """Let nova-compute die in the middle of a snapshot; the image."""
-        self.gates.die(step, moment)
+        self.gates.die(point.step, point.moment)
         image_id = self.begin(server)
-        server.wait_until(lambda: self.compute.daemon.pid is None, step)
+        server.wait_until(lambda: self.compute.daemon.pid is None, str(point))
         self.gates.clear()
         self.compute.kill()
         return image_id
@@ -64,27 +65,16 @@ class TestKilledMirror(KillTestCase):
     MODE = mode.Mode(method='mirror')
 
     def test_each_step(self) -> None:
-        for step, moment in (
-            ('create-delta', 'before'),
-            ('save-xml', 'after'),
-            ('undefine', 'before'),
-            ('undefine', 'after'),
-            ('rebase', 'after'),
-            ('poll', 'after'),
-            ('end-mirror', 'after'),
-            ('define', 'after'),
-            ('flatten', 'after'),
-            ('upload', 'before'),
-        ):
-            self.check(step, moment)
+        for point in steps.NOVA_MIRROR:
+            self.check(point)
 
     def test_image_that_is_complete_stays(self) -> None:
-        self.check('upload', 'after', 'active')
+        self.check(steps.after('upload'), 'active')
 
     def test_server_is_manageable(self) -> None:
         server = self.make_server()
         found = functional_base.Found.of(server)
-        self.kill(server, 'poll', 'after')
+        self.kill(server, steps.after('poll'))
         self.assertFalse(server.is_persistent())
         self.compute.start()
         self.wait_until_idle(server)
@@ -93,7 +83,7 @@ class TestKilledMirror(KillTestCase):
 
     def test_server_powered_off_before_the_start(self) -> None:
         server = self.make_server()
-        self.kill(server, 'poll', 'after')
+        self.kill(server, steps.after('poll'))
         server.destroy()
         self.assertFalse(server.exists())
         self.compute.start()
@@ -109,14 +99,9 @@ class TestKilledPull(KillTestCase):
     MODE = mode.Mode(method='pull', backend='eventlet')
 
     def test_each_step(self) -> None:
-        for step, moment in (
-            ('begin-export', 'before'),
-            ('begin-export', 'after'),
-            ('upload', 'before'),
-            ('send', 'before'),
-        ):
-            self.check(step, moment)
+        for point in steps.NOVA_PULL:
+            self.check(point)
 
     def test_image_that_is_complete_stays(self) -> None:
-        for step, moment in (('send', 'after'), ('end-export', 'after')):
-            self.check(step, moment, 'active')
+        for step in ('send', 'end-export'):
+            self.check(steps.after(step), 'active')

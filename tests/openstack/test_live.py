@@ -15,48 +15,43 @@
 from testtools import content
 
 from tests.lab import event_watch
+from tests.lab import exhaustive
 from tests.openstack import base
 from tests.openstack import mode
 
+MIRROR = mode.Mode(method='mirror', backend='threading')
+PULL = mode.Mode(method='pull', backend='eventlet')
+MODES = exhaustive.choose(
+    (
+        MIRROR,
+        mode.Mode(method='mirror', backend='eventlet'),
+        mode.Mode(method='pull', backend='threading'),
+        PULL,
+    ),
+    (MIRROR, PULL),
+)
 
-class LiveTests:
-    """What holds in every mode."""
 
-    def test_client_image_boots_and_server_never_stops(
-        self: 'base.CloudTestCase',
-    ) -> None:
+class TestLive(base.CloudTestCase):
+    """Each method, with native threads and under eventlet."""
+
+    MODE = MIRROR
+
+    def test_client_image_boots_and_server_never_stops(self) -> None:
+        for each in MODES:
+            with self.subTest(str(each)):
+                self.compute.run(each)
+                self.check(each)
+
+    def check(self, each: mode.Mode) -> None:
         server = self.shared_server()
         server.wait_for_ticks(40)
         ticks = server.ticks() - 40  # those are on the disk, synced
         watch = event_watch.EventWatch(self.cloud.libvirtd, server)
         with self.as_found(server), watch, server.gap_watch() as gaps:
-            image_id = self.take_with_client(server, 'live')
-        told = f'{self.MODE}: longest gap {gaps.result.longest_ms:.0f} ms'
-        self.addDetail('gap', content.text_content(told))
+            image_id = self.take_with_client(server, f'live {each}')
+        told = f'{each}: longest gap {gaps.result.longest_ms:.0f} ms'
+        self.addDetailUniqueName('gap', content.text_content(told))
         self.assertNotIn('lifecycle: Suspended Paused', watch.events)
         self.assert_image_right(image_id, ticks)
-        self.assert_boots(image_id, ticks)
-
-
-class TestMirrorThreading(LiveTests, base.CloudTestCase):
-    """blockRebase, native threads."""
-
-    MODE = mode.Mode(method='mirror', backend='threading')
-
-
-class TestMirrorEventlet(LiveTests, base.CloudTestCase):
-    """blockRebase, under eventlet."""
-
-    MODE = mode.Mode(method='mirror', backend='eventlet')
-
-
-class TestPullThreading(LiveTests, base.CloudTestCase):
-    """A point-in-time export, native threads."""
-
-    MODE = mode.Mode(method='pull', backend='threading')
-
-
-class TestPullEventlet(LiveTests, base.CloudTestCase):
-    """A point-in-time export, under eventlet."""
-
-    MODE = mode.Mode(method='pull', backend='eventlet')
+        self.assert_boots(image_id, ticks).delete()

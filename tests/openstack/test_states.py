@@ -13,11 +13,12 @@
 """Servers in every state, and what may happen to one in the middle.
 
 Each of the two methods and each kind of threads is tried; all four pairs of
-them are in ``test_live.py``.
+them are in ``test_live.py``, when it runs exhaustively.
 """
 
 import openstack
 
+from tests.lab import exhaustive
 from tests.lab import fault_proxy
 from tests.openstack import base
 from tests.openstack import mode
@@ -51,30 +52,8 @@ class StateTests:
     def test_paused(self) -> None:
         self.check_state('pause', 'PAUSED', 'unpause')
 
-    def test_suspended(self) -> None:
-        self.check_state('suspend', 'SUSPENDED', 'resume')
-
     def test_stopped(self) -> None:
         self.check_state('stop', 'SHUTOFF', 'start')
-
-    def test_multibyte_name(self: base.CloudTestCase) -> None:
-        server = self.shared_server()
-        with self.as_found(server):
-            image_id = self.take(server, NAME)
-        self.assertEqual(NAME, self.image(image_id).name)
-
-    def test_second_at_once_is_a_conflict(self: base.CloudTestCase) -> None:
-        server = self.shared_server()
-        with self.as_found(server):
-            with self.gates.held('upload') as wait:
-                image_id = self.begin(server)
-                wait()
-                self.assertRaises(
-                    openstack.exceptions.ConflictException,
-                    self.begin,
-                    server,
-                )
-            self.wait_for_image(image_id)
 
     def test_saving_image_deleted(self: base.CloudTestCase) -> None:
         server = self.shared_server()
@@ -110,6 +89,32 @@ class StateTests:
         server.wait_until(lambda: not server.folder.exists(), 'no folder')
         self.assert_nothing_left(server)
 
+
+class AboveTheDriverTests(StateTests):
+    """What the method makes no difference to: Nova's part of it."""
+
+    def test_suspended(self) -> None:
+        self.check_state('suspend', 'SUSPENDED', 'resume')
+
+    def test_multibyte_name(self: base.CloudTestCase) -> None:
+        server = self.shared_server()
+        with self.as_found(server):
+            image_id = self.take(server, NAME)
+        self.assertEqual(NAME, self.image(image_id).name)
+
+    def test_second_at_once_is_a_conflict(self: base.CloudTestCase) -> None:
+        server = self.shared_server()
+        with self.as_found(server):
+            with self.gates.held('upload') as wait:
+                image_id = self.begin(server)
+                wait()
+                self.assertRaises(
+                    openstack.exceptions.ConflictException,
+                    self.begin,
+                    server,
+                )
+            self.wait_for_image(image_id)
+
     def test_backups_rotate(self: base.CloudTestCase) -> None:
         server = self.shared_server()
         images = self.cloud.connection.image
@@ -139,7 +144,13 @@ class StateTests:
         self.assert_nothing_left(server)
 
 
-class TestMirrorThreading(StateTests, base.CloudTestCase):
+#: One method has them all.
+PULL_TESTS = exhaustive.choose(
+    (StateTests, AboveTheDriverTests), (StateTests,)
+)
+
+
+class TestMirrorThreading(AboveTheDriverTests, base.CloudTestCase):
     """blockRebase, native threads."""
 
     MODE = mode.Mode(method='mirror', backend='threading')
@@ -159,7 +170,7 @@ class TestMirrorThreading(StateTests, base.CloudTestCase):
             self.take(server)
 
 
-class TestPullEventlet(StateTests, base.CloudTestCase):
+class TestPullEventlet(PULL_TESTS[-1], base.CloudTestCase):
     """A point-in-time export, under eventlet."""
 
     MODE = mode.Mode(method='pull', backend='eventlet')

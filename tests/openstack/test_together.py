@@ -10,17 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Six snapshots at once where five are allowed; the service goes on."""
-
-import time
+"""Three snapshots at once where two are allowed; the service goes on."""
 
 from tests.openstack import base
 from tests.openstack import mode
-from tests.openstack import nova
 from tests.openstack import server as server_lib
 
-COUNT = 6
-LIMIT = 5
+COUNT = 3
+LIMIT = 2
 
 #: With native threads Nova takes the larger one for both (nova/conf/compute.py
 #: of Nova 34), and the default for builds is larger.
@@ -29,14 +26,14 @@ OPTIONS = {
     'DEFAULT.max_concurrent_builds': str(LIMIT),
 }
 
-#: Seconds that the held snapshots last: many heartbeats.
-HELD = 15.0
+#: Heartbeats that have to come while the snapshots are held.
+HEARTBEATS = 3
 
 
 class TogetherTests:
     """What holds with threads and with eventlet."""
 
-    def test_sixth_waits_and_service_answers(
+    def test_third_waits_and_service_answers(
         self: base.CloudTestCase,
     ) -> None:
         servers = [
@@ -54,11 +51,11 @@ class TogetherTests:
             self.wait_for_image(image_id)
         for server in servers:
             self.wait_until_idle(server)
-            self.assertTrue(server.is_ticking(within=30))
+            self.assertTrue(server.is_ticking())
             self.assert_nothing_left(server)
 
     def wait_for_task_states(self, servers: list[server_lib.Server]) -> None:
-        """Until five upload; the sixth is queued, and has not begun."""
+        """Until two upload; the third is queued, and has not begun."""
 
         def arrived() -> bool:
             states = [server.task_state() for server in servers]
@@ -66,25 +63,20 @@ class TogetherTests:
                 ['image_snapshot'] + ['image_uploading'] * LIMIT
             )
 
-        servers[0].wait_until(arrived, 'five that upload')
+        servers[0].wait_until(arrived, 'two that upload')
 
     def check_answers(self, server: server_lib.Server) -> None:
         """Heartbeats come all the while, and calls are answered."""
         compute = self.cloud.connection.compute
         beats = set()
-        end = time.monotonic() + HELD
-        longest = 0.0
-        while time.monotonic() < end:
-            begin = time.monotonic()
+
+        def enough() -> bool:
             compute.get_server_console_output(server.id, 5)
-            longest = max(longest, time.monotonic() - begin)
             (service,) = compute.services(binary='nova-compute')
             beats.add(service.updated_at)
-            time.sleep(0.5)
-        self.assertGreater(
-            len(beats), HELD / nova.REPORT_INTERVAL / 2, sorted(beats)
-        )
-        self.assertLess(longest, 30)
+            return len(beats) > HEARTBEATS
+
+        server.wait_until(enough, 'heartbeats')
 
 
 class TestThreading(TogetherTests, base.CloudTestCase):

@@ -13,7 +13,6 @@
 import pathlib
 import subprocess
 import tempfile
-import time
 
 import fixtures
 import testtools
@@ -156,12 +155,10 @@ class NbdTest(testtools.TestCase):
         self.make_disk()
         self.serve('--filter=delay', 'rdelay=60')
         source = self.open(timeout=0.5)
-        begin = time.monotonic()
         error = self.assertRaises(
             errors.SourceError, writer.write_compressed, source
         )
         self.assertIn('did not answer', error.reason)
-        self.assertLess(time.monotonic() - begin, 20)
 
     def test_memory_is_bounded(self):
         """400 MiB through libnbd, in a process of its own."""

@@ -12,12 +12,12 @@
 
 """What can go wrong with Cinder and Glance leaves nothing, and is told."""
 
-import re
 import threading
 import time
 
 from tests.functional import base as functional_base
 from tests.functional.volume import base
+from tests.lab import exhaustive
 from tests.lab import fault_proxy
 from tests.lab import volumes as volumes_lib
 
@@ -25,13 +25,16 @@ POST = ('POST', '/snapshots$')
 
 #: Answers to the request for the second snapshot, when the first is made:
 #: status of HTTP, exit status, and what the message has to say.
-ANSWERS = (
-    (401, 5, '[cinder]'),
-    (403, 5, 'role'),
-    (404, 3, 'does not exist'),
-    (409, 4, 'refused'),
-    (413, 1, 'quota'),
-    (500, 6, 'log of Cinder'),
+ANSWERS = exhaustive.choose(
+    (
+        (401, 5, '[cinder]'),
+        (403, 5, 'role'),
+        (404, 3, 'does not exist'),
+        (409, 4, 'refused'),
+        (413, 1, 'quota'),
+        (500, 6, 'log of Cinder'),
+    ),
+    ((403, 5, 'role'), (413, 1, 'quota'), (500, 6, 'log of Cinder')),
 )
 
 
@@ -179,10 +182,6 @@ class FaultTest(base.VolumeTestCase):
         self.proxy.add('GET', 'volume_id', fault_proxy.Call(let_go), None)
         error = self.assert_fails(1, 'snapshot_timeout', 'cinder-volume')
         self.assertIn('thawed early', error)
-        frozen = re.search(r'were frozen for (\d+) ms', error)
-        assert frozen is not None, error
-        # Two seconds were allowed, and thawing takes what it takes.
-        self.assertLess(int(frozen[1]), 8000, error)
 
     # Glance refuses the record, its properties, or its activation -----------
 

@@ -215,7 +215,7 @@ class MomentTest(base.VolumeTestCase):
         asked = re.search(r'2 volumes were asked for in (\d+) ms', done.stderr)
         self.assertIsNotNone(frozen, done.stderr)
         self.assertIsNotNone(asked, done.stderr)
-        self.assertTrue(guest.is_ticking(within=10))
+        self.assertTrue(guest.is_ticking())
         image = self.glance.get(json.loads(done.stdout)['id'])
         copies = [
             self.lab.disk_from_snapshot(entry['snapshot_id'])

@@ -18,18 +18,7 @@ import sys
 
 from tests.functional import base as functional_base
 from tests.functional.volume import base
-
-CINDER = 'nova_snap.volume.cinder:CinderVolumeService'
-GLANCE = 'nova_snap.image.glance:GlanceImageService'
-SNAPSHOTS = 'nova_snap.compute.volume_backed.snapshots:VolumeSnapshots'
-
-#: Moments at which there is something to clean up.
-MOMENTS = (
-    ('after', 'nova_snap.virt.libvirt.guest:Guest.freeze'),
-    ('after', f'{CINDER}.create_snapshot'),
-    ('after', f'{SNAPSHOTS}.wait_until_available'),
-    ('before', f'{GLANCE}.upload'),
-)
+from tests.lab import steps
 
 
 class KillTest(base.VolumeTestCase):
@@ -40,12 +29,13 @@ class KillTest(base.VolumeTestCase):
         self.guest, self.disks = self.volume_guest(agent=True)
         self.found = functional_base.Found.of(self.guest)
 
-    def kill_at(self, moment: str, step: str) -> None:
-        """Let a snapshot die at a step; it has to have come that far."""
+    def kill_at(self, point: steps.Point) -> None:
+        """Let a snapshot die at a point; it has to have come that far."""
         done = subprocess.run(
             [
                 *(sys.executable, '-m', 'tests.functional.die_at'),
-                *(moment, step, '--config-file', str(self.config)),
+                *(point.moment, point.function),
+                *('--config-file', str(self.config)),
                 *('image-create', self.guest.uuid, 'killed'),
             ],
             capture_output=True,
@@ -54,18 +44,18 @@ class KillTest(base.VolumeTestCase):
         )
         self.assertEqual(-signal.SIGKILL, done.returncode, done.stderr)
 
-    def test_moments(self) -> None:
-        for moment, step in MOMENTS:
-            self.kill_at(moment, step)
+    def test_each_point(self) -> None:
+        for point in steps.VOLUMES:
+            self.kill_at(point)
             self.run_command('recover')
             self.assertEqual(
-                'thawed', self.guest.agent('guest-fsfreeze-status'), step
+                'thawed', self.guest.agent('guest-fsfreeze-status'), point
             )
             self.assert_as_found(self.guest, self.found)
             self.assert_nothing_made(*self.disks)
 
     def test_login_of_another_project(self) -> None:
-        self.kill_at('after', f'{CINDER}.create_snapshot')
+        self.kill_at(steps.after('snapshot-volume'))
         other = self.lab.keystone.credentials('admin', 'admin')
         self.configure(cinder=other)
         done = self.run_command('recover', status=1)
@@ -79,7 +69,7 @@ class KillTest(base.VolumeTestCase):
 
     def test_active_image_keeps_its_snapshots(self) -> None:
         before = {image.id for image in self.glance.list()}
-        self.kill_at('after', f'{GLANCE}.upload')
+        self.kill_at(steps.after('send'))
         self.run_command('recover')
         made = [i for i in self.glance.list() if i.id not in before]
         self.assertEqual(['active'], [image.status for image in made])

@@ -1,0 +1,180 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The steps at which tests kill or hold a snapshot, listed once.
+
+:data:`FUNCTIONS` has each step by name.  A pipeline is the names of its steps
+in their order, and the points of it at which an ordinary run kills.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+
+from tests.lab import exhaustive
+
+_LIBVIRT = 'nova_snap.virt.libvirt'
+_GUEST = f'{_LIBVIRT}.guest:Guest'
+_DISK = f'{_LIBVIRT}.block_device:BlockDevice'
+_MIRROR = f'{_LIBVIRT}.extraction.mirror:_Mirror'
+_QEMU_IMG = 'nova_snap.virt.storage.qemu_img'
+_STORE = 'nova_snap.image.filesystem:FilesystemImageService'
+_GLANCE = 'nova_snap.image.glance:GlanceImageService'
+_VOLUMES = 'nova_snap.compute.volume_backed.snapshots:VolumeSnapshots'
+
+#: The function of each step, as ``module:name`` or ``module:Class.method``.
+FUNCTIONS = {
+    # Guests and their definition.
+    'save-xml': f'{_GUEST}.definition',
+    'undefine': f'{_GUEST}.undefine',
+    'restore-definition': f'{_GUEST}.restore_definition',
+    # Within the one above: autostart is not set again yet.
+    'define': f'{_LIBVIRT}.host:Host.define',
+    'freeze': f'{_GUEST}.freeze',
+    'thaw': f'{_GUEST}.thaw',
+    'managed-save': f'{_GUEST}.managed_save',
+    'start': f'{_GUEST}.start',
+    # Copies of a disk.
+    'create-delta': f'{_QEMU_IMG}:create_delta',
+    'end-old-job': f'{_DISK}.abort_job',
+    'rebase': f'{_DISK}.rebase',
+    'poll': f'{_MIRROR}.wait_until_ready',
+    'end-mirror': f'{_MIRROR}.end',
+    'flatten': f'{_QEMU_IMG}:flatten',
+    'convert': f'{_QEMU_IMG}:convert',
+    'begin-export': f'{_LIBVIRT}.backup_job:begin',
+    'open-export': 'nova_snap.qcow2.nbd_source:NbdSource.__init__',
+    'end-export': f'{_LIBVIRT}.backup_job:end',
+    # Where images go: the embedded store, Glance for us and for Nova.
+    'create-record': f'{_STORE}.create',
+    'store': f'{_STORE}.upload',
+    'send': f'{_GLANCE}.upload',
+    'upload': 'nova_snap.nova.images:UserImages.upload',
+    # Volumes.
+    'snapshot-volume': (
+        'nova_snap.volume.cinder:CinderVolumeService.create_snapshot'
+    ),
+    'wait-for-volumes': f'{_VOLUMES}.wait_until_available',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A moment at which a process dies or waits.
+
+    :ivar moment: ``before`` or ``after`` the step.
+    """
+
+    moment: str
+    step: str
+
+    def __str__(self) -> str:
+        return f'{self.moment} {self.step}'
+
+    @property
+    def function(self) -> str:
+        """The function of the step."""
+        return FUNCTIONS[self.step]
+
+
+def before(step: str) -> Point:
+    """Return the moment right before a step."""
+    return Point('before', step)
+
+
+def after(step: str) -> Point:
+    """Return the moment right after a step."""
+    return Point('after', step)
+
+
+def points(pipeline: Sequence[str], *usual: Point) -> tuple[Point, ...]:
+    """Return where to kill: before and after each step, or the usual points.
+
+    The usual ones are those after which something else has to be undone:
+    what is undone before a step is, but for a step that fails half-way, what
+    is undone after the one before it.
+    """
+    every = (cut(step) for step in pipeline for cut in (before, after))
+    return exhaustive.choose(every, usual)
+
+
+MIRROR = points(
+    (
+        *('create-record', 'create-delta', 'save-xml', 'end-old-job'),
+        *('undefine', 'rebase', 'poll', 'freeze', 'end-mirror', 'thaw'),
+        *('restore-definition', 'define', 'flatten', 'store'),
+    ),
+    after('create-record'),
+    after('create-delta'),
+    after('undefine'),
+    after('rebase'),
+    after('freeze'),
+    after('define'),
+    after('flatten'),
+    after('store'),
+)
+COLD = points(
+    (
+        *('create-record', 'freeze', 'managed-save', 'convert'),
+        *('start', 'thaw', 'store'),
+    ),
+    after('freeze'),
+    after('managed-save'),
+    after('start'),
+)
+PULL = points(
+    (
+        *('create-record', 'freeze', 'begin-export', 'thaw'),
+        *('open-export', 'store', 'end-export'),
+    ),
+    after('begin-export'),
+    after('open-export'),
+    after('end-export'),
+)
+
+#: Of the same pipelines in nova-compute, which stores in Glance for a user,
+#: the points before the image is complete.
+NOVA_MIRROR = exhaustive.choose(
+    (
+        before('create-delta'),
+        after('save-xml'),
+        before('undefine'),
+        after('undefine'),
+        after('rebase'),
+        after('poll'),
+        after('end-mirror'),
+        after('define'),
+        after('restore-definition'),
+        after('flatten'),
+        before('upload'),
+    ),
+    (after('undefine'), after('end-mirror'), after('define')),
+)
+NOVA_PULL = exhaustive.choose(
+    (
+        before('begin-export'),
+        after('begin-export'),
+        before('upload'),
+        before('send'),
+    ),
+    (after('begin-export'), before('send')),
+)
+
+#: Of images of volumes, all points at which there is something to undo.
+VOLUMES = exhaustive.choose(
+    (
+        after('freeze'),
+        after('snapshot-volume'),
+        after('wait-for-volumes'),
+        before('send'),
+    ),
+    (after('freeze'), after('snapshot-volume'), before('send')),
+)
