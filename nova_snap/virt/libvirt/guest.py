@@ -171,10 +171,18 @@ class Guest:
         self.call('abort its job', lambda domain: domain.abortJob())
 
     def job(self) -> tuple[int, int] | None:
-        """(bytes done, bytes in all) of a managed save; None without one."""
-        info = self.call(
-            'read its job', lambda domain: domain.jobInfo(), insist=True
-        )
+        """(bytes done, bytes in all) of a managed save; None without one.
+
+        A guest that does not run, any more, has none.
+        """
+        try:
+            info = self.call(
+                'read its job', lambda domain: domain.jobInfo(), insist=True
+            )
+        except exception.HypervisorError as error:
+            if error.code == libvirt.VIR_ERR_OPERATION_INVALID:
+                return None  # libvirt's words: domain is not running
+            raise
         kind, _elapsed, _remaining, total, done, *_rest = info
         return None if kind == libvirt.VIR_DOMAIN_JOB_NONE else (done, total)
 

@@ -65,6 +65,7 @@ class Domain:
         self.thaw: Callable[[], None] = lambda: None
         self.ping: Callable[[], None] = lambda: None
         self.save: Callable[[], None] = lambda: None
+        self.ask_for_job: Callable[[], None] = lambda: None
         self.detaching = 0.1
         self.is_saved = False
         self.is_frozen = False
@@ -146,6 +147,11 @@ class Domain:
         )
 
     def jobInfo(self) -> list[int]:  # noqa: N802
+        self.ask_for_job()
+        if not self.isActive():
+            raise error(
+                libvirt.VIR_ERR_OPERATION_INVALID, 'domain is not running'
+            )
         return [libvirt.VIR_DOMAIN_JOB_NONE] + [0] * 11
 
     def agentSetResponseTimeout(  # noqa: N802

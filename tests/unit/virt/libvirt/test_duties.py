@@ -98,6 +98,13 @@ class ResumeTest(UndoingTestCase):
     def test_that_was_never_saved(self) -> None:
         self.assertEqual(base.RUNNING, self.resume(paused=True))
 
+    def test_whose_save_ends_while_it_is_looked_at(self) -> None:
+        def end_save() -> None:
+            self.domain.state_now, self.domain.is_saved = base.SHUTOFF, True
+
+        self.domain.ask_for_job = end_save
+        self.assertEqual(base.RUNNING, self.resume())
+
     def test_that_was_shut_off_by_somebody_else(self) -> None:
         self.domain.state_now = base.SHUTOFF
         self.assertEqual(base.SHUTOFF, self.resume())
