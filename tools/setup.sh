@@ -11,7 +11,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-# Makes this checkout ready to run on a Debian 12 host:
+# Makes this checkout ready to run on a host with Debian 12 or 13:
 #
 #   tools/setup.sh [--tests] [--volumes] [--openstack] [EXTRA...]
 #
@@ -40,6 +40,15 @@ packages="
     busybox-static cpio kmod qemu-guest-agent
     e2fsprogs fdisk mount util-linux
     python3-libnbd git ca-certificates"
+
+# A package of its own since Debian 13.
+if [ "$(. /etc/os-release && echo "${VERSION_ID:-}")" != 12 ]; then
+    packages+=" libvirt-daemon-driver-secret"
+fi
+
+# A server for the tests of the qcow2 writer's NBD source.
+test_packages="
+    nbdkit"
 
 # What OpenStack's servers stand on.  genisoimage makes config drives.
 openstack_packages="
@@ -169,7 +178,10 @@ main() {
     local extras='' tests=0 cloud=0 disks=0 word
     for word in "$@"; do
         case $word in
-            --tests) tests=1 ;;
+            --tests)
+                tests=1
+                packages+=$test_packages
+                ;;
             --volumes)
                 disks=1
                 packages+=$volume_packages

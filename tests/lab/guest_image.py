@@ -20,6 +20,7 @@ program; what it does once it runs is in ``init.sh`` and ``tick.c``.
 
 import dataclasses
 import hashlib
+import lzma
 import os
 import pathlib
 import shutil
@@ -94,8 +95,13 @@ def _kernel_tree(work: pathlib.Path) -> pathlib.Path:
         command.run('apt-get', 'update')
         _download_kernel(work)
     (package,) = work.glob('*.deb')
-    command.run('dpkg-deb', '-x', package, work / 'kernel')
-    return work / 'kernel'
+    kernel = work / 'kernel'
+    command.run('dpkg-deb', '-x', package, kernel)
+    if not (kernel / 'lib').exists():
+        # Debian 13's modules are below usr/lib.  depmod and modprobe look
+        # where their own package puts modules, which the link serves, too.
+        (kernel / 'lib').symlink_to('usr/lib')
+    return kernel
 
 
 def _download_kernel(work: pathlib.Path) -> None:
@@ -152,11 +158,18 @@ def _add_modules(
         order: list[str] = []
         for module in modules:
             for path in _with_dependencies(module, kernel, version):
-                shutil.copy(path, target)
-                if path.name not in order:
-                    order.append(path.name)
+                name = path.name.removesuffix('.xz')
+                (target / name).write_bytes(_module(path))
+                if name not in order:
+                    order.append(name)
         text = ''.join(f'{name}\n' for name in order)
         (target / f'order.{purpose}').write_text(text)
+
+
+def _module(path: pathlib.Path) -> bytes:
+    """Read a kernel module, which Debian 13 compresses."""
+    data = path.read_bytes()
+    return lzma.decompress(data) if path.suffix == '.xz' else data
 
 
 def _with_dependencies(
