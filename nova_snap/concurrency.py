@@ -23,9 +23,11 @@ Nova refuses to start with native threads when eventlet has been loaded.
 """
 
 from collections.abc import Callable
+import importlib
 import os
 import sys
 import threading
+from types import ModuleType
 from typing import ParamSpec
 from typing import TypeVar
 
@@ -86,10 +88,20 @@ def start_native_thread(name: str, target: Callable[[], None]) -> None:
     For a loop of a C library; what it calls must take no lock that a green
     thread may hold.
     """
-    if is_eventlet():
-        from eventlet import patcher
+    native_module('threading').Thread(
+        name=name, target=target, daemon=True
+    ).start()
 
-        original = patcher.original('threading')
-    else:
-        original = threading
-    original.Thread(name=name, target=target, daemon=True).start()
+
+def native_module(name: str) -> ModuleType:
+    """Return a module of the standard library as it was before eventlet.
+
+    With threads, locks and queues of the operating system.  Who uses them
+    may be waited for by green threads through :func:`run_blocking` only.
+    """
+    if not is_eventlet():
+        return importlib.import_module(name)
+    from eventlet import patcher
+
+    original: ModuleType = patcher.original(name)
+    return original

@@ -24,11 +24,13 @@ import subprocess  # nosec B404
 import tempfile
 from typing import BinaryIO
 
+from oslo_utils import units
+
 from nova_snap import exception
 from nova_snap import progress
 
 #: Bytes of a program's output that are read; the rest is ignored.
-MAX_OUTPUT = 1 << 20
+MAX_OUTPUT = units.Mi
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,11 @@ from typing import Any
 #: Answers that may be another one in a moment.
 RETRIABLE = frozenset((429, 500, 502, 503, 504))
 
+#: Characters of a body that are looked at.  Whoever answers may be no service
+#: of OpenStack, and some patterns below take quadratic time: 8 s for 40,000
+#: characters of "<", and less than 0.1 s for these.
+_MAX_BODY = 4096
+
 #: Characters of a body that is quoted in a message.
 _MAX_SENTENCE = 500
 
@@ -55,8 +60,9 @@ def sentence(body: str) -> str:
 
     WebOb writes a page with the status as title and heading before the
     sentence; as JSON it is the field "message", with the same tags in it.
+    Only the beginning of a long text counts.
     """
-    text = _BREAK.sub('\n', _message(body))
+    text = _BREAK.sub('\n', _message(body)[:_MAX_BODY])
     lines = (
         html.unescape(line).strip() for line in _TAG.sub('', text).splitlines()
     )
@@ -68,7 +74,7 @@ def sentence(body: str) -> str:
 def _message(body: str) -> str:
     try:
         found = _find_message(json.loads(body))
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or one nested too deep
         return body
     return body if found is None else found
 

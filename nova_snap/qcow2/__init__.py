@@ -35,7 +35,6 @@ module                    the one thing that it knows
 ``estimate``              how much room compressed clusters need: arithmetic
 ``reserve``               the same by samples of the data
 ``pool``                  work done ahead by threads, in order
-``native``                threads that eventlet has not replaced
 ``writer``                the two ways of writing a qcow2 image
 ``raw``                   the way of writing a raw one
 ``stream``                what a caller gets: chunks, or a file to read

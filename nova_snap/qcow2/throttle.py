@@ -15,7 +15,7 @@
 from collections.abc import Iterator
 import time
 
-from nova_snap.qcow2 import native
+from nova_snap import concurrency
 from nova_snap.qcow2 import source as source_lib
 
 
@@ -32,8 +32,8 @@ class ThrottledSource:
         self.parallel = source.parallel
         self._source = source
         self._limit = limit
-        self._lock = native.threading().Lock()
-        self._sleep = native.sleep()
+        self._lock = concurrency.native_module('threading').Lock()
+        self._sleep = concurrency.native_module('time').sleep
         self._free_at = time.monotonic()
 
     def extents(self) -> Iterator[source_lib.Extent]:

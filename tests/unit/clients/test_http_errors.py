@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import json
 
 import testtools
 
@@ -52,3 +53,17 @@ class SentenceTest(testtools.TestCase):
 
     def test_long_body_is_cut(self):
         self.assertEqual(500, len(http_errors.sentence('x' * 10000)))
+
+    def test_only_the_beginning_of_a_long_body_is_looked_at(self):
+        """A pattern that is quadratic never sees the rest."""
+        body = 'Quota exceeded.' + '\n' * 5000 + 'Rest.'
+        for whole in (body, json.dumps({'message': body})):
+            self.assertEqual('Quota exceeded.', http_errors.sentence(whole))
+
+    def test_message_behind_much_else_is_found(self):
+        body = json.dumps({'trace': 'x' * 100000, 'message': 'Log in.'})
+        self.assertEqual('Log in.', http_errors.sentence(body))
+
+    def test_body_that_is_nested_too_deep_is_quoted(self):
+        for body in ('[' * 100000, '{"a":' * 100000):
+            self.assertEqual(body[:500], http_errors.sentence(body))

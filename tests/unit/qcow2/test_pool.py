@@ -16,8 +16,11 @@ import time
 
 import testtools
 
-from nova_snap.qcow2 import native
+from nova_snap import concurrency
 from nova_snap.qcow2 import pool
+
+#: The pool's threads are native under eventlet, too.
+threading = concurrency.native_module('threading')
 
 
 class OrderedPoolTest(testtools.TestCase):
@@ -35,7 +38,7 @@ class OrderedPoolTest(testtools.TestCase):
         self.assertEqual([n * 2 for n in range(50)], list(results))
 
     def test_works_in_several_threads(self):
-        meeting = native.threading().Barrier(3)
+        meeting = threading.Barrier(3)
         results = self.pool(lambda job: meeting.wait(10), range(3))
         self.assertEqual({0, 1, 2}, set(results))
 
@@ -66,13 +69,13 @@ class OrderedPoolTest(testtools.TestCase):
         self.assertEqual([], list(results))
 
     def test_close_ends_the_threads(self):
-        before = native.threading().active_count()
+        before = threading.active_count()
         with contextlib.closing(
             pool.OrderedPool(lambda job: job, itertools.count(), 4)
         ) as results:
             next(results)
-            self.assertEqual(before + 4, native.threading().active_count())
-        self.assertEqual(before, native.threading().active_count())
+            self.assertEqual(before + 4, threading.active_count())
+        self.assertEqual(before, threading.active_count())
         results.close()
 
     def test_no_jobs(self):

@@ -22,7 +22,6 @@ import testtools
 from nova_snap import concurrency
 from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import file_source
-from nova_snap.qcow2 import native
 from nova_snap.qcow2 import writer
 from tests.unit.qcow2 import support
 
@@ -55,7 +54,7 @@ class FailureTest(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        threads = native.threading().active_count
+        threads = concurrency.native_module('threading').active_count
         # eventlet keeps its own native threads from the first use on.
         concurrency.run_blocking(int)
         before = threads()
@@ -147,7 +146,7 @@ class BackPressureTest(testtools.TestCase):
         read = source.read
 
         def slow(offset, length):
-            native._module('time').sleep(0.02)
+            concurrency.native_module('time').sleep(0.02)
             return read(offset, length)
 
         source.read = slow
