@@ -160,9 +160,7 @@ def _is_nova(module: str) -> bool:
 
 
 def _is_plain(path: str) -> bool:
-    """Return True for a value such as a string, whose attributes are not
-    Nova's.
-    """
+    """Return True for a value, such as a string, that is no object of Nova."""
     listed = [str(name) for name in interface.NAMES]
     return (
         path in listed
