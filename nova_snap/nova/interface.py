@@ -18,7 +18,6 @@ compare the list with a real Nova, and with what ``nova_snap/nova`` uses: add a
 name here when you begin to use it.
 """
 
-from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import dis
@@ -127,14 +126,14 @@ def _has(owner: Any, name: str) -> bool:
         # It may be a module that nobody has imported.
         return importlib.util.find_spec(f'{owner.__name__}.{name}') is not None
     return inspect.isclass(owner) and any(
-        name in _set_by(kind.__init__)
-        for kind in owner.__mro__
-        if inspect.isfunction(kind.__init__)
+        name in _set_by(vars(kind).get('__init__')) for kind in owner.__mro__
     )
 
 
-def _set_by(function: Callable[..., Any]) -> set[str]:
-    """Return the names of the attributes that a function sets."""
+def _set_by(function: Any) -> set[str]:
+    """Return the names of the attributes that a Python function sets."""
+    if not inspect.isfunction(function):
+        return set()
     return {
         instruction.argval
         for instruction in dis.get_instructions(function)
