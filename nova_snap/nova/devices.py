@@ -17,8 +17,7 @@ functions that Nova's own suspend and resume are made of; what is added here
 is that giving back is right when it is done twice, or after a crash: each
 device that is there already is left alone.
 
-The functions are private ones of Nova's driver.  ``nova-snap nova-check``
-looks for them by the names in :data:`USED`.
+The functions are private ones of Nova's driver; ``interface.py`` lists them.
 """
 
 from collections.abc import Iterator
@@ -30,17 +29,6 @@ from nova.network import model as network_model
 
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
-
-#: What is called of Nova's driver.
-USED = (
-    '_attach_direct_passthrough_ports',
-    '_attach_mediated_devices',
-    '_attach_pci_devices',
-    '_detach_direct_passthrough_ports',
-    '_detach_mediated_devices',
-    '_detach_pci_devices',
-    '_get_mdevs_from_guest_config',
-)
 
 
 class Devices:

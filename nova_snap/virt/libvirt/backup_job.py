@@ -26,8 +26,6 @@ import uuid
 # What is parsed is libvirtd's own output.
 import xml.etree.ElementTree as ElementTree  # nosec B405
 
-import libvirt
-
 from nova_snap import exception
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
@@ -82,22 +80,9 @@ def begin(guest: guest_lib.Guest, device: str, export: Export) -> None:
 
 def is_running(guest: guest_lib.Guest, export: Export | None = None) -> bool:
     """Whether a backup job runs: any, or the one of this export."""
-    try:
-        xml: str = guest.call(
-            'read its backup job',
-            lambda domain: domain.backupGetXMLDesc(0),
-            insist=True,
-        )
-    except exception.GuestGone:
+    xml = guest.backup_job_xml()
+    if xml is None:
         return False
-    except exception.HypervisorError as error:
-        if error.code in (
-            libvirt.VIR_ERR_NO_DOMAIN_BACKUP,
-            libvirt.VIR_ERR_OPERATION_INVALID,  # the guest does not run
-            libvirt.VIR_ERR_NO_SUPPORT,
-        ):
-            return False
-        raise
     if export is None:
         return True
     server = _parse(xml).find('server')

@@ -302,6 +302,28 @@ class Guest:
             insist=True,
         )
 
+    # Backup jobs
+
+    def backup_job_xml(self) -> str | None:
+        """Return the XML of its backup job, or None if none is running."""
+        try:
+            xml: str = self.call(
+                'read its backup job',
+                lambda domain: domain.backupGetXMLDesc(0),
+                insist=True,
+            )
+        except exception.GuestGone:
+            return None
+        except exception.HypervisorError as error:
+            if error.code in (
+                libvirt.VIR_ERR_NO_DOMAIN_BACKUP,
+                libvirt.VIR_ERR_OPERATION_INVALID,  # the guest does not run
+                libvirt.VIR_ERR_NO_SUPPORT,
+            ):
+                return None
+            raise
+        return xml
+
     # Devices
 
     def detach_device(self, xml: str) -> None:

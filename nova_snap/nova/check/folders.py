@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The part of ``nova-snap nova-check`` that looks at folders.
+"""Checks of the folders that nova-compute and QEMU write to.
 
-Whose they are, who gets there, and what is free in them; nothing is made.
+Their owners, their permissions, and the free space in them; none is made.
 """
 
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ import pwd
 
 import nova.conf
 
-from nova_snap.nova import findings
 from nova_snap.nova import settings
+from nova_snap.nova.check import findings
 from nova_snap.virt import decision
 from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import plan

@@ -16,10 +16,9 @@ libvirt is its own test driver, with guests as a file describes them.
 """
 
 from nova_snap import exception
-from nova_snap.nova import check
-from nova_snap.nova import check_host
-from nova_snap.nova import findings
 from nova_snap.nova import settings
+from nova_snap.nova.check import findings
+from nova_snap.nova.check import servers
 from nova_snap.virt.libvirt import policy
 from tests.nova import base
 from tests.unit.cmd import base as cmd_base
@@ -68,7 +67,7 @@ class HostTestCase(base.NovaTestCase):
         self.addCleanup(base.CONF.clear_override, 'virt_type', 'libvirt')
         settings.register()
         return {
-            found.check: found for found in check.run(check_host.check_libvirt)
+            found.check: found for found in findings.run(servers.check_libvirt)
         }
 
     def server(self, **arguments: str) -> findings.Finding:
@@ -127,7 +126,7 @@ class VersionTest(HostTestCase):
     def test_libvirt_that_does_not_answer_is_said_once(self) -> None:
         self.configure('connection_uri = qemu+unix:///system?socket=/nowhere')
         settings.register()
-        (found,) = check.run(check_host.check_libvirt)
+        (found,) = findings.run(servers.check_libvirt)
         self.assertEqual(
             ('libvirt', findings.Result.FAILED), (found.check, found.result)
         )

@@ -10,31 +10,19 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The part of ``nova-snap nova-check`` that looks at the host.
-
-Programs, libraries, the journal, libvirt, and the servers that run here.  It
-changes nothing.  The part about Python and nova.conf is in ``check.py``, that
-about folders in ``check_folders.py``.
-"""
+"""Checks of libvirt and QEMU, and of the servers that run on this host."""
 
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-import shutil
 
 import nova.conf
 
 from nova_snap import exception
-from nova_snap.clients import keystone
 from nova_snap.compute.volume_backed import plan as volume_backed
-from nova_snap.nova import check_folders
-from nova_snap.nova import findings
-from nova_snap.nova import images
 from nova_snap.nova import settings
+from nova_snap.nova.check import findings
 from nova_snap.objects import instance as instance_lib
-from nova_snap.qcow2 import codec
-from nova_snap.qcow2 import errors
-from nova_snap.qcow2 import libnbd
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt.libvirt import driver as driver_lib
 from nova_snap.virt.libvirt import host as host_lib
@@ -42,90 +30,6 @@ from nova_snap.virt.libvirt import policy
 from nova_snap.virt.storage import disk_source as storage
 
 CONF = nova.conf.CONF
-
-#: qemu-img, and what limits it.
-PROGRAMS = ('qemu-img', 'setpriv', 'prlimit')
-
-
-def check_programs() -> Iterator[findings.Finding]:
-    """What is run can be found."""
-    for name in PROGRAMS:
-        found = shutil.which(name)
-        if found:
-            yield findings.ok(name, f'{found}.')
-        else:
-            yield findings.failed(name, 'it is not on the PATH.')
-
-
-def check_libnbd() -> Iterator[findings.Finding]:
-    """What pull needs is there, where pull is asked for."""
-    options = settings.driver_options()
-    if decision_lib.Method.PULL not in options.live_methods:
-        yield findings.ok(
-            'libnbd', 'not needed: [nova_snap] live_method is mirror.'
-        )
-        return
-    try:
-        libnbd.load()
-    except errors.LibraryMissing as error:
-        yield findings.failed('libnbd', error)
-    else:
-        yield findings.ok('libnbd', 'its Python binding is there.')
-    if options.compression:
-        try:
-            codec.ALGORITHMS[options.streaming.compression](None)
-        except errors.LibraryMissing as error:
-            yield findings.failed('compression', error)
-        else:
-            yield findings.ok(
-                'compression', f'{options.streaming.compression}.'
-            )
-
-
-def check_recovery() -> Iterator[findings.Finding]:
-    """Nothing is owed, and what will be can be done."""
-    yield from _journal()
-    yield _login()
-
-
-def _journal() -> Iterator[findings.Finding]:
-    contents = settings.make_journal().contents()
-    for file in contents.unreadable:
-        yield findings.failed(
-            'journal',
-            f'{file} It may be all that is left of a definition of a server: '
-            'keep it.',
-        )
-    for entry in contents.entries:
-        yield findings.warning(
-            'journal',
-            f'{entry.path} owes: {", ".join(entry.kinds)}; '
-            'nova-compute sees to it while it runs.',
-        )
-    if contents.is_empty:
-        yield findings.ok('journal', 'nothing is owed.')
-
-
-def _login() -> findings.Finding:
-    """Whether a login can be made of the options; Keystone is not asked."""
-    try:
-        group = images.login_group()
-    except exception.InvalidConfiguration:
-        return _no_login('neither [service_user] nor [glance] has one')
-    try:
-        with keystone.configured(group):
-            keystone.load_auth(CONF, group)
-    except exception.InvalidConfiguration as error:
-        return _no_login(f'that of [{group}] cannot be used ({error})')
-    return findings.ok('login', f'[{group}], for recovery.')
-
-
-def _no_login(reason: str) -> findings.Finding:
-    return findings.warning(
-        'login',
-        f'{reason}: image records of a nova-compute that was killed have to '
-        'be deleted by hand.',
-    )
 
 
 def check_libvirt() -> Iterator[findings.Finding]:
@@ -207,14 +111,3 @@ def _is_on_rbd(decision: decision_lib.Decision) -> bool:
         reason.fact == 'source type' and reason.value == storage.SourceType.RBD
         for reason in decision.reasons
     )
-
-
-CHECKS: tuple[findings.Check, ...] = (
-    check_folders.check_user,
-    check_folders.check_state,
-    check_folders.check_folders,
-    check_programs,
-    check_libnbd,
-    check_recovery,
-    check_libvirt,
-)

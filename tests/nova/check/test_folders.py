@@ -18,9 +18,9 @@ import os
 import pathlib
 import pwd
 
-from nova_snap.nova import check_folders
-from nova_snap.nova import findings
 from nova_snap.nova import settings
+from nova_snap.nova.check import findings
+from nova_snap.nova.check import folders
 from tests.nova import base
 
 SCRATCH = 'scratch_directory'
@@ -73,19 +73,19 @@ class UserTest(FoldersTestCase):
     def test_of_nova_compute(self) -> None:
         instances = self.state / 'instances'
         instances.mkdir()
-        self.assertEqual('warning', self.only(check_folders.check_user)[0])
+        self.assertEqual('warning', self.only(folders.check_user)[0])
         os.chown(instances, OTHER, -1)
-        self.assertEqual('ok', self.only(check_folders.check_user)[0])
+        self.assertEqual('ok', self.only(folders.check_user)[0])
 
     def test_where_one_may_not_look(self) -> None:
         (self.state / 'instances').mkdir()
         os.chown(self.state, 0, -1)
-        result, detail = self.only(check_folders.check_user)
+        result, detail = self.only(folders.check_user)
         self.assertEqual('failed', result)
         self.assertIn(f'may not look into {self.state}', detail)
 
     def test_missing(self) -> None:
-        result, detail = self.only(check_folders.check_user)
+        result, detail = self.only(folders.check_user)
         self.assertEqual('failed', result)
         self.assertIn(f'{self.state}/instances is no folder', detail)
 
@@ -95,7 +95,7 @@ class StateTest(FoldersTestCase):
 
     def fails(self, text: str) -> None:
         """The check fails, and says this."""
-        result, detail = self.only(check_folders.check_state)
+        result, detail = self.only(folders.check_state)
         self.assertEqual('failed', result, detail)
         self.assertIn(text, detail)
 
@@ -108,7 +108,7 @@ class StateTest(FoldersTestCase):
         return path
 
     def test_good(self) -> None:
-        result, detail = self.only(check_folders.check_state)
+        result, detail = self.only(folders.check_state)
         self.assertEqual('ok', result)
         self.assertIn('will be made', detail)
 
@@ -144,7 +144,7 @@ class TemporaryTest(FoldersTestCase):
     ) -> None:
         """This scratch_directory has this finding."""
         self.options(f'live_method = pull\nscratch_directory = {path}\n{more}')
-        rows = self.found(check_folders.check_folders)
+        rows = self.found(folders.check_folders)
         self.assertIn(
             (result, True),
             [(row[1], text in row[2]) for row in rows if row[0] == SCRATCH],
@@ -152,7 +152,7 @@ class TemporaryTest(FoldersTestCase):
         )
 
     def test_good(self) -> None:
-        rows = self.found(check_folders.check_folders)
+        rows = self.found(folders.check_folders)
         self.assertEqual({'snapshots_directory'}, {row[0] for row in rows})
         self.assertNotIn('failed', [row[1] for row in rows])
 
@@ -166,7 +166,7 @@ class TemporaryTest(FoldersTestCase):
         path = self.state / ('d' * 61)
         self.configure(f'snapshots_directory = {path}')
         os.chown(path.parent, OTHER, -1)
-        rows = self.found(check_folders.check_folders)
+        rows = self.found(folders.check_folders)
         self.assertNotIn('failed', [row[1] for row in rows])
 
     def test_in_memory(self) -> None:

@@ -10,12 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a check of the host finds, and how bad that is."""
+"""Findings of a check of the host, and how bad each of them is."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
 import enum
+
+from oslo_config import cfg
+
+from nova_snap import exception
 
 
 class Result(enum.StrEnum):
@@ -51,3 +55,19 @@ def warning(check: str, detail: object) -> Finding:
 def failed(check: str, detail: object) -> Finding:
     """Snapshots, or the recovery of one, fail until this is changed."""
     return Finding(check, Result.FAILED, str(detail))
+
+
+def run(check: Check) -> Iterator[Finding]:
+    """The findings of a check; one that breaks off has failed."""
+    name = check.__name__.removeprefix('check_')
+    try:
+        yield from check()
+    except cfg.ConfigSourceValueError:
+        yield failed(name, 'not looked at: see options.')
+    except exception.NovaSnapError as error:
+        yield failed(name, error)
+    except OSError as error:
+        where = f'{error.filename}: ' if error.filename else ''
+        yield failed(name, f'{where}{error.strerror or error}.')
+    except Exception as error:
+        yield failed(name, f'{type(error).__name__}: {error}')

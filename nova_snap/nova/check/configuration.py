@@ -1,0 +1,78 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Checks of nova.conf: the driver is named, and the values are valid."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+import nova.conf
+from oslo_config import cfg
+
+from nova_snap.conf import nova as conf
+from nova_snap.nova.check import findings
+
+CONF = nova.conf.CONF
+
+#: What nova.conf has to say.
+DRIVER = 'nova_snap.LibvirtDriver'
+
+#: The groups of nova.conf that snapshots read, besides our own.
+GROUPS = ('libvirt', 'workarounds', 'ephemeral_storage_encryption', 'glance')
+
+
+def check_configuration() -> Iterator[findings.Finding]:
+    """nova.conf names the driver."""
+    files = ', '.join(CONF.config_file or []) or 'no file'
+    if CONF.compute_driver == DRIVER:
+        yield findings.ok('compute_driver', f'{DRIVER} (read: {files}).')
+    else:
+        yield findings.failed(
+            'compute_driver',
+            f'it is {CONF.compute_driver}: set [DEFAULT] compute_driver = '
+            f'{DRIVER} (read: {files}).',
+        )
+
+
+def check_options() -> Iterator[findings.Finding]:
+    """Every value is one that its option takes."""
+    wrong = [
+        wrong
+        for group in (*GROUPS, conf.GROUP)
+        for wrong in _wrong_values(group, CONF[group])
+    ]
+    yield from wrong
+    if not wrong:
+        yield findings.ok('options', 'their values are valid.')
+    _forget_wrong_values()
+
+
+def _wrong_values(
+    group: str, options: Mapping[str, Any]
+) -> Iterator[findings.Finding]:
+    for name in options:
+        try:
+            options[name]
+        except cfg.ConfigSourceValueError as error:
+            # What is around it names the place in the words of Python.
+            reason = error.__context__ or error
+            yield findings.failed('options', f'[{group}] {name}: {reason}.')
+
+
+def _forget_wrong_values() -> None:
+    """Go on with the defaults of ours, so that the rest can be looked at."""
+    for option in conf.OPTS:
+        try:
+            CONF[conf.GROUP][option.dest]
+        except cfg.ConfigSourceValueError:
+            CONF.set_override(option.dest, option.default, conf.GROUP)
