@@ -12,22 +12,22 @@
 
 """Requests for snapshots, all sent at once, while a guest may be frozen.
 
-Open this file when a guest is frozen for too long.  A pool of threads sends
-the requests and looks at the snapshots; the thread that waits for them owns
-everything else here.  So neither a slow answer nor many volumes add up, and
-whoever waits can stop waiting at any time.  What the snapshots are for, and
-how they are undone, is in ``snapshots.py``.
+Open this file when a guest is frozen for too long.  Each volume has a thread
+that asks for its snapshot and then looks at it; so neither a slow answer nor
+many volumes add up, and whoever waits can stop waiting at any time.  What the
+snapshots are for, and how they are undone, is in ``volume_snapshots.py``.
 """
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from concurrent import futures
 import dataclasses
-import itertools
+import functools
+import threading
 import time
 
 from oslo_log import log as logging
 
+from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap.volume import api as volume_api
@@ -45,7 +45,7 @@ QUICK_INTERVAL = 0.1
 ANSWER_TIMEOUT = 60
 
 #: Errors after which there is no snapshot.
-_NOT_MADE = (
+_REFUSALS = (
     exception.VolumeNotFound,
     exception.VolumeConflict,
     exception.VolumeNotPermitted,
@@ -56,45 +56,26 @@ _NOT_MADE = (
 
 @dataclasses.dataclass
 class _Request:
-    """The request for one snapshot.
+    """What is known of the request for one snapshot.
 
-    :ivar answer: the snapshot; None if the request was not sent.
-    :ivar look: the newest look at the snapshot.
+    :ivar snapshot: as it was last seen; None before the answer.
+    :ivar error: why there is none.
+    :ivar is_out_of_sight: a look at the snapshot has failed.
     """
 
     volume: volume_api.Volume
-    answer: futures.Future[volume_api.Snapshot | None]
-    look: futures.Future[volume_api.Snapshot | None] | None = None
+    is_sent: bool = False
+    snapshot: volume_api.Snapshot | None = None
+    error: Exception | None = None
+    is_out_of_sight: bool = False
 
     @property
-    def newest(self) -> futures.Future[volume_api.Snapshot | None]:
-        return self.look or self.answer
-
-    @property
-    def snapshot(self) -> volume_api.Snapshot | None:
-        """The snapshot as it was last seen."""
-        for future in (self.newest, self.answer):
-            is_over = future.done() and not future.cancelled()
-            if is_over and future.exception() is None:
-                return future.result()
-        return None
+    def is_answered(self) -> bool:
+        return self.snapshot is not None or self.error is not None
 
     @property
     def is_taken(self) -> bool:
         return self.snapshot is not None and not is_creating(self.snapshot)
-
-    @property
-    def is_out_of_sight(self) -> bool:
-        """Return True if the newest look at the snapshot has failed."""
-        return self.newest.done() and self.newest.exception() is not None
-
-    @property
-    def may_have_made_one(self) -> bool:
-        """Return True if there may be a snapshot whose id is not known."""
-        if not self.answer.done():
-            return True
-        error = self.answer.exception()
-        return error is not None and not isinstance(error, _NOT_MADE)
 
 
 class Requests:
@@ -110,72 +91,57 @@ class Requests:
         ask: Callable[[volume_api.Volume], volume_api.Snapshot],
         look: Callable[[volume_api.Snapshot], volume_api.Snapshot],
     ) -> None:
-        self._volumes = volumes
         self._ask = ask
         self._look = look
-        self._requests: list[_Request] = []
-        self._pool = futures.ThreadPoolExecutor(AT_ONCE, 'volume-snapshots')
-        #: Counts the answers down; each next() is one step, without a lock.
-        self._missing = itertools.count(len(volumes) - 1, -1)
+        self._requests = [_Request(volume) for volume in volumes]
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        #: Guards what follows and the requests; notified of each change.
+        self._changed = threading.Condition()
         self._is_given_up = False
+        self._is_watched = False
         self._began = time.monotonic()
 
     @property
     def snapshots(self) -> list[volume_api.Snapshot]:
         """Those that there are, in the order of the volumes."""
-        found = [request.snapshot for request in self._requests]
-        return [snapshot for snapshot in found if snapshot is not None]
+        return [r.snapshot for r in self._requests if r.snapshot is not None]
 
     def send(self, watch: bool) -> None:
         """Send all, and return at once.
 
-        :param watch: :meth:`wait_until_taken` will look at each snapshot.
+        :param watch: also look at each snapshot until it is taken.
         """
+        self._is_watched = watch
         self._began = time.monotonic()
-        for volume in self._volumes:
-            answer = self._pool.submit(self._send_one, volume)
-            self._requests.append(_Request(volume, answer))
-        if not watch:
-            self._pool.shutdown(wait=False)
+        for request in self._requests:
+            concurrency.start_thread(
+                f'snapshot of volume {request.volume.id}',
+                functools.partial(self._run, request),
+            )
 
     def wait_until_answered(self, progress: progress_lib.Progress) -> None:
         """Wait for all answers; the first error ends it.
 
         :raises NovaSnapError: as the volume service does.
         """
-        answers = [request.answer for request in self._requests]
-        while futures.wait(
-            answers, QUICK_INTERVAL, futures.FIRST_EXCEPTION
-        ).not_done:
-            self._raise_error()
-            progress.check()
-        self._raise_error()
+        self._wait(
+            lambda: all(r.is_answered for r in self._requests), progress
+        )
 
     def wait_until_taken(
         self, deadline: float, progress: progress_lib.Progress
     ) -> bool:
-        """Return True if all were seen to be taken; look no more then.
+        """Say whether all were seen to be taken; ends the looking.
 
         :param deadline: of the monotonic clock; not a moment longer.
         :raises NovaSnapError: as the volume service does, to a request.
         """
         try:
-            while not self._are_all_taken():
-                self._raise_error()
-                progress.check()
-                left = deadline - time.monotonic()
-                if left <= 0 or any(
-                    request.is_out_of_sight for request in self._requests
-                ):
-                    return False
-                self._look_again()
-                self._pause(min(left, QUICK_INTERVAL))
+            self._wait(self._is_watched_out, progress, deadline)
         finally:
-            for request in self._requests:
-                if request.look is not None:
-                    request.look.cancel()
-            self._pool.shutdown(wait=False)
-        return True
+            with self._changed:
+                self._is_watched = False
+        return all(request.is_taken for request in self._requests)
 
     def settle(self) -> set[str]:
         """Send nothing more, and wait for the answers to what was sent.
@@ -183,59 +149,123 @@ class Requests:
         :return: the ids of volumes of which there may be a snapshot that
             nobody told us of.
         """
-        self._is_given_up = True
-        futures.wait([r.answer for r in self._requests], ANSWER_TIMEOUT)
-        return {r.volume.id for r in self._requests if r.may_have_made_one}
-
-    # In a thread of the pool ------------------------------------------------
-
-    def _send_one(
-        self, volume: volume_api.Volume
-    ) -> volume_api.Snapshot | None:
-        if self._is_given_up:
-            return None
-        try:
-            snapshot = self._ask(volume)
-        except BaseException:
-            # Set here: when the thread that waits sees the error, this one
-            # may have sent the next request.
+        deadline = time.monotonic() + ANSWER_TIMEOUT
+        with self._changed:
             self._is_given_up = True
-            raise
-        if next(self._missing) == 0:
-            LOG.info(
-                'Snapshots of %(count)d volumes were asked for in %(ms)d ms.',
-                {
-                    'count': len(self._volumes),
-                    'ms': (time.monotonic() - self._began) * 1000,
-                },
-            )
-        return snapshot
+            while not self._is_quiet() and time.monotonic() < deadline:
+                self._changed.wait(QUICK_INTERVAL)
+            return {
+                request.volume.id
+                for request in self._requests
+                if request.is_sent
+                and request.snapshot is None
+                and not isinstance(request.error, _REFUSALS)
+            }
 
     # In the thread that waits -----------------------------------------------
 
-    def _are_all_taken(self) -> bool:
-        return all(request.is_taken for request in self._requests)
+    def _wait(
+        self,
+        is_over: Callable[[], bool],
+        progress: progress_lib.Progress,
+        deadline: float | None = None,
+    ) -> None:
+        with self._changed:
+            while not is_over():
+                self._raise_error()
+                progress.check()
+                pause = QUICK_INTERVAL
+                if deadline is not None:
+                    pause = min(pause, deadline - time.monotonic())
+                if pause <= 0:
+                    return
+                self._changed.wait(pause)
+            self._raise_error()
 
     def _raise_error(self) -> None:
         for request in self._requests:
-            if request.answer.done():
-                request.answer.result()
+            if request.error is not None:
+                raise request.error
 
-    def _look_again(self) -> None:
-        """Look at those that were still being made when last seen."""
-        for request in self._requests:
-            snapshot = request.snapshot
-            if request.newest.done() and snapshot and is_creating(snapshot):
-                request.look = self._pool.submit(self._look, snapshot)
+    def _is_watched_out(self) -> bool:
+        return all(r.is_taken for r in self._requests) or any(
+            r.is_out_of_sight for r in self._requests
+        )
 
-    def _pause(self, seconds: float) -> None:
-        """Sleep, but not on when all are taken."""
-        until = time.monotonic() + seconds
-        futures.wait([r.newest for r in self._requests], seconds)
-        if not self._are_all_taken():
-            time.sleep(max(0, until - time.monotonic()))
+    def _is_quiet(self) -> bool:
+        return all(r.is_answered or not r.is_sent for r in self._requests)
+
+    # In the thread of a volume ----------------------------------------------
+
+    def _run(self, request: _Request) -> None:
+        with self._turns:
+            self._send_one(request)
+        while (snapshot := self._to_look_at(request)) is not None:
+            with self._turns:
+                self._look_at(request, snapshot)
+            time.sleep(QUICK_INTERVAL)
+
+    def _send_one(self, request: _Request) -> None:
+        with self._changed:
+            if self._is_given_up:
+                return
+            request.is_sent = True
+        try:
+            made = self._ask(request.volume)
+        except Exception as error:  # is raised where it is waited
+            self._note_answer(request, None, error)
+        else:
+            self._note_answer(request, made, None)
+
+    def _note_answer(
+        self,
+        request: _Request,
+        snapshot: volume_api.Snapshot | None,
+        error: Exception | None,
+    ) -> None:
+        with self._changed:
+            request.snapshot = snapshot
+            request.error = error
+            self._is_given_up |= error is not None
+            is_last = len(self.snapshots) == len(self._requests)
+            self._changed.notify_all()
+        if is_last:
+            LOG.info(
+                'Snapshots of %(count)d volumes were asked for in %(ms)d ms.',
+                {
+                    'count': len(self._requests),
+                    'ms': (time.monotonic() - self._began) * 1000,
+                },
+            )
+
+    def _to_look_at(self, request: _Request) -> volume_api.Snapshot | None:
+        with self._changed:
+            if (
+                not self._is_watched
+                or request.is_taken
+                or request.is_out_of_sight
+            ):
+                return None
+            return request.snapshot
+
+    def _look_at(
+        self, request: _Request, snapshot: volume_api.Snapshot
+    ) -> None:
+        """See whether it is taken; what goes wrong is no reason to give up."""
+        is_out_of_sight = False
+        try:
+            snapshot = self._look(snapshot)
+        except Exception as error:
+            LOG.debug('%s', error)
+            is_out_of_sight = True
+        with self._changed:
+            # Whoever waits no longer has looked himself since.
+            if self._is_watched:
+                request.snapshot = snapshot
+                request.is_out_of_sight = is_out_of_sight
+                self._changed.notify_all()
 
 
 def is_creating(snapshot: volume_api.Snapshot) -> bool:
-    """Return True if Cinder has not taken the snapshot yet."""
+    """Whether Cinder has not taken it yet."""
     return snapshot.status == volume_api.SnapshotStatus.CREATING
