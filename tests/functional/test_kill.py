@@ -163,7 +163,10 @@ class TestKilledCold(KillTestCase):
         self.guest.wait_for(
             lambda: self.guest.state() != 'running', 'suspension', 60
         )
+        # Else it may be over before the other command has even started.
+        process.send_signal(signal.SIGSTOP)
         done = self.run_command('recover')
+        process.send_signal(signal.SIGCONT)
         self.assertIn('running', done.stdout)
         self.assertEqual(0, self.finish(process).returncode)
         self.assert_as_found(self.guest, self.found)
