@@ -13,7 +13,7 @@
 """What a service of OpenStack says when it refuses a request.
 
 Open this file when an answer leads to an unreadable message; what an answer
-means is said by the ``refusal.py`` of each service.  Pure functions.
+means is in ``glance_errors.py`` and ``cinder_errors.py``.  Pure functions.
 """
 
 import html

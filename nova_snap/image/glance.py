@@ -15,7 +15,7 @@
 
 Open this file for what is sent to Glance, when it is sent again, and how an
 upload is finished.  The session and the login are made in
-``glance_session.py``; what Glance's answers mean is in ``refusal.py``.
+``glance_session.py``; what Glance's answers mean is in ``glance_errors.py``.
 """
 
 from collections.abc import Callable

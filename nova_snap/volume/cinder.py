@@ -15,7 +15,7 @@
 Open this file for what is sent to Cinder, and when it is sent again.  The one
 place that knows cinderclient, which comes with the extra ``cinder``; the
 session and the login are made in ``cinder_session.py``, and what Cinder's
-answers mean is in ``refusal.py``.
+answers mean is in ``cinder_errors.py``.
 """
 
 from collections.abc import Callable

@@ -35,16 +35,17 @@ def main(uid: int, config: str, server: str) -> int:
     conf = cfg.ConfigOpts()
     nova_snap_conf.register_opts(conf)
     conf(args=[], default_config_files=[config])
-    image_api.from_conf(conf)
+    images = image_api.from_conf(conf)
     libnbd.load()
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)
     try:
-        instance = factory.libvirt_driver(conf).instance(server)
-        manager = factory.snapshot_manager(conf)
+        driver = factory.libvirt_driver(conf)
+        instance = driver.instance(server)
+        manager = factory.snapshot_manager(conf, driver)
         image = manager.snapshot_instance(
-            instance, 'image', {}, progress.Progress()
+            instance, 'image', {}, images, progress.Progress()
         )
     except exception.NovaSnapError as error:
         print(error, file=sys.stderr)

@@ -35,16 +35,21 @@ def main(config_file: str) -> None:
     """Take the snapshot that standard input asks for."""
     conf.register_opts(conf.CONF)
     conf.CONF([], project='nova_snap', default_config_files=[config_file])
-    manager = factory.snapshot_manager(conf.CONF)
     driver = factory.libvirt_driver(conf.CONF)
+    manager = factory.snapshot_manager(conf.CONF, driver)
+    images = image_api.from_conf(conf.CONF)
     # What a service has done long before: connected to both.
     driver.instances()
-    list(image_api.from_conf(conf.CONF).list())
+    list(images.list())
     print('ready', flush=True)
     order = json.loads(sys.stdin.readline())
     instance = driver.instance(order['server'])
     image = manager.snapshot_instance(
-        instance, order['name'], {}, progress.Progress(instance.uuid)
+        instance,
+        order['name'],
+        {},
+        images,
+        progress.Progress(instance.uuid),
     )
     print(image.id, flush=True)
     sys.stdin.readline()

@@ -17,7 +17,7 @@ should stay.  Cinder chooses the id of a snapshot, so it can't be written down
 before the snapshot exists.  What is written down is the id of the image, which
 each snapshot bears in its metadata, with those of the volumes; by these they
 are found again, also when an answer was lost or the process was killed.  How
-they are asked for is in ``volume_requests.py``.
+they are asked for is in ``requests.py``.
 """
 
 from collections.abc import Callable
