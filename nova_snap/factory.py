@@ -31,7 +31,6 @@ from nova_snap.virt.libvirt import host
 from nova_snap.virt.libvirt import plan
 from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.volume import api as volume_api
-from nova_snap.volume import cinder
 
 MIB = 1 << 20
 
@@ -79,6 +78,7 @@ def snapshot_manager(
             reason=f'{state_path} is no directory.',
         ) from error
     hypervisor = hypervisor or libvirt_driver(conf)
+    volumes = volume_service(conf)
     return manager.SnapshotManager(
         hypervisor,
         journal.Journal(state_path / 'journal'),
@@ -87,7 +87,7 @@ def snapshot_manager(
         conf.snapshot.cancel_check_interval,
         volume_backed.VolumeBacked(
             hypervisor,
-            volume_service(conf),
+            volumes,
             volume_backed.Options(
                 snapshot_timeout=conf.cinder.snapshot_timeout,
                 frozen_timeout=conf.cinder.frozen_timeout,
@@ -102,6 +102,11 @@ def volume_service(conf: cfg.ConfigOpts) -> volume_api.VolumeService | None:
 
     :raises InvalidConfiguration: it does, but not completely.
     """
+    # On demand, with what they import: see nova_snap/conf/__init__.py.
+    from nova_snap.conf import cinder as cinder_conf
+    from nova_snap.volume import cinder
+
+    cinder_conf.register_opts(conf)
     if not (conf.cinder.auth_type or conf.cinder.auth_section):
         return None
     return cinder.CinderVolumeService.from_conf(conf)

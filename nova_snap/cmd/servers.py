@@ -61,9 +61,12 @@ class Explain(lister.Lister):
         """Columns and rows."""
         driver = factory.libvirt_driver(conf.CONF)
         instance = driver.instance(parsed_args.server)
-        volumes = factory.volume_service(conf.CONF)
-        attached = volume_backed.survey(driver, volumes, instance)
-        rows = _volume_rows(attached) if attached else None
+        rows = None
+        if volume_backed.is_volume_backed(driver.block_devices(instance)):
+            volumes = factory.volume_service(conf.CONF)
+            rows = _volume_rows(
+                volume_backed.survey(driver, volumes, instance)
+            )
         return ('Fact', 'Value', 'Live Methods', 'Meaning'), (
             rows or _rows(driver.explain(instance))
         )

@@ -13,6 +13,7 @@
 """The command ``nova-snap``: options, configuration, exit codes."""
 
 import argparse
+import importlib.metadata
 import logging
 import os
 import sys
@@ -53,6 +54,19 @@ service or Cinder does not answer, 7 cancelled.
 """
 
 
+class Commands(commandmanager.CommandManager):
+    """The entry points of a namespace, each imported when it is called.
+
+    cliff (4.17) imports all of them at every start.
+    """
+
+    def load_commands(self, namespace: str) -> None:
+        """Find the commands."""
+        self.group_list.append(namespace)
+        for found in importlib.metadata.entry_points(group=namespace):
+            self.commands[found.name] = found
+
+
 class Shell(app.App):
     """The application; commands are entry points of ``nova_snap.cli``."""
 
@@ -63,7 +77,7 @@ class Shell(app.App):
         super().__init__(
             description='Images of running and stopped libvirt guests.',
             version=pbr.version.VersionInfo('nova-snap').version_string(),
-            command_manager=commandmanager.CommandManager('nova_snap.cli'),
+            command_manager=Commands('nova_snap.cli'),
             deferred_help=True,
         )
         self.status = 0

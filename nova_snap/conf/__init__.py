@@ -16,13 +16,14 @@
 values, so that a pipeline can be tested without a configuration.  The entry
 points of the command register the options; inside nova-compute ``CONF`` is
 Nova's, which has most of them itself (see ``nova.py``).
+
+Options of Glance and Cinder are keystoneauth's, whose import takes longer than
+many a command; the adapters register them when they are made.
 """
 
 from oslo_config import cfg
 
 from nova_snap.conf import base
-from nova_snap.conf import cinder
-from nova_snap.conf import glance
 from nova_snap.conf import libvirt
 from nova_snap.conf import snapshot
 
@@ -30,6 +31,6 @@ CONF = cfg.CONF
 
 
 def register_opts(conf: cfg.ConfigOpts) -> None:
-    """Register every option of the project on ``conf``."""
-    for module in (base, cinder, glance, libvirt, snapshot):
+    """Register the options of the core on ``conf``."""
+    for module in (base, libvirt, snapshot):
         module.register_opts(conf)

@@ -59,6 +59,7 @@ class Connection:
 
         :raises InvalidConfiguration: they are not complete.
         """
+        glance_conf.register_opts(conf)
         with keystone.configured(glance_conf.GROUP):
             session = keystone.load_session(
                 conf, glance_conf.GROUP, _auth(conf)

@@ -56,6 +56,7 @@ class Connection:
 
         :raises InvalidConfiguration: it is not complete.
         """
+        cinder_conf.register_opts(conf)
         with keystone.configured(cinder_conf.GROUP):
             auth = keystone.load_auth(conf, cinder_conf.GROUP)
             session = keystone.load_session(conf, cinder_conf.GROUP, auth)

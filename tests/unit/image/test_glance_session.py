@@ -16,6 +16,7 @@ import testtools
 
 from nova_snap import conf as nova_snap_conf
 from nova_snap import exception
+from nova_snap.conf import glance as glance_conf
 from nova_snap.image import api
 from nova_snap.image import glance_session
 
@@ -25,6 +26,7 @@ class ConfigurationTest(testtools.TestCase):
         super().setUp()
         self.conf = cfg.ConfigOpts()
         nova_snap_conf.register_opts(self.conf)
+        glance_conf.register_opts(self.conf)
         self.conf([])
 
     def set(self, group='glance', **options):

@@ -22,6 +22,7 @@ from oslo_config import cfg
 
 from nova_snap import concurrency
 from nova_snap import conf as nova_snap_conf
+from nova_snap.conf import cinder as cinder_conf
 from nova_snap.volume import cinder
 from tests.unit import base
 
@@ -71,6 +72,7 @@ class CinderTest(base.TestCase):
         self.addCleanup(self.server.shutdown)
         conf = cfg.ConfigOpts()
         nova_snap_conf.register_opts(conf)
+        cinder_conf.register_opts(conf)
         conf([])
         url = f'http://127.0.0.1:{self.server.server_port}/v3'
         conf.set_override('auth_type', 'none', 'cinder')

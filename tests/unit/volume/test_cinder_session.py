@@ -21,6 +21,7 @@ from nova_snap import exception
 from nova_snap import factory
 from nova_snap.clients import http_errors
 from nova_snap.clients import keystone
+from nova_snap.conf import cinder as cinder_conf
 from nova_snap.volume import cinder
 from nova_snap.volume import cinder_errors
 from nova_snap.volume import cinder_session
@@ -31,6 +32,7 @@ class CinderSessionTestCase(testtools.TestCase):
         super().setUp()
         self.conf = cfg.ConfigOpts()
         nova_snap_conf.register_opts(self.conf)
+        cinder_conf.register_opts(self.conf)
         self.conf([])
 
     def set(self, **options):
