@@ -11,14 +11,19 @@
 # under the License.
 
 
-"""The command in a process of its own, on libvirt's test driver.
+"""The command, on libvirt's test driver.
 
+It runs in the process of the test, as its start takes longer than most of what
+is tested; what is about a process, such as a signal, gets one of its own.
 That driver is part of libvirt itself: it keeps its domains in the memory of
 the process that opens it, and starts, saves and restores them as is asked.
 The disks and the images here are real files.
 """
 
+import contextlib
 import dataclasses
+import io
+import logging
 import os
 import pathlib
 import signal
@@ -26,6 +31,8 @@ import subprocess
 import sys
 from typing import Any
 
+from nova_snap import conf
+from nova_snap.cmd import shell
 from tests.unit import base
 
 RUNNING = '6a6bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55'
@@ -94,7 +101,7 @@ class CommandTestCase(base.TestCase):
         )
 
     def argv(self, *arguments: object) -> list[str]:
-        """The command line; writes what the command reads."""
+        """The arguments; writes what the command reads."""
         node = f'<node>{"".join(self.guests)}</node>'
         (self.state / 'guests.xml').write_text(node)
         config = self.state / 'nova_snap.conf'
@@ -105,15 +112,19 @@ class CommandTestCase(base.TestCase):
                 for group, own in self.options.items()
             )
         )
+        return ['--config-file', str(config), *map(str, arguments)]
+
+    def command(self, *arguments: object) -> list[str]:
+        """The command line of a process of its own."""
         command = [sys.executable, '-W', 'ignore', '-m', 'nova_snap.cmd.shell']
-        return [*command, '--config-file', str(config), *map(str, arguments)]
+        return [*command, *self.argv(*arguments)]
 
     def start(
         self, *arguments: object, **options: Any
     ) -> 'subprocess.Popen[str]':
-        """Start the command."""
+        """Start the command in a process of its own."""
         child = subprocess.Popen(
-            self.argv(*arguments),
+            self.command(*arguments),
             **{
                 'stdin': subprocess.DEVNULL,
                 'stdout': subprocess.PIPE,
@@ -128,8 +139,27 @@ class CommandTestCase(base.TestCase):
         return child
 
     def run_command(self, *arguments: object, **options: Any) -> Outcome:
-        """Run the command to its end."""
-        return self.outcome(self.start(*arguments, **options))
+        """Run the command to its end.
+
+        :param options: of a process, which the command then gets.
+        """
+        if options:
+            return self.outcome(self.start(*arguments, **options))
+        root = logging.getLogger()
+        before = root.level, root.handlers[:]
+        output, errors = _stream(), _stream()
+        with (
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+        ):
+            try:
+                status = shell.main(self.argv(*arguments))
+            except SystemExit as end:  # argparse's
+                status = int(end.code or 0)
+            finally:
+                root.level, root.handlers[:] = before
+                conf.CONF.reset()
+        return Outcome(status, _text(output), _text(errors))
 
     def outcome(
         self,
@@ -160,3 +190,13 @@ class CommandTestCase(base.TestCase):
             for name in ('state/images', 'state/journal', 'snapshots')
             for path in pathlib.Path(self.state / name).glob('*')
         ]
+
+
+def _stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding='utf-8', write_through=True)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    buffer = stream.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode()

@@ -156,7 +156,7 @@ class StatusTest(base.CommandTestCase):
         weak = ['setpriv', '--inh-caps=-all']
         weak.append('--bounding-set=-dac_override,-dac_read_search')
         done = subprocess.run(
-            [*weak, *self.argv('recover')],
+            [*weak, *self.command('recover')],
             capture_output=True,
             text=True,
             cwd=unit_base.REPOSITORY,
