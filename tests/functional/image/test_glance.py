@@ -135,7 +135,7 @@ class UploadTest(base.GlanceTestCase):
         self.assertEqual(hashlib.sha512(data).hexdigest(), image.hash_value)
         self.assertEqual(data, self.stored(image_id))
         self.assertEqual(
-            progress.Progress(progress.Stage.UPLOADING, len(data), len(data)),
+            progress.Report(progress.Stage.UPLOADING, len(data), len(data)),
             seen[-1],
         )
 
