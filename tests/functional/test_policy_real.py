@@ -80,6 +80,18 @@ class TestExplain(test_input.InputTestCase):
         self.assertEqual('cold', rows['decision']['Value'])
         self.assertIn('does not run', rows['decision']['Meaning'])
 
+    def test_disk_with_an_iothread(self) -> None:
+        """pull would end the guest on Debian 12; see policy.py."""
+        self.configure(snapshot={'live_method': 'auto'})
+        guest = self.make_guest(iothread=True)
+        found = base.Found.of(guest)
+        rows = self.explain(guest)
+        self.assertEqual('true', rows['root disk has an iothread']['Value'])
+        self.assertEqual('live', rows['decision']['Value'])
+        self.image_create(guest)
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
     def test_every_kind(self) -> None:
         for kind in KINDS:
             with self.subTest(kind=kind):

@@ -42,10 +42,15 @@ class Unsupported(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class RootDisk:
-    """The root disk; ``device`` is its target name, such as ``vda``."""
+    """The root disk; ``device`` is its target name, such as ``vda``.
+
+    ``has_iothread`` says that a thread of QEMU beside its main loop does the
+    disk's requests.
+    """
 
     device: str
     source: storage.DiskSource
+    has_iothread: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +84,37 @@ def root_disk(xml: str) -> RootDisk:
 
     :raises Unsupported: there is none, or it is not one that can be read.
     """
-    for disk in _disks(_parse(xml)):
+    root = _parse(xml)
+    for disk in _disks(root):
         source = _source(disk)
         if source.format not in ROOT_DISK_FORMATS:
             raise Unsupported(
                 f'its root disk has the format {source.format!r}; '
                 f'{" and ".join(ROOT_DISK_FORMATS)} are supported.'
             )
-        return RootDisk(device=_device(disk), source=source)
+        return RootDisk(
+            device=_device(disk),
+            source=source,
+            has_iothread=_has_iothread(root, disk),
+        )
     raise Unsupported('it has no disk.')
+
+
+def _has_iothread(
+    root: ElementTree.Element, disk: ElementTree.Element
+) -> bool:
+    """Return True if the disk, or a controller it may be at, has one.
+
+    https://libvirt.org/formatdomain.html#iothreads-allocation
+    """
+    places = [disk]
+    if _bus(disk) == 'scsi':
+        places += root.iterfind("./devices/controller[@type='scsi']")
+    return any(
+        place.find('./driver[@iothread]') is not None
+        or place.find('./driver/iothreads') is not None
+        for place in places
+    )
 
 
 def block_devices(xml: str) -> tuple[instance_lib.BlockDevice, ...]:

@@ -44,6 +44,7 @@ def gather(
         is_encrypted=disk.source.is_encrypted,
         ephemeral_encryption=ephemeral_encryption,
         live_disabled=live_disabled,
+        has_iothread=disk.has_iothread,
         supports_block_jobs=not state.is_active
         or device.supports_block_jobs(),
         backup_running=found.has_backup_job,

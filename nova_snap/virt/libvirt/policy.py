@@ -37,6 +37,12 @@ _NONE: frozenset[decision.Method] = frozenset()
 MIN_QEMU = {MIRROR: (1, 3, 0), PULL: (4, 2, 0)}
 MIN_LIBVIRT = {MIRROR: (1, 0, 0), PULL: (7, 2, 0)}
 
+#: QEMU whose NBD server can export a disk with an iothread.  7.2.22 (Debian
+#: 12) aborts when the client disconnects, and the guest with it: "Assertion
+#: `qemu_in_main_thread() && nbd_server' failed" in blockdev-nbd.c.  10.0.13
+#: (Debian 13) does not; releases between them were not tried.
+MIN_QEMU_IOTHREAD_EXPORT = (10, 0, 0)
+
 #: Hypervisors of libvirt that have block jobs.
 BLOCK_JOB_VIRT_TYPES = ('kvm', 'qemu')
 
@@ -59,6 +65,7 @@ class Facts:
     is_encrypted: bool
     ephemeral_encryption: bool
     live_disabled: bool
+    has_iothread: bool
     supports_block_jobs: bool
     backup_running: bool
     image_format: str
@@ -134,6 +141,7 @@ def _pull_reasons(facts: Facts) -> Iterator[decision.Reason]:
         if facts.backup_running
         else 'no other backup job runs',
     )
+    yield _iothread(facts)
     can_stream = facts.image_format in STREAM_FORMATS
     yield _reason(
         'image format',
@@ -158,6 +166,23 @@ def _pull_reasons(facts: Facts) -> Iterator[decision.Reason]:
         'what compresses images is installed, or not needed'
         if facts.has_compressor
         else 'what compresses images (nova-snap[stream]) is not installed',
+    )
+
+
+def _iothread(facts: Facts) -> decision.Reason:
+    if not facts.has_iothread:
+        allows, meaning = _BOTH, 'the root disk has no iothread'
+    elif facts.qemu_version >= MIN_QEMU_IOTHREAD_EXPORT:
+        allows, meaning = _BOTH, 'this QEMU can export a disk with an iothread'
+    else:
+        allows = _BOTH - {PULL}
+        meaning = (
+            'the root disk has an iothread, and QEMU before '
+            f'{_dotted(MIN_QEMU_IOTHREAD_EXPORT)} may crash when the export '
+            'of such a disk ends'
+        )
+    return _reason(
+        'root disk has an iothread', facts.has_iothread, allows, meaning
     )
 
 

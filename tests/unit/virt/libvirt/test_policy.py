@@ -38,6 +38,7 @@ LIVE = policy.Facts(
     is_encrypted=False,
     ephemeral_encryption=False,
     live_disabled=False,
+    has_iothread=False,
     supports_block_jobs=True,
     backup_running=False,
     image_format='qcow2',
@@ -70,6 +71,7 @@ ALLOWING_ONE: dict[decision_lib.Method, dict[str, set[Any]]] = {
 }
 MIN_QEMU = {MIRROR: (1, 3, 0), PULL: (4, 2, 0)}
 MIN_LIBVIRT = {MIRROR: (1, 0, 0), PULL: (7, 2, 0)}
+MIN_QEMU_IOTHREAD_EXPORT = (10, 0, 0)
 
 versions = strategies.tuples(*[strategies.integers(0, 30)] * 3)
 any_facts = strategies.builds(
@@ -99,6 +101,11 @@ def is_allowed(facts: policy.Facts, method: decision_lib.Method) -> bool:
         all(getattr(facts, name) in values for name, values in table.items())
         and facts.qemu_version >= MIN_QEMU[method]
         and facts.libvirt_version >= MIN_LIBVIRT[method]
+        and (
+            method is not PULL
+            or not facts.has_iothread
+            or facts.qemu_version >= MIN_QEMU_IOTHREAD_EXPORT
+        )
     )
 
 
@@ -131,6 +138,23 @@ class LiveTest(base.TestCase):
 
     def test_summary_says_that_it_keeps_running(self) -> None:
         self.assertIn('keeps running', decide().summary)
+
+
+class IothreadTest(base.TestCase):
+    """A root disk with an iothread, whose export ends old QEMUs."""
+
+    def test_is_not_exported_by_an_old_qemu(self) -> None:
+        decision = decide(PULL, has_iothread=True)
+        self.assertIs(decision_lib.Path.COLD, decision.path)
+        self.assertIn('may crash', decision.summary)
+
+    def test_is_mirrored_instead(self) -> None:
+        decision = decide(PULL, MIRROR, has_iothread=True)
+        self.assertIs(MIRROR, decision.method)
+
+    def test_is_exported_by_a_new_qemu(self) -> None:
+        decision = decide(PULL, has_iothread=True, qemu_version=(10, 0, 13))
+        self.assertIs(PULL, decision.method)
 
 
 class ColdTest(base.TestCase):

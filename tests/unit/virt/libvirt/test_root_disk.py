@@ -54,6 +54,36 @@ class RootDiskTestCase(base.TestCase):
         return str(error)
 
 
+class IothreadTest(RootDiskTestCase):
+    """A thread of QEMU for the disk, or for its controller."""
+
+    DISK = """
+<disk type='file' device='disk'>
+  <driver name='qemu' type='raw' {driver}
+  <source file='/srv/disk'/>
+  <target dev='sda' bus='{bus}'/>
+</disk>"""
+
+    def has_iothread(self, driver: str, bus: str, *devices: str) -> bool:
+        disk = self.DISK.format(driver=driver, bus=bus)
+        return self.root_disk(disk, *devices).has_iothread
+
+    def test_of_the_disk(self) -> None:
+        self.assertTrue(self.has_iothread("iothread='1'/>", 'virtio'))
+        self.assertFalse(self.has_iothread('/>', 'virtio'))
+
+    def test_several_of_the_disk(self) -> None:
+        driver = "><iothreads><iothread id='1'/></iothreads></driver>"
+        self.assertTrue(self.has_iothread(driver, 'virtio'))
+
+    def test_of_the_controller(self) -> None:
+        controller = (
+            "<controller type='scsi'><driver iothread='1'/></controller>"
+        )
+        self.assertTrue(self.has_iothread('/>', 'scsi', controller))
+        self.assertFalse(self.has_iothread('/>', 'virtio', controller))
+
+
 class ChoiceTest(RootDiskTestCase):
     """Which of the disks it is."""
 
