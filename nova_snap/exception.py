@@ -121,8 +121,8 @@ class MethodUnavailable(SnapshotFailed):
 
 class ResourceMissing(Unavailable):
     message = (
-        'This process has no %(name)s; "nova-snap recover" needs it in its '
-        'configuration, or nova-compute has to do it.'
+        'this needs %(name)s, which this process does not have; configure '
+        'it for "nova-snap recover", or let nova-compute recover.'
     )
 
 

@@ -73,6 +73,7 @@ class Entry:
             for step in content[_STEPS[content.get('version', 1)]]
         ]
         self._resources = resources or undo.Resources()
+        self._is_written = False
 
     @classmethod
     def read(cls, path: pathlib.Path) -> 'Entry':
@@ -90,7 +91,9 @@ class Entry:
                 f'a later release has written it (format {version}); recover '
                 'with that release'
             )
-        return cls(path, content)
+        entry = cls(path, content)
+        entry._is_written = True
+        return entry
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -145,6 +148,8 @@ class Entry:
                 instance_uuid=self.instance_uuid,
             )
             return False
+        if not self._is_written:
+            return True
         self.path.unlink(missing_ok=True)
         durable.sync_directory(self.path.parent)
         return True
@@ -183,6 +188,7 @@ class Entry:
             ],
         }
         durable.write(self.path, json.dumps(content, indent=1))
+        self._is_written = True
 
 
 @dataclasses.dataclass(frozen=True)

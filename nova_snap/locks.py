@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Who may work at the same time: locks and limits across processes.
+"""Host-wide instance locks and concurrency limits, as file locks.
 
 Every ``nova-snap`` command is a process of its own, so the limits of Nova's
 options hold for the host, not for one process.  The locks are files below

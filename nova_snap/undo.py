@@ -132,7 +132,7 @@ class UnknownStep(Step):
 
         :raises ResourceMissing: always.
         """
-        raise exception.ResourceMissing(name=f'the step "{self.name}"')
+        raise exception.ResourceMissing(name=f'the undo step "{self.name}"')
 
 
 _REGISTERED: dict[str, type[Step]] = {}

@@ -161,10 +161,10 @@ class SnapshotManager:
         instance: instance_lib.Instance,
         progress: progress_lib.Progress,
         images: image_api.ImageService,
-        owed: image_upload.RemoveRecord | None = None,
+        first_step: image_upload.RemoveRecord | None = None,
     ) -> contextlib.AbstractContextManager[driver_lib.Operation]:
         return self._operations.begun(
-            instance, progress, *self._services(images), owed=owed
+            instance, progress, *self._services(images), first_step=first_step
         )
 
     def _services(self, images: image_api.ImageService) -> tuple[object, ...]:

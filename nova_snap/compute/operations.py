@@ -66,14 +66,14 @@ class Operations:
         instance: instance_lib.Instance,
         progress: progress_lib.Progress,
         *services: object,
-        owed: undo.Step | None = None,
+        first_step: undo.Step | None = None,
     ) -> Iterator[driver_lib.Operation]:
         """Begin an operation; after the block everything is undone.
 
         :param services: what undo steps work on besides the guest, such as
             the image service.
-        :param owed: what somebody else has begun for this operation already,
-            and has to be undone even if the operation does not begin.
+        :param first_step: undoes what somebody else has begun for this
+            operation, also if the operation itself does not begin.
         :raises SnapshotInProgress: another operation on it is running.
         :raises RecoveryNeeded: what an earlier one left can't be undone.
         :raises SnapshotCancelled: while it waited for a slot.
@@ -84,7 +84,9 @@ class Operations:
             self._journal.begun(
                 instance.uuid, instance.name, resources
             ) as entry,
-            entry.undoing(owed) if owed else contextlib.nullcontext(),
+            entry.undoing(first_step)
+            if first_step
+            else contextlib.nullcontext(),
         ):
             self._recover_instance(entry, services)
             with self._locks.snapshot_slot(progress):
@@ -125,12 +127,16 @@ class Operations:
             if entry.instance_uuid != uuid or entry.id == begun.id:
                 continue
             recovery = self._recover(entry, services)
-            blocking = [s.kind for s in recovery.entry.steps if s.is_blocking]
+            blocking = [
+                step.kind
+                for step in recovery.entry.steps
+                if step.is_blocking and step.kind in recovery.left
+            ]
             if blocking:
                 raise exception.RecoveryNeeded(
                     server=uuid,
                     entry=entry.path,
-                    reason=f'still owed: {", ".join(blocking)}.',
+                    reason=f'not undone: {", ".join(blocking)}.',
                 )
 
     def _recover(

@@ -65,12 +65,16 @@ class RemoveClone(undo.Step, kind='remove the image inside Ceph'):
     """Remove what a direct snapshot has made for an image that is not active.
 
     :ivar snapshot: the name of the snapshot of the root disk.
+    :ivar made: where it is ("url"), once Nova has made it; empty before.
     :ivar clean_up: removes it; only the process that made it can, since Nova
         tells where it is when it is complete.
     """
 
     image_id: str
     snapshot: str
+    made: Mapping[str, str] | None = dataclasses.field(
+        default=None, compare=False, repr=False, metadata=undo.VOLATILE
+    )
     clean_up: Callable[[], None] | None = dataclasses.field(
         default=None, compare=False, repr=False, metadata=undo.VOLATILE
     )
@@ -83,14 +87,19 @@ class RemoveClone(undo.Step, kind='remove the image inside Ceph'):
 
         :raises SnapshotFailed: it has to be looked for.
         """
+        if self.made == {}:
+            return  # Nova's function failed, and has cleaned up itself
         if self._is_active(resources.get(image_api.ImageService)):
             return
         if self.clean_up is None:
             raise exception.SnapshotFailed(
-                f'nova-compute was killed while it made image {self.image_id} '
-                'inside Ceph; remove the RBD image of that name from the pool '
-                f'of Glance and the snapshot {self.snapshot} of the root '
-                'disk if they exist, then this file.'
+                f'image {self.image_id}, made inside Ceph, is not active as '
+                'far as this login can see. If "openstack image show" as an '
+                'administrator says that it is active, remove only this '
+                'entry of the journal. Else remove the RBD image of that '
+                f'name from the pool of Glance and the snapshot '
+                f'{self.snapshot} of the root disk if they exist, then this '
+                'entry.'
             )
         self.clean_up()
 
@@ -123,13 +132,13 @@ class DirectPlan(driver_lib.Plan):
                 method='direct snapshot',
                 reason='the guest has to be frozen for the moment of the '
                 'snapshot (os_require_quiesce), and Nova does that in no '
-                'direct snapshot.',
+                'direct snapshot, so the disk is read.',
             )
         operation.progress.check()
         made: dict[str, str] = {}
         snapshot = uuidutils.generate_uuid(dashed=False)
         step = RemoveClone(
-            self.source.image_id, snapshot, lambda: self._clean_up(made)
+            self.source.image_id, snapshot, made, lambda: self._clean_up(made)
         )
         with operation.entry.undoing(step):
             try:

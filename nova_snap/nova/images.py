@@ -19,6 +19,7 @@ it stands, and compares nothing in the end (nova/image/glance.py of Nova 34).
 """
 
 from collections.abc import Mapping
+import time
 from typing import Any
 from typing import BinaryIO
 
@@ -45,6 +46,9 @@ LOG = logging.getLogger(__name__)
 #: Groups of nova.conf that may have a login which belongs to no user, in the
 #: order in which they are tried.
 LOGIN_GROUPS = ('glance', 'service_user')
+
+#: Seconds in which Glance adds a location that it has accepted.
+LOCATION_TIMEOUT = 120
 
 #: The role by which Glance shows and deletes what belongs to others.
 ADMIN = 'admin'
@@ -88,8 +92,9 @@ class UserImages(glance.GlanceImageService):
             nova_exception.ImageNotAuthorized,
         ) as error:
             raise exception.MethodUnavailable(
-                method='location', reason=error
+                method='a location in Ceph', reason=error
             ) from error
+        _wait_until_active(self, image_id)
 
     def upload(
         self,
@@ -160,6 +165,23 @@ class NoImages(ServiceImages):
             f'could not be looked at ({self._reason}). If it exists and is '
             'not active, delete it.'
         )
+
+
+def _wait_until_active(images: api.ImageService, image_id: str) -> None:
+    """Wait for what Glance does after it has answered (image API 2.17).
+
+    :raises SnapshotFailed: the image is not active in time; a task of Glance
+        that fails leaves it as it was.
+    """
+    deadline = time.monotonic() + LOCATION_TIMEOUT
+    while images.get(image_id).status != api.ImageStatus.ACTIVE:
+        if time.monotonic() > deadline:
+            raise exception.SnapshotFailed(
+                f'Glance has not made image {image_id} active within '
+                f'{LOCATION_TIMEOUT} s of being told its location; see the '
+                'log of Glance.'
+            )
+        time.sleep(progress_lib.POLL_INTERVAL)
 
 
 def of_the_service() -> ServiceImages:

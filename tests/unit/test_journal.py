@@ -149,6 +149,17 @@ class UndoingTest(JournalTestCase):
             mode = self.directory.stat().st_mode
             self.assertEqual(0o700, stat.S_IMODE(mode))
 
+    def test_entry_without_steps_touches_nothing(self) -> None:
+        """Where the journal can't be written, its error is the reason."""
+        with (
+            testtools.ExpectedException(ZeroDivisionError),
+            self.begun() as entry,
+        ):
+            self.directory.rmdir()
+            self.directory.write_text('no directory any more')
+            self.assertFalse(entry.steps)
+            raise ZeroDivisionError
+
     def test_nothing_is_left_after_the_end(self) -> None:
         with (
             self.begun() as entry,
@@ -237,7 +248,7 @@ class RecoveryTest(JournalTestCase):
         entry.undo_all(undo.Resources())
         self.assertFalse(entry.close())
         self.assertEqual([Registered.kind] * 2, self.kinds_on_disk())
-        self.assertIn('has no list', self.log.output)
+        self.assertIn('needs list', self.log.output)
 
     def test_entry_of_the_format_before_is_read(self) -> None:
         duties = [{'kind': Registered.kind, 'data': {'number': 3}}]

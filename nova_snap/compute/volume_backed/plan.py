@@ -13,8 +13,8 @@
 """Images of instances that boot from a volume: snapshots instead of data.
 
 Open this file for the order of the steps and for what is refused before the
-first; the snapshots themselves are in ``volume_snapshots.py``, the record in
-``volume_record.py``.  Nova does the same in its API, but does not wait for
+first; the snapshots themselves are in ``snapshots.py``, the record in
+``record.py``.  Nova does the same in its API, but does not wait for
 the snapshots, and so has images that name snapshots in error.
 """
 

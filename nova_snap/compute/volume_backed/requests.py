@@ -15,7 +15,7 @@
 Open this file when a guest is frozen for too long.  Each volume has a thread
 that asks for its snapshot and then looks at it; so neither a slow answer nor
 many volumes add up, and whoever waits can stop waiting at any time.  What the
-snapshots are for, and how they are undone, is in ``volume_snapshots.py``.
+snapshots are for, and how they are undone, is in ``snapshots.py``.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,8 @@ LOG = logging.getLogger(__name__)
 #: Requests that Cinder has to answer at the same time, at most.
 AT_ONCE = 8
 
-#: Seconds between two looks at a snapshot, and at the progress.
+#: Seconds between two looks at a snapshot, and at whether the operation is
+#: cancelled.
 QUICK_INTERVAL = 0.1
 
 #: Seconds after which no answer comes any more: a login and a request, and

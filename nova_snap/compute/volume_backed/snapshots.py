@@ -75,7 +75,7 @@ class VolumeSnapshots:
         return [snapshot.id for snapshot in self._made]
 
     def delete_step(self) -> 'DeleteSnapshots':
-        """Return the step that deletes them if the image gets not active."""
+        """Return the step that deletes them unless the image is active."""
         return DeleteSnapshots(
             image_id=self._image.id,
             volume_ids=[attached.volume.id for attached in self._attached],
@@ -84,7 +84,7 @@ class VolumeSnapshots:
         )
 
     def request(self, progress: progress_lib.Progress) -> None:
-        """Ask for all of them, at once; the first refusal ends it.
+        """Ask for all of them, at once; the first error ends the wait.
 
         :raises NovaSnapError: as the volume service does.
         """

@@ -12,7 +12,7 @@
 
 """The only place that runs qemu-img.
 
-Each call names the formats of what it opens (see ``source.py``), and runs
+Each call names the formats of what it opens (see ``disk_source.py``), and runs
 under limits of memory and, where it is short, of processor time: the header
 of a disk may be damaged or made to be expensive.
 """

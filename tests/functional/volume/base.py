@@ -23,6 +23,7 @@ import uuid
 from oslo_config import cfg
 
 from nova_snap import conf
+from nova_snap.conf import glance as glance_conf
 from nova_snap.image import api as image_api
 from nova_snap.image import glance as glance_image
 from tests.functional import base
@@ -80,6 +81,7 @@ class VolumeTestCase(base.SnapshotTestCase):
         """The real Glance, as our own adapter reads it."""
         options = cfg.ConfigOpts()
         conf.register_opts(options)
+        glance_conf.register_opts(options)
         options([])
         options.set_override('auth_type', 'none', 'glance')
         options.set_override(

@@ -125,7 +125,7 @@ def _suspended(context: context_lib.Context) -> Iterator[None]:
     guest = context.guest
     paused = guest.power_state() is power_state.PowerState.PAUSED
     with context.entry.undoing(undo_steps.Resume(paused)):
-        LOG.info('Suspending server %s for its context.', guest.uuid)
+        LOG.info('Suspending server %s for its snapshot.', guest.uuid)
         guest.managed_save()
         yield
 

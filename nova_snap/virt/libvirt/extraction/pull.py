@@ -264,7 +264,7 @@ class _StreamProgress(progress_lib.Progress):
         self._stream = stream
 
     def check(self) -> None:
-        """As the snapshot's own progress."""
+        """Raise SnapshotCancelled if the operation is cancelled."""
         self._progress.check()
 
     def report(
