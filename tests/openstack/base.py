@@ -217,16 +217,27 @@ class CloudTestCase(testtools.TestCase):
         self.assert_nothing_left(server)
 
     def assert_nothing_left(self, server: server_lib.Server) -> None:
-        """No temporary file, no duty, no unfinished image of it."""
-        for folder in ('snapshots', 'journal'):
-            for path in self.cloud.layout.state.glob(f'nova/**/{folder}'):
-                left = [each for each in path.rglob('*') if each.is_file()]
-                self.assertEqual([], left)
-                # Not those on disks of servers: Nova runs qemu-img, too.
-                self.assertEqual([], functional_base.programs(path))
+        """No temporary file, no undo step, no unfinished image of it."""
+        self.assertEqual([], self.files_left())
+        for path in self._own_folders():
+            # Not those on disks of servers: Nova runs qemu-img, too.
+            self.assertEqual([], functional_base.programs(path))
         images = self.cloud.connection.image.images(instance_uuid=server.id)
         unfinished = [each for each in images if each.status != 'active']
         self.assertEqual([], unfinished)
+
+    def files_left(self) -> list[pathlib.Path]:
+        """Temporary files and journal entries that are there now."""
+        return [
+            path
+            for folder in self._own_folders()
+            for path in folder.rglob('*')
+            if path.is_file()
+        ]
+
+    def _own_folders(self) -> Iterator[pathlib.Path]:
+        for name in ('snapshots', 'journal'):
+            yield from self.cloud.layout.state.glob(f'nova/**/{name}')
 
     def assert_image_right(
         self, image_id: str, ticks: int, image_format: str = 'qcow2'

@@ -87,6 +87,8 @@ class StateTests:
         self.wait_for_image(image_id, 'gone')
         server.wait_until(lambda: not server.exists(), 'undefined domain')
         server.wait_until(lambda: not server.folder.exists(), 'no folder')
+        # Of a server that is gone, Nova does not say when its image ends.
+        server.wait_until(lambda: not self.files_left(), 'an empty journal')
         self.assert_nothing_left(server)
 
 
