@@ -230,7 +230,9 @@ class Libvirtd:
 
     def _qemu_conf(self) -> str:
         group = self._user
-        if group != 'root' and os.path.exists(KVM):
+        # Not root's group, as in a container: its members would not get into
+        # folders that others may enter.
+        if group != 'root' and os.path.exists(KVM) and os.stat(KVM).st_gid:
             # As distributions have it.  A user who may not open it makes
             # libvirt ask QEMU anew what it can, for every request.
             group = f'+{os.stat(KVM).st_gid}'
