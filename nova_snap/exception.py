@@ -147,9 +147,18 @@ class HypervisorError(SnapshotFailed):
 
 
 class GuestGone(SnapshotFailed):
+    action: str
     message = (
         'Server %(server)s stopped or was deleted while its snapshot was '
         'being taken (%(action)s).'
+    )
+
+
+class GuestCrashed(SnapshotFailed):
+    message = (
+        'QEMU of server %(server)s ended by itself while a snapshot was being '
+        'taken, and the server is shut off; the log of its QEMU says why. An '
+        'image that is active all the same is complete.'
     )
 
 

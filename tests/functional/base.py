@@ -113,8 +113,14 @@ class SnapshotTestCase(lab_base.LabTestCase):
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start nova-snap and return; it is killed when the test ends."""
+        return self.start_process(self.command(*arguments), **options)
+
+    def start_process(
+        self, argv: list[str], **options: Any
+    ) -> subprocess.Popen[str]:
+        """Start a command line of nova-snap, as :meth:`start` does."""
         process = subprocess.Popen(
-            self.command(*arguments),
+            argv,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

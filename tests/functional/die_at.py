@@ -19,6 +19,7 @@ NAME (``Class.method`` or ``function``) in MODULE and right after it returned.
 The product has no such hooks: the function is wrapped here.
 """
 
+from collections.abc import Callable
 import functools
 import importlib
 import os
@@ -32,8 +33,8 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wrap(moment: str, step: str) -> None:
-    """Replace the function of a step by one that dies."""
+def wrap(moment: str, step: str, action: Callable[[], None] = die) -> None:
+    """Replace the function of a step by one that acts before or after it."""
     module_name, _, path = step.partition(':')
     owner: Any = importlib.import_module(module_name)
     *parents, name = path.split('.')
@@ -42,14 +43,15 @@ def wrap(moment: str, step: str) -> None:
     function = getattr(owner, name)
 
     @functools.wraps(function)
-    def dying(*args: Any, **kwargs: Any) -> Any:
+    def acting(*args: Any, **kwargs: Any) -> Any:
         if moment == 'before':
-            die()
+            action()
         result = function(*args, **kwargs)
-        die()
+        if moment == 'after':
+            action()
         return result
 
-    setattr(owner, name, dying)
+    setattr(owner, name, acting)
 
 
 if __name__ == '__main__':

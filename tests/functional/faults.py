@@ -18,6 +18,7 @@ person told, is the guest as it was found, and is nothing left?
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
 import contextlib
 import dataclasses
 import os
@@ -39,6 +40,7 @@ from tests.lab import domain as domain_lib
 from tests.lab import fault_proxy
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
+from tests.lab import steps
 
 MIB = 1 << 20
 
@@ -215,6 +217,27 @@ class FaultTestCase(base.SnapshotTestCase):
         return self.start(
             'image-create', guest.uuid, 'image', *arguments, **options
         )
+
+    @contextlib.contextmanager
+    def held_at(
+        self, point: steps.Point, guest: guest_lib.Guest
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Begin a snapshot that waits at a point for the end of the block."""
+        folder = self.directory()
+        argv = base.SnapshotTestCase.command(
+            self, 'image-create', guest.uuid, 'image'
+        )
+        shell = argv.index('nova_snap.cmd.shell')
+        argv[shell : shell + 1] = [
+            *('tests.functional.hold_at', str(folder)),
+            *(point.moment, point.function),
+        ]
+        self.log_file.unlink(missing_ok=True)
+        argv.insert(argv.index('-v'), f'--log-file={self.log_file}')
+        process = self.start_process(argv)
+        self.wait_until(process, (folder / 'held').exists)
+        yield process
+        (folder / 'go').touch()
 
     def wait_until(
         self,

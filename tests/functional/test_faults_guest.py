@@ -14,12 +14,15 @@
 
 import contextlib
 import subprocess
+from typing import Any
+from typing import ClassVar
 
 import libvirt
 
 from tests.functional import base
 from tests.functional import faults
 from tests.lab import guest as guest_lib
+from tests.lab import steps
 
 
 def is_ready(guest: guest_lib.Guest) -> bool:
@@ -183,6 +186,45 @@ class TestLive(faults.FaultTestCase):
             domain.abortJob()
         self.assert_as_found(guest, found)
         self.assert_nothing_left()
+
+
+class TestCrash(faults.FaultTestCase):
+    """QEMU ends by itself, whatever the reason."""
+
+    PULL: ClassVar = {'snapshot': {'live_method': 'pull'}}
+
+    def assert_crash_told(
+        self, point: steps.Point, images: list[str], **options: Any
+    ) -> None:
+        """Check the end of a snapshot whose guest crashes at a point.
+
+        :param images: the statuses of the images that there are then.
+        """
+        self.configure(**options)
+        guest = self.own_guest(autostart=True)
+        definition = guest.inactive_xml()
+        with self.held_at(point, guest) as process:
+            guest.crash()
+        self.assert_ended(process, 1, guest.uuid, 'ended by itself')
+        self.assertEqual('shut off', guest.state())
+        self.assertEqual(definition, guest.inactive_xml())
+        self.assertEqual(images, [one.status for one in self.images.list()])
+        self.assert_nothing_left()
+
+    def test_mirror(self) -> None:
+        self.assert_crash_told(steps.after('rebase'), [])
+
+    def test_mirror_whose_image_is_being_made(self) -> None:
+        self.assert_crash_told(steps.after('end-mirror'), ['active'])
+
+    def test_pull(self) -> None:
+        self.assert_crash_told(steps.after('open-export'), [], **self.PULL)
+
+    def test_pull_whose_image_is_complete(self) -> None:
+        """The moment at which some versions of QEMU crash by the export."""
+        self.assert_crash_told(
+            steps.before('end-export'), ['active'], **self.PULL
+        )
 
 
 class TestCold(faults.FaultTestCase):

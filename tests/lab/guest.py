@@ -20,8 +20,10 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import json
+import os
 import pathlib
 import re
+import signal
 import time
 from typing import Any
 
@@ -262,6 +264,11 @@ class Guest:
         """Pull its plug; one that does not run is fine."""
         with contextlib.suppress(libvirt.libvirtError), self.domain() as dom:
             dom.destroy()
+
+    def crash(self) -> None:
+        """Kill its QEMU, as a fault in it or the kernel would."""
+        path = self._libvirtd.qemu_pid_file(self.name)
+        os.kill(int(path.read_text()), signal.SIGKILL)
 
     def remove(self) -> None:
         """Destroy and undefine it, and delete all of its files."""

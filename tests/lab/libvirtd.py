@@ -203,6 +203,10 @@ class Libvirtd:
             if file.strip().startswith(f'{self.state}/'):
                 command.run('losetup', '--detach', device)
 
+    def qemu_pid_file(self, name: str) -> pathlib.Path:
+        """Return the file with the process id of a guest's QEMU."""
+        return self._libvirt / 'run/qemu' / f'{name}.pid'
+
     def _guests(self) -> list[int]:
         """The QEMU processes of this lab that are alive."""
         found = []

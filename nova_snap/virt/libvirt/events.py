@@ -13,7 +13,8 @@
 """What libvirt says by itself: the event loop and a record of events.
 
 Some answers come only as events: whether a block job that was ended wrote all
-its data, and whether a guest let go of a device or refuses to.  The callbacks
+its data, whether a guest let go of a device or refuses to, and why a guest
+that is not persistent stopped.  The callbacks
 run in a native thread of libvirt's event loop, under eventlet too, so they do
 no more than note what they were told; the pipelines look when they poll.
 """
@@ -37,6 +38,13 @@ class BlockJobStatus(enum.IntEnum):
     READY = libvirt.VIR_DOMAIN_BLOCK_JOB_READY
 
 
+#: Details of a stop that nobody asked for.
+_CRASHES = (
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED,
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED,
+)
+
+
 class EventRecord:
     """The newest event of each kind, for each guest.
 
@@ -47,6 +55,7 @@ class EventRecord:
     def __init__(self) -> None:
         self._block_jobs: dict[tuple[str, str], BlockJobStatus] = {}
         self._refused_removals: dict[tuple[str, str], bool] = {}
+        self._crashed: set[str] = set()
 
     def register(self, connection: Any) -> None:
         """Listen on a connection."""
@@ -56,6 +65,7 @@ class EventRecord:
                 libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED,
                 self._on_removal_failed,
             ),
+            (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle),
         ):
             connection.domainEventRegisterAny(None, event, callback, None)
 
@@ -70,6 +80,18 @@ class EventRecord:
     def take_removal_refused(self, uuid: str, alias: str) -> bool:
         """Whether the guest refused to let go of a device; asked once."""
         return self._refused_removals.pop((uuid, alias), False)
+
+    def has_crashed(self, uuid: str) -> bool:
+        """Return True if the newest start of a guest ended in a crash."""
+        return uuid in self._crashed
+
+    def _on_lifecycle(
+        self, _connection: Any, domain: Any, event: int, detail: int, _: Any
+    ) -> None:
+        if event == libvirt.VIR_DOMAIN_EVENT_STARTED:
+            self._crashed.discard(domain.UUIDString())
+        elif event == libvirt.VIR_DOMAIN_EVENT_STOPPED and detail in _CRASHES:
+            self._crashed.add(domain.UUIDString())
 
     def _on_block_job(
         self,

@@ -19,6 +19,7 @@ moment in which it is undefined.  Disks are in ``block_device.py``.
 
 from collections.abc import Callable
 import dataclasses
+import time
 from typing import Any
 from typing import TypeVar
 
@@ -39,6 +40,9 @@ THAW_TIMEOUT = 60
 #: Seconds in which a living agent answers a simple question.
 AGENT_ANSWER_TIMEOUT = 5
 
+#: Seconds in which an event arrives that was sent with an answer.
+EVENT_DELAY = 0.5
+
 #: libvirt that can keep the state of an emulated TPM when undefining.
 MIN_LIBVIRT_KEEP_TPM = (8, 9, 0)
 
@@ -53,6 +57,13 @@ _STATES = {
     libvirt.VIR_DOMAIN_CRASHED: power_state.PowerState.CRASHED,
     libvirt.VIR_DOMAIN_PMSUSPENDED: power_state.PowerState.SUSPENDED,
 }
+
+
+#: State and reason of a domain whose QEMU is gone, though nobody ended it.
+_CRASHED = (
+    (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED),
+    (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +116,20 @@ class Guest:
         except exception.GuestGone:
             return power_state.PowerState.SHUTDOWN
         return _STATES[state]
+
+    def has_crashed(self) -> bool:
+        """Return True if its QEMU ended without having been told to."""
+        if self.host.events.has_crashed(self.uuid):
+            return True
+        try:
+            state = self.call(
+                'read its state', lambda domain: domain.state(), insist=True
+            )
+        except exception.GuestGone:
+            # It was not persistent, and only the event says why it stopped.
+            time.sleep(EVENT_DELAY)
+            return self.host.events.has_crashed(self.uuid)
+        return tuple(state) in _CRASHED
 
     def is_persistent(self) -> bool:
         """Whether it would be there after it is shut off."""

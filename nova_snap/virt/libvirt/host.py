@@ -60,6 +60,14 @@ _CONNECTION_DOMAINS = {
     libvirt.VIR_FROM_AUTH,
 }
 
+#: Codes of what libvirt says of a QEMU that hangs up ("Unable to read from
+#: monitor", "End of file from qemu monitor", "domain is no longer running").
+HANGING_UP = (
+    libvirt.VIR_ERR_SYSTEM_ERROR,
+    libvirt.VIR_ERR_INTERNAL_ERROR,
+    libvirt.VIR_ERR_OPERATION_FAILED,
+)
+
 Version = tuple[int, int, int]
 
 

@@ -31,6 +31,7 @@ from nova_snap.virt.libvirt import quiesce as quiesce_lib
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import cold
 from nova_snap.virt.libvirt.extraction import context as context_lib
+from nova_snap.virt.libvirt.extraction import guest_stop
 from nova_snap.virt.libvirt.extraction import mirror
 from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.virt.libvirt.extraction import shared_folder
@@ -102,10 +103,16 @@ class LibvirtPlan(driver.Plan):
             instance_uuid=self.instance.uuid,
         )
         with (
+            self._stop_noticed(),
             self._folder(operation.entry) as folder,
             self._pipeline(self._context(operation, folder)) as data,
         ):
             yield driver.Extraction((data,))
+
+    def _stop_noticed(self) -> contextlib.AbstractContextManager[None]:
+        if self.decision.suspends or not self.guest.power_state.is_active:
+            return contextlib.nullcontext()
+        return guest_stop.noticed(self.guest.guest, self.disk.device)
 
     def _pipeline(
         self, context: context_lib.Context

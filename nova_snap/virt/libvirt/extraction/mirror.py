@@ -30,6 +30,7 @@ from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
+from nova_snap.virt.libvirt.extraction import guest_stop
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
 
@@ -56,6 +57,7 @@ def extracted(context: context_lib.Context) -> Iterator[driver.ImageData]:
     11. upload (the caller does, from what is yielded).
 
     :raises BlockJobFailed: QEMU could not copy the disk.
+    :raises GuestGone, GuestCrashed: the guest stopped before that was done.
     :raises QuiesceNotPossible: freezing is required and failed.
     :raises NotEnoughSpace: the folder's file system is too full.
     :raises ProgramFailed: qemu-img failed.
@@ -120,7 +122,7 @@ class _Mirror:
         while True:
             job = self._device.job()
             if job is None:
-                raise self._failed(self._why_gone())
+                raise self._why_gone()
             self._context.report(progress.Stage.COPYING, job.cur, job.end)
             if self._is_complete(job):
                 return
@@ -142,14 +144,14 @@ class _Mirror:
             it can't be known whether it was.
         """
         if not self._device.abort_job():
-            raise self._failed(self._why_gone())
+            raise self._why_gone()
         deadline = time.monotonic() + END_TIMEOUT
         while self._ended_status() in (None, events.BlockJobStatus.READY):
             if time.monotonic() > deadline:
                 raise self._failed('libvirt did not say how the copy ended.')
             time.sleep(0.02)
         if self._ended_status() is not events.BlockJobStatus.CANCELED:
-            raise self._failed(self._why_gone())
+            raise self._why_gone()
 
     def _ended_status(self) -> events.BlockJobStatus | None:
         if self._context.guest.host.generation != self._generation:
@@ -158,11 +160,12 @@ class _Mirror:
             )
         return self._device.ended_status()
 
-    def _why_gone(self) -> str:
-        if not self._context.guest.power_state().is_active:
-            return 'the server was shut off meanwhile.'
+    def _why_gone(self) -> exception.NovaSnapError:
+        guest = self._context.guest
+        if not guest.power_state().is_active:
+            return guest_stop.explained(guest, 'copying its disk')
         context_lib.require_space(self._context.folder, context_lib.MIB)
-        return (
+        return self._failed(
             'QEMU ended the copy, or another program did '
             '(look at the log of QEMU and at "virsh domblkerror").'
         )

@@ -44,12 +44,9 @@ from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
+from nova_snap.virt.libvirt.extraction import guest_stop
 
 LOG = logging.getLogger(__name__)
-
-#: Seconds in which a QEMU whose export broke off is gone, if it is going.
-STOP_TIMEOUT = 10
-STOP_INTERVAL = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,9 +196,7 @@ class _Guard:
             return self._failure
         guest = self._context.guest
         if self._has_stopped():
-            return exception.GuestGone(
-                server=guest.uuid, action='reading its disk'
-            )
+            return guest_stop.explained(guest, 'reading its disk')
         return exception.ExportFailed(server=guest.uuid, reason=reason)
 
     def _has_stopped(self) -> bool:
@@ -211,14 +206,14 @@ class _Guard:
         runs, and has its job, until the process is gone.
         """
         guest = self._context.guest
-        deadline = time.monotonic() + STOP_TIMEOUT
+        deadline = time.monotonic() + guest_stop.STOP_TIMEOUT
         while guest.power_state().is_active:
             if (
                 not backup_job.is_running(guest, self._export)
                 or time.monotonic() > deadline
             ):
                 return not guest.power_state().is_active
-            time.sleep(STOP_INTERVAL)
+            time.sleep(guest_stop.STOP_INTERVAL)
         return True
 
 
