@@ -10,16 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The one module that knows whether eventlet or native threads are in force.
+"""The choice between eventlet and native threads, hidden from other modules.
 
 Nova is leaving eventlet; nova-compute 34 runs native threads by default and
-the stand-alone service runs eventlet by default.  The rest of the project
-uses ``threading``, ``time`` and ``subprocess``, which eventlet replaces where
-it is in force, and sends what blocks in C (libvirt, libnbd) through
+the stand-alone service runs eventlet by default.  The other modules use
+``threading``, ``time`` and ``subprocess``, which eventlet replaces when it
+patches the process, and make calls that block in C (libvirt, libnbd) through
 :func:`run_blocking`.
 
-Nothing here imports eventlet unless it is already in force or asked for:
-Nova refuses to start with native threads when eventlet has been loaded.
+This module imports eventlet only where eventlet has patched the process or is
+asked for: Nova refuses to start with native threads when eventlet has been
+loaded.
 """
 
 from collections.abc import Callable
@@ -34,23 +35,25 @@ from typing import TypeVar
 P = ParamSpec('P')
 T = TypeVar('T')
 
-#: Environment variable by which a process of ours is told what to run under,
+#: Environment variable that selects the backend of a process of ours,
 #: ``threading`` or ``eventlet``.  A configuration option would be read too
 #: late: eventlet has to patch before anything else is imported.
 BACKEND_VARIABLE = 'NOVA_SNAP_CONCURRENCY_BACKEND'
 
 
 def is_eventlet() -> bool:
-    """Whether eventlet has replaced the threads of this process."""
+    """Return True if eventlet has replaced the threads of this process."""
     patcher = sys.modules.get('eventlet.patcher')
     return patcher is not None and bool(patcher.is_monkey_patched('thread'))
 
 
 def choose_backend(default: str = 'threading') -> None:
-    """Put the asked-for backend in force; call before any other import.
+    """Patch the process with eventlet if that is the backend asked for.
 
-    :param default: ``threading`` or ``eventlet``, where the environment
-        does not say.
+    Has to be called before any other import.
+
+    :param default: the backend where the environment names none,
+        ``threading`` or ``eventlet``.
     """
     if os.environ.get(BACKEND_VARIABLE, default) == 'eventlet':
         import eventlet
@@ -61,9 +64,9 @@ def choose_backend(default: str = 'threading') -> None:
 def run_blocking(
     function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Call what blocks in C without stopping the other threads.
+    """Call a function that blocks in C without stopping the other threads.
 
-    With native threads that is a plain call: the bindings release the
+    With native threads this is a plain call: the bindings release the
     interpreter lock.  Under eventlet a native thread of its pool makes the
     call while the hub goes on; in a thread that is not the hub's, the call is
     plain again.
@@ -85,8 +88,8 @@ def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
 def start_native_thread(name: str, target: Callable[[], None]) -> None:
     """Start a daemon thread of the operating system, under eventlet too.
 
-    For a loop of a C library; what it calls must take no lock that a green
-    thread may hold.
+    For a loop of a C library; the functions that the thread calls must take
+    no lock that a green thread may hold.
     """
     native_module('threading').Thread(
         name=name, target=target, daemon=True
@@ -96,8 +99,8 @@ def start_native_thread(name: str, target: Callable[[], None]) -> None:
 def native_module(name: str) -> ModuleType:
     """Return a module of the standard library as it was before eventlet.
 
-    With threads, locks and queues of the operating system.  Who uses them
-    may be waited for by green threads through :func:`run_blocking` only.
+    Its threads, locks and queues are those of the operating system.  A green
+    thread may wait for them through :func:`run_blocking` only.
     """
     if not is_eventlet():
         return importlib.import_module(name)

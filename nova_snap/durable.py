@@ -10,7 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Files that a crash of the host leaves whole."""
+"""Writing of files that are whole after a crash of the host.
+
+Open this file for the order of write, fsync and rename.
+"""
 
 import os
 import pathlib
@@ -19,7 +22,8 @@ import pathlib
 def write(path: pathlib.Path, text: str) -> None:
     """Replace a file (0600) so that a crash leaves the old or the new one.
 
-    :raises OSError: it can't be written; the old one is still there.
+    :raises OSError: the new file can't be written; the old one is still
+        there.
     """
     temporary = path.with_suffix('.tmp')
     descriptor = os.open(
@@ -38,7 +42,7 @@ def write(path: pathlib.Path, text: str) -> None:
 
 
 def sync_directory(directory: pathlib.Path) -> None:
-    """Make durable what was made, renamed or removed in a directory."""
+    """Write to disk that files of a directory were made, renamed, removed."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Every error that crosses a border of this project.
+"""The exceptions that this project raises.
 
-A class for each thing that a caller may want to tell apart; its attributes
-carry what the message says.  Foreign exceptions (libvirt, glanceclient,
-keystoneauth, subprocess) are translated where they arise, so nothing outside
-the wrappers needs to know them.
+There is a class for each error that a caller may want to tell apart; its
+attributes carry the values that the message shows.  Foreign exceptions
+(libvirt, glanceclient, keystoneauth, subprocess) are translated where they
+arise, so nothing outside the wrappers needs to know them.
 
 The direct subclasses of :class:`NovaSnapError` are the categories by which
 the command chooses its exit code and the API its HTTP status.
@@ -25,10 +25,10 @@ from typing import Any
 
 
 class NovaSnapError(Exception):
-    """Base of all; ``message`` is one sentence that a person can act on.
+    """Base class; ``message`` is one sentence that a person can act on.
 
-    Subclasses give a ``message`` with named fields; what is passed by
-    keyword fills them and stays readable as attributes.
+    Subclasses give a ``message`` with named fields.  Keyword arguments fill
+    the fields, and are attributes of the exception.
     """
 
     message = 'An unexpected error occurred.'
@@ -114,9 +114,9 @@ class RecoveryNeeded(Conflict):
 
 
 class MethodUnavailable(SnapshotFailed):
-    """A way of reading can't be used here; another one may serve."""
+    """This method can't make the image of this disk; another one may."""
 
-    message = 'The disk cannot be read by %(method)s: %(reason)s'
+    message = 'The image cannot be made by %(method)s: %(reason)s'
 
 
 class ResourceMissing(Unavailable):
@@ -127,9 +127,9 @@ class ResourceMissing(Unavailable):
 
 
 class UnsupportedGuest(Invalid):
-    """The guest is of a kind that can't be snapshot; nothing was begun."""
+    """No image can be taken of this guest; nothing was begun."""
 
-    message = 'Server %(server)s cannot be snapshot: %(reason)s'
+    message = 'Cannot take a snapshot of server %(server)s: %(reason)s'
 
 
 class HypervisorUnavailable(Unavailable):
@@ -289,6 +289,6 @@ class VolumeServiceUnavailable(Unavailable):
 
 
 class SnapshotCancelled(NovaSnapError):
-    """Somebody wants this snapshot no longer; ``reason`` says who or why."""
+    """The snapshot was cancelled; ``reason`` says by whom or why."""
 
     message = 'The snapshot of server %(server)s was cancelled: %(reason)s'

@@ -10,9 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""From the configuration to the objects that work: the edge of the core.
+"""Factories that make the objects of the core from the configuration.
 
-The only place, besides the adapters' own ``from_conf``, that reads options.
+This is the only module, besides the adapters with their own ``from_conf``,
+that reads options.  Open it to add an option to the core.
 """
 
 import pathlib
@@ -41,12 +42,12 @@ LIVE_METHODS = {
     'auto': (decision.Method.PULL, decision.Method.MIRROR),
 }
 
-#: Where nova-compute prepares its snapshots.
+#: The directory in which nova-compute prepares its snapshots.
 NOVA_SNAPSHOTS_DIRECTORY = pathlib.Path('/var/lib/nova/instances/snapshots')
 
 
 def libvirt_driver(conf: cfg.ConfigOpts) -> driver.LibvirtDriver:
-    """The driver for the guests of ``[libvirt] connection_uri``."""
+    """Make the driver for the guests of ``[libvirt] connection_uri``."""
     return driver.LibvirtDriver(
         host.Host(conf.libvirt.connection_uri),
         driver_options(conf, conf.snapshot, conf.libvirt.quiesce_timeout),
@@ -61,7 +62,7 @@ def snapshot_manager(
 
     :param hypervisor: the driver, where there is one already.
     :raises NotPermitted: this user can't write to ``[DEFAULT] state_path``.
-    :raises InvalidConfiguration: that is no directory.
+    :raises InvalidConfiguration: ``[DEFAULT] state_path`` is no directory.
     """
     state_path = pathlib.Path(conf.state_path)
     try:
@@ -98,11 +99,11 @@ def snapshot_manager(
 
 
 def volume_service(conf: cfg.ConfigOpts) -> volume_api.VolumeService | None:
-    """Cinder, where ``[cinder]`` says how to log in to it.
+    """Make the adapter for Cinder; return None if ``[cinder]`` has no login.
 
-    :raises InvalidConfiguration: it does, but not completely.
+    :raises InvalidConfiguration: ``[cinder]`` has an incomplete login.
     """
-    # On demand, with what they import: see nova_snap/conf/__init__.py.
+    # Imported on demand, since they are slow: see nova_snap/conf/__init__.py.
     from nova_snap.conf import cinder as cinder_conf
     from nova_snap.volume import cinder
 
@@ -123,7 +124,7 @@ def _locks(conf: cfg.ConfigOpts) -> locks_lib.Locks:
 def driver_options(
     conf: cfg.ConfigOpts, own: Any, quiesce_timeout: int
 ) -> plan.Options:
-    """The options of the driver, from a configuration with Nova's options.
+    """Return the driver's options from a configuration with Nova's options.
 
     :param own: the group with the options of :mod:`nova_snap.conf.snapshot`.
     :param quiesce_timeout: in seconds.

@@ -10,16 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Journal of what operations have begun, on disk before it is begun.
+"""Journal of the undo steps of running operations, on disk.
 
-While it runs, an operation has things to undo: a definition that has to be
-put back, a guest that has to be started, a folder that has to go.  Each is an
-undo step (``undo.py``).  An entry of the journal is the list of the steps
-that one operation has to undo at this moment.
+A running operation has changes to undo: a definition that has to be put back,
+a guest that has to be started, a folder that has to be removed.  Each is an
+undo step (``undo.py``).  An entry of the journal lists the steps that one
+operation has to undo at this moment; a step is in it before the change is
+made.
 
 The same step is undone in the running process, when the ``with`` block ends
 (:meth:`Entry.undoing`), and in a later process that finds the entry after a
-crash (:meth:`Entry.undo_all`).
+crash (:meth:`Entry.undo_all`).  Open this file for the format of an entry.
 """
 
 from collections.abc import Iterator
@@ -43,13 +44,13 @@ LOG = logging.getLogger(__name__)
 #: Format of the entries that are written.
 VERSION = 2
 
-#: What the steps are called in each format that is read.  An entry of the
-#: first format names none.
+#: The key of the steps in each format that can be read.  An entry of the
+#: first format has no field "version".
 _STEPS = {1: 'duties', VERSION: 'steps'}
 
 
 class Entry:
-    """What one operation has to undo.
+    """The undo steps of one operation.
 
     Attributes: ``id``, ``instance_uuid``, ``instance_name``, ``begun_at``
     (ISO 8601, UTC) and ``steps``, in the order in which they were begun.
@@ -80,7 +81,8 @@ class Entry:
         """Read an entry from disk.
 
         :raises FileNotFoundError: its operation has ended.
-        :raises OSError, ValueError, KeyError, TypeError: it is unreadable.
+        :raises OSError, ValueError, KeyError, TypeError: the entry is
+            unreadable.
         """
         content = json.loads(path.read_text())
         if not isinstance(content, dict):
@@ -97,16 +99,17 @@ class Entry:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The names of the steps, in their order."""
+        """Names of the steps, in their order."""
         return tuple(step.kind for step in self.steps)
 
     @contextlib.contextmanager
     def undoing(self, step: undo.Step) -> Iterator[None]:
         """Register a step for the length of the block, then undo it.
 
-        The step is on disk before the block begins.  An undoing that fails
-        is logged and stays in the journal; it neither hides the error of the
-        block nor keeps the steps around it from being undone.
+        The step is on disk before the block begins.  A step that can't be
+        undone is logged and stays in the journal; its error neither hides
+        the error of the block nor keeps the steps around it from being
+        undone.
 
         :raises SnapshotFailed: the journal can't be written; the block was
             not begun.
@@ -118,8 +121,8 @@ class Entry:
             self.steps.remove(step)  # not begun
             raise exception.SnapshotFailed(
                 f'The journal in {self.path.parent} cannot be written '
-                f'({error.strerror}), and without it nothing is begun; make '
-                'room there.'
+                f'({error.strerror}), and no snapshot is begun without it; '
+                'make room there.'
             ) from error
         try:
             yield
@@ -127,7 +130,7 @@ class Entry:
             self._undo(step, self._resources)
 
     def undo_all(self, resources: undo.Resources) -> None:
-        """Undo every step, the last first; what fails stays.
+        """Undo every step, the last first; steps that fail stay.
 
         :param resources: what the steps work on.
         """
@@ -167,15 +170,23 @@ class Entry:
                 },
                 instance_uuid=self.instance_uuid,
             )
-            LOG.debug('Where it failed:', exc_info=True)
+            LOG.debug(
+                'Traceback of the failed undo step:',
+                exc_info=True,
+                instance_uuid=self.instance_uuid,
+            )
             return
         self.steps.remove(step)
         try:
             self._write()
         except OSError as error:
-            # The step is undone; that it is still written down costs the
-            # next recovery a look, no more.
-            LOG.warning('Journal %s not written: %s', self.path, error)
+            # The step is undone.  The next recovery finds it in the journal
+            # and undoes it once more, which does no harm.
+            LOG.warning(
+                'The journal entry %(path)s cannot be written: %(error)s',
+                {'path': self.path, 'error': error},
+                instance_uuid=self.instance_uuid,
+            )
 
     def _write(self) -> None:
         content = {
@@ -193,7 +204,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Unreadable:
-    """A file of the journal that can't be read: something is left, but what?
+    """A file of the journal that can't be read, so its steps are unknown.
 
     ``reason`` is a phrase.
     """
@@ -207,14 +218,14 @@ class Unreadable:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What is in a journal; the entries are in order, the oldest first."""
+    """Content of a journal; the entries are in order, the oldest first."""
 
     entries: tuple[Entry, ...]
     unreadable: tuple[Unreadable, ...]
 
     @property
     def is_empty(self) -> bool:
-        """Return True if nothing is left to undo, as far as can be known."""
+        """True if nothing is left to undo, as far as can be known."""
         return not self.entries and not self.unreadable
 
 
@@ -231,7 +242,7 @@ class Journal:
         instance_name: str,
         resources: undo.Resources | None = None,
     ) -> Iterator[Entry]:
-        """Begin an entry; it stays after the block if something is not undone.
+        """Begin an entry; remove it after the block if everything is undone.
 
         :param resources: what the steps of the entry work on.
         :raises OSError: the journal's directory can't be made.
@@ -254,9 +265,9 @@ class Journal:
             entry.close()
 
     def entries(self) -> Iterator[Entry]:
-        """The entries on disk, oldest first.
+        """Yield the entries on disk, oldest first.
 
-        One that can't be read is logged by name and left where it is.
+        An entry that can't be read is logged by name and left where it is.
 
         :raises NotPermitted: this user may not look into the journal.
         """
@@ -266,7 +277,7 @@ class Journal:
         yield from contents.entries
 
     def contents(self) -> Contents:
-        """The entries on disk, and what could not be read of them.
+        """Return the entries on disk, and the files that can't be read.
 
         :raises NotPermitted: this user may not look into the journal.
         """
@@ -285,7 +296,7 @@ class Journal:
         return Contents(tuple(found), tuple(unreadable))
 
     def _paths(self) -> list[pathlib.Path]:
-        # Not by glob(), to which a forbidden directory is an empty one.
+        # Not by glob(), which finds nothing in a forbidden directory.
         try:
             paths = list(self._directory.iterdir())
         except FileNotFoundError:

@@ -33,7 +33,8 @@ class Locks:
 
     :param directory: made when it is missing.
     :param snapshots: how many snapshots may run at once; 0: any number.
-    :param disk_operations: the same for conversions of disk images.
+    :param disk_operations: how many conversions of disk images may run at
+        once; 0: any number.
     """
 
     def __init__(
@@ -90,8 +91,8 @@ class Locks:
 
     def _file_lock(self, name: str) -> contextlib.AbstractContextManager[Any]:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # external: between processes; the semaphore inside: between threads,
-        # which a file lock does not keep apart.
+        # external: a file lock, between processes.  The semaphore inside
+        # locks between threads, which a file lock does not do.
         return lockutils.lock(
             name,
             lock_file_prefix='nova-snap-',

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Running external programs: without a shell, with limits, never orphaned.
+"""Running of external programs: without a shell, with limits, never orphaned.
 
-Open this file to change how programs are run; what is said to qemu-img is in
-``virt/storage/qemu_img.py``.
+Open this file to change how programs are run; the command lines of qemu-img
+are in ``virt/storage/qemu_img.py``.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ MAX_OUTPUT = units.Mi
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a program may use.
+    """Resources that a program may use.
 
     ``address_space`` is in bytes, ``cpu`` in seconds of processor time;
     None means no limit.
@@ -83,11 +83,11 @@ def run(
 
 
 def _limited(argv: Sequence[str], limits: Limits) -> list[str]:
-    """The command line that puts the limits in force.
+    """Return the command line that runs a program under the limits.
 
-    When we are killed the program has to end as well (setpriv, util-linux
-    2.33): a qemu-img that lives on would keep its lock on the disk, and the
-    guest could not be started again.
+    When this process is killed the program has to end as well (setpriv,
+    util-linux 2.33): a qemu-img that lives on would keep its lock on the
+    disk, and the guest could not be started again.
     """
     limited = ['setpriv', '--pdeathsig', 'KILL', 'prlimit']
     limited.append(f'--as={limits.address_space}')
@@ -140,7 +140,7 @@ def _run(
 
 
 def _head(stream: BinaryIO, length: int = MAX_OUTPUT) -> bytes:
-    # pread: the offset of the descriptor is the program's, too.
+    # pread, since the program shares the offset of the descriptor.
     return os.pread(stream.fileno(), length, 0)
 
 

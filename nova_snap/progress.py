@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a running snapshot reports, and how it learns that it shall stop.
+"""Progress reports and cancellation of a running snapshot.
 
-A :class:`Progress` is handed down to every stage that takes time.  Each calls
-:meth:`Progress.report` several times a second; that call raises
+A :class:`Progress` is handed down to every stage that takes time.  Each stage
+calls :meth:`Progress.report` several times a second; that call raises
 :class:`~nova_snap.exception.SnapshotCancelled` once somebody has called
 :meth:`Progress.cancel`.  So a snapshot stops only at places that were made for
-it, never between two bytecodes as with a signal's exception.
+stopping, never between two bytecodes as with the exception of a signal.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ import time
 
 from nova_snap import exception
 
-#: Seconds between two looks at anything that is waited for.
+#: Seconds between two checks of a condition that is waited for.
 POLL_INTERVAL = 0.5
 
 
@@ -42,9 +42,9 @@ class Stage(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """How far a stage is; ``done`` and ``total`` are bytes.
+    """Progress of a stage; ``done`` and ``total`` are bytes.
 
-    ``total`` is None where it is not known.
+    ``total`` is None where the total is not known.
     """
 
     stage: Stage
@@ -53,7 +53,7 @@ class Report:
 
 
 class Progress:
-    """Carries progress up and cancellation down.
+    """Channel between an operation and its caller: progress, cancellation.
 
     :param server: the name or id of the server, for messages.
     :param listener: called with each :class:`Report`, in the thread that
@@ -72,26 +72,26 @@ class Progress:
     def cancel(self, reason: str) -> None:
         """Ask the snapshot to stop; the first reason given is kept.
 
-        A plain assignment and no lock, so that a signal handler may call it
-        whatever the thread that it interrupts is doing.
+        A signal handler may call this at any time: the method takes no lock
+        that the interrupted thread could hold.
         """
         if self._reason is None:
             self._reason = reason
 
     def check(self) -> None:
-        """Raise SnapshotCancelled if the snapshot is wanted no longer."""
+        """Raise SnapshotCancelled if the snapshot has been cancelled."""
         if self._reason is not None:
             raise exception.SnapshotCancelled(
                 server=self._server, reason=self._reason
             )
 
     def wait(self, seconds: float = POLL_INTERVAL) -> None:
-        """Sleep, then raise SnapshotCancelled if it is wanted no longer."""
+        """Sleep, then check for a cancellation."""
         time.sleep(seconds)
         self.check()
 
     def report(self, stage: Stage, done: int, total: int | None) -> None:
-        """Tell how far a stage is, and check for a cancellation."""
+        """Tell the listener how far a stage is; check for a cancellation."""
         self.check()
         if self._listener is not None:
             self._listener(Report(stage, done, total))

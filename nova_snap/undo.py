@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Undo steps: what an operation has begun, and how each thing is undone.
+"""Undo steps: each undoes one change that an operation has begun.
 
 Open this file to write a step.  A step is a frozen dataclass whose fields are
-what its undoing needs; they are in the journal (``journal.py``), under the
-name by which the class is registered::
+the data that undoing needs.  They are written to the journal
+(``journal.py``), under the name by which the class is registered::
 
     @dataclasses.dataclass(frozen=True)
     class RemoveFolder(undo.Step, kind='remove the folder'):
@@ -22,10 +22,10 @@ name by which the class is registered::
 
         def undo(self, resources: undo.Resources) -> None: ...
 
-The running process calls ``undo()`` when the block ends that began the thing,
+The running process calls ``undo()`` when the block that made the change ends,
 and so does a recovery, maybe days later and after a reboot.  Therefore a step
-looks at what is there now and does only what is missing: it is right when it
-is done twice, and when what it undoes never happened.
+reads the state of now and does only what is missing.  Undoing a step twice,
+or undoing a change that never happened, has to be harmless.
 """
 
 import abc
@@ -42,13 +42,13 @@ T = TypeVar('T')
 
 Data = Mapping[str, Any]
 
-#: Metadata of a field that is not in the journal: what only the running
-#: process knows.
+#: Metadata of a field that is not in the journal, since only the running
+#: process can use it.
 VOLATILE = {'volatile': True}
 
 
 class Resources:
-    """What undo steps work on, found by type: a guest, an image service."""
+    """Objects that undo steps work on, found by type, such as a guest."""
 
     def __init__(self, *resources: object) -> None:
         self._resources = resources
@@ -85,14 +85,14 @@ class Step(abc.ABC):
 
     @classmethod
     def from_data(cls, data: Data) -> Self:
-        """Make the step from what stands in the journal.
+        """Make the step from its data in the journal.
 
         :raises TypeError: the data is not that of this step.
         """
         return cls(**data)
 
     def data(self) -> Data:
-        """Return what stands in the journal: the fields, as JSON has them."""
+        """Return the data for the journal: the fields, as JSON has them."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -101,9 +101,9 @@ class Step(abc.ABC):
 
     @abc.abstractmethod
     def undo(self, resources: Resources) -> None:
-        """Undo it, as far as that is still necessary.
+        """Undo the change, as far as that is still necessary.
 
-        :raises Exception: it is not undone, and stays in the journal.
+        :raises Exception: the step is not undone, and stays in the journal.
         """
 
 
@@ -111,8 +111,8 @@ class Step(abc.ABC):
 class UnknownStep(Step):
     """A step that this process has no class for.
 
-    Such as one of nova-compute in the journal of the command, or one of a
-    later release.  It stays as it is in the journal.
+    Examples are a step of nova-compute in the journal of the command, and a
+    step of a later release.  The step stays in the journal as it is.
     """
 
     name: str
@@ -120,15 +120,15 @@ class UnknownStep(Step):
 
     @property
     def kind(self) -> str:  # type: ignore[override]
-        """The name that stands in the journal."""
+        """Name of the step in the journal."""
         return self.name
 
     def data(self) -> Data:
-        """Return what stands in the journal."""
+        """Return the data from the journal, unchanged."""
         return self.content
 
     def undo(self, resources: Resources) -> None:
-        """Fail, and say that somebody else has to do it.
+        """Fail, and say that another process has to undo the step.
 
         :raises ResourceMissing: always.
         """
@@ -139,7 +139,7 @@ _REGISTERED: dict[str, type[Step]] = {}
 
 
 def load(kind: str, data: Data) -> Step:
-    """Make the step that stands in the journal under a name.
+    """Make the step that has this name and this data in the journal.
 
     :raises TypeError: the data is not that of the step.
     """

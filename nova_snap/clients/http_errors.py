@@ -10,10 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a service of OpenStack says when it refuses a request.
+"""Messages of OpenStack's services, read from their error responses.
 
-Open this file when an answer leads to an unreadable message; what an answer
-means is in ``glance_errors.py`` and ``cinder_errors.py``.  Pure functions.
+Open this file when a response leads to an unreadable message; the translation
+of a status to an exception is in ``glance_errors.py`` and
+``cinder_errors.py``.  Pure functions.
 """
 
 import html
@@ -21,12 +22,12 @@ import json
 import re
 from typing import Any
 
-#: Answers that may be another one in a moment.
+#: HTTP statuses of transient errors.
 RETRIABLE = frozenset((429, 500, 502, 503, 504))
 
-#: Characters of a body that are looked at.  Whoever answers may be no service
-#: of OpenStack, and some patterns below take quadratic time: 8 s for 40,000
-#: characters of "<", and less than 0.1 s for these.
+#: Characters of a body that are parsed.  The server may be no service of
+#: OpenStack, and some patterns below take quadratic time: 8 s for 40,000
+#: characters of "<", and less than 0.1 s for this many.
 _MAX_BODY = 4096
 
 #: Characters of a body that is quoted in a message.
@@ -35,18 +36,18 @@ _MAX_SENTENCE = 500
 _BREAK = re.compile(r'<br\s*/?>|</(?:h1|p|title)>', re.IGNORECASE)
 _TAG = re.compile(r'<[^>]*>')
 _HEADING = re.compile(r'\d{3} [A-Z][\w ]*$')
-#: WebOb puts this before whatever Glance says with a 415, as when the content
-#: of an image is not what its disk_format says.
+#: WebOb puts this before Glance's sentence in a 415, for example when the
+#: content of an image does not match its disk_format.
 _NOISE = re.compile(
     r'The request media type \S+ is not supported by this server\.\s*'
 )
 
 
 class HTTPError(Exception):
-    """An answer of 300 and more; redirections that may be, are followed.
+    """A response with a status of 300 or more, allowed redirections aside.
 
-    :ivar status: of HTTP.
-    :ivar reason: the service's own sentence, or nothing.
+    :ivar status: the HTTP status.
+    :ivar reason: the service's own sentence; empty if it has none.
     """
 
     def __init__(self, status: int, body: str = '') -> None:
@@ -56,11 +57,11 @@ class HTTPError(Exception):
 
 
 def sentence(body: str) -> str:
-    """What a person wants to read of a body in HTML, JSON or plain text.
+    """Return the readable sentence of a body in HTML, JSON or plain text.
 
     WebOb writes a page with the status as title and heading before the
-    sentence; as JSON it is the field "message", with the same tags in it.
-    Only the beginning of a long text counts.
+    sentence; in JSON the sentence is the field "message", with the same tags
+    in it.  Only the beginning of a long text is used.
     """
     text = _BREAK.sub('\n', _message(body)[:_MAX_BODY])
     lines = (
@@ -80,7 +81,10 @@ def _message(body: str) -> str:
 
 
 def _find_message(value: Any) -> str | None:
-    """The first "message" in nested objects; keystone nests it in "error"."""
+    """Return the first "message" in nested objects, or None.
+
+    Keystone nests it in "error".
+    """
     if not isinstance(value, dict):
         return None
     if isinstance(value.get('message'), str):

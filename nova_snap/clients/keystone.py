@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Sessions with OpenStack's services: login, answers, broken connections.
+"""Keystone sessions: login, error responses, broken connections.
 
-Open this file for a login or a token that does not work whatever the service;
-where a service is and what its answers mean is said in the module of each
+Open this file for a login or a token that works for no service.  The endpoint
+of a service and the meaning of its responses are in the module of the service
 (``image/glance_session.py``, ``volume/cinder_session.py``).  No token and no
 password is logged: keystoneauth replaces the headers by their hashes and does
 not log requests for a token.
@@ -43,11 +43,11 @@ _BROKEN = (
 
 
 class Unreachable(Exception):
-    """There was no connection to a service, or it broke, or nothing came."""
+    """No connection to a service, or no response on the connection."""
 
     def __init__(self, error: BaseException) -> None:
-        # What was wrong is said by the innermost of five; those around it
-        # repeat it and the URL.
+        # The innermost of five nested exceptions has the cause; the others
+        # repeat it with the URL.
         while error.__context__ is not None:
             error = error.__context__
         super().__init__(str(error))
@@ -66,21 +66,21 @@ class Session(ks_session.Session):
     def request(self, url: str, method: str, **kwargs: Any) -> Any:  # type: ignore[override]
         """Make a request.
 
-        Those of a client come through an adapter and have an endpoint
-        filter; those of a login have none and stay as they are.
+        Requests of a client come through an adapter and have an endpoint
+        filter; requests of a login have none and are passed on unchanged.
 
-        :raises Refused: the answer is 400 or more.  glanceclient has no
+        :raises HTTPError: the status is 300 or more.  glanceclient has no
             class for 410, 415 or 504, and would lose the status.
-        :raises Unreachable: there is no answer.
+        :raises Unreachable: there is no response.
         """
         if 'endpoint_filter' not in kwargs:
             return super().request(url, method, **kwargs)
         if isinstance(kwargs.get('data'), types.GeneratorType):
-            # A body that can be read once: what keystoneauth sends again
-            # after a 401 or a redirect would be empty, and Glance would
-            # make an image of it.
+            # A generator can be read once: keystoneauth would send an empty
+            # body after a 401 or a redirect, and Glance would make an image
+            # of that.
             kwargs |= {'allow_reauth': False, 'redirect': False}
-        # No answer is large, and one that is cut is an error like others.
+        # No response is large; one that is cut off then raises here.
         kwargs['stream'] = False
         try:
             response = super().request(url, method, **kwargs)
@@ -98,9 +98,9 @@ class _SessionLoader(ks_loading.Session):
 
 
 def load_auth(conf: cfg.ConfigOpts, group: str) -> ks_plugin.BaseAuthPlugin:
-    """The login that the options of a group describe.
+    """Load the authentication plugin that the options of a group describe.
 
-    :raises InvalidConfiguration: there is none.
+    :raises InvalidConfiguration: the group names no plugin.
     """
     # Registers auth_type in the group that auth_section names, too.
     loading.register_auth_conf_options(conf, group)
@@ -115,7 +115,7 @@ def load_auth(conf: cfg.ConfigOpts, group: str) -> ks_plugin.BaseAuthPlugin:
 
 
 def is_retriable(error: BaseException) -> bool:
-    """Whether the same request may succeed in a moment."""
+    """Return True if the error is transient and the request can be retried."""
     if isinstance(error, http_errors.HTTPError):
         return error.status in http_errors.RETRIABLE
     if isinstance(error, ks_exc.HttpError):
@@ -124,19 +124,19 @@ def is_retriable(error: BaseException) -> bool:
 
 
 def is_broken(error: BaseException) -> bool:
-    """Whether there was no connection, or no answer on it."""
+    """Return True if there was no connection, or no response on it."""
     return isinstance(error, _CONNECTION_ERRORS)
 
 
 def load_session(
     conf: cfg.ConfigOpts, group: str, auth: ks_plugin.BaseAuthPlugin
 ) -> ks_session.Session:
-    """A session as the options of a group say."""
+    """Make a session from the options of a group."""
     return _SessionLoader().load_from_conf_options(conf, group, auth=auth)
 
 
 def endpoint(adapter: Mapping[str, Any]) -> str:
-    """Where a service is, for messages, by the options of its adapter."""
+    """Describe the endpoint of a service, from its adapter's options."""
     override: str | None = adapter['endpoint_override']
     region = adapter['region_name']
     return override or (
@@ -147,7 +147,7 @@ def endpoint(adapter: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def configured(group: str) -> Iterator[None]:
-    """Blame the configuration for what goes wrong while it is read."""
+    """Turn errors of reading a group of options into InvalidConfiguration."""
     try:
         yield
     except (

@@ -17,8 +17,9 @@ values, so that a pipeline can be tested without a configuration.  The entry
 points of the command register the options; inside nova-compute ``CONF`` is
 Nova's, which has most of them itself (see ``nova.py``).
 
-Options of Glance and Cinder are keystoneauth's, whose import takes longer than
-many a command; the adapters register them when they are made.
+The options of Glance and Cinder need keystoneauth, whose import takes longer
+than many a command runs; the adapters register these options when they are
+made.
 """
 
 from oslo_config import cfg

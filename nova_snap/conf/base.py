@@ -49,8 +49,8 @@ run at the same time on this host; others wait. 0 means no limit.
         default=['cache_in_nova', 'bittorrent'],
         help="""
 Properties of the base image that its snapshots do not inherit. Those of image
-signatures and of image encryption are never inherited: they speak of other
-bytes.
+signatures and of image encryption are never inherited, since they describe the
+data of the base image.
 """,
     ),
 ]
@@ -62,5 +62,5 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 
 
 def list_opts() -> list[tuple[str, list[Any]]]:
-    """The options of [DEFAULT]."""
+    """Return the options of [DEFAULT]."""
     return [('DEFAULT', OPTS)]

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Options of [cinder]: Nova's names, keystoneauth's, and two of our own.
+"""Options of [cinder]: Nova's, keystoneauth's, and two of our own.
 
-A section of nova.conf can be copied.  Where nothing in it says how to log in,
-there is no Cinder.
+The section of nova.conf can be copied.  Without a login in it, Cinder is not
+used.
 """
 
 from typing import Any
@@ -53,10 +53,10 @@ https://cinder.example.org/v3/%(project_id)s.
         default=3,
         min=0,
         help="""
-How often a request that failed for a passing reason (no connection, a
-connection that was cut, no answer within "timeout", 429, 500, 502, 503, 504)
-is repeated, with growing pauses. A request for a snapshot is never repeated:
-it is made while the guest is frozen.
+How often a request is retried, with growing pauses, after a transient error
+(no connection, a connection that was cut, no answer within "timeout", 429,
+500, 502, 503, 504). A request for a snapshot is never retried, since it is
+made while the guest is frozen.
 """,
     ),
     cfg.IntOpt(
@@ -65,7 +65,7 @@ it is made while the guest is frozen.
         min=1,
         help="""
 Seconds within which Cinder has to make the snapshot of a volume available.
-After that the image is given up, and what snapshots there are are deleted.
+After that the image is given up, and its volume snapshots are deleted.
 """,
     ),
     cfg.IntOpt(
@@ -75,9 +75,9 @@ After that the image is given up, and what snapshots there are are deleted.
         help="""
 Seconds that a guest stays frozen at most, from the freeze on, while Cinder
 takes the snapshots of its volumes. Cinder answers a request before it takes
-the snapshot; only what is taken before the guest is thawed shows one moment
-of all volumes. With 0 the guest is thawed as soon as all requests are
-answered, and images that demand os_require_quiesce are refused.
+the snapshot; only snapshots that are taken before the guest is thawed show
+all volumes at the same moment. With 0 the guest is thawed as soon as all
+requests are answered, and images that demand os_require_quiesce are refused.
 """,
     ),
 ]
@@ -99,7 +99,7 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 
 
 def list_opts() -> list[tuple[str, list[Any]]]:
-    """The options of [cinder], with those of logging in by password."""
+    """Return the options of [cinder], with those of the password plugin."""
     auth = [
         *loading.get_auth_common_conf_options(),
         *loading.get_auth_plugin_conf_options('password'),

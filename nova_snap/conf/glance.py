@@ -14,8 +14,8 @@
 """Options of [glance] and [service_user]: keystoneauth's and a few more.
 
 Both groups take the same options as in nova.conf, so a section can be copied.
-Those of an authentication plugin are registered when it is loaded: which
-there are depends on ``auth_type``.
+The options of an authentication plugin depend on ``auth_type`` and are
+registered when the plugin is loaded.
 """
 
 from typing import Any
@@ -36,9 +36,9 @@ OPTS = [
         default=3,
         min=0,
         help="""
-How often a request that failed for a passing reason (no connection, a
-connection that was cut, no answer within "timeout", 429, 500, 502, 503, 504)
-is repeated, with growing pauses. An upload is repeated from its start.
+How often a request is retried, with growing pauses, after a transient error
+(no connection, a connection that was cut, no answer within "timeout", 429,
+500, 502, 503, 504). An upload is retried from its start.
 """,
     ),
 ]
@@ -54,9 +54,9 @@ accepts the user's token after it has expired, as in Nova.
     ),
 ]
 
-#: keystoneauth's options that are not ours to offer: the version is the
-#: code's business, and requests are repeated by num_retries alone (what
-#: keystoneauth repeats of an upload would be an empty body).
+#: keystoneauth's options that are not offered: the code chooses the version
+#: of the API, and num_retries alone repeats requests (keystoneauth would
+#: repeat an upload with an empty body).
 _NOT_OFFERED = frozenset(
     (
         'version',
@@ -102,7 +102,7 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 
 
 def list_opts() -> list[tuple[str, list[Any]]]:
-    """The options of both groups, with those of logging in by password."""
+    """Return the options of both groups, with the password plugin's."""
     auth = [
         *loading.get_auth_common_conf_options(),
         *loading.get_auth_plugin_conf_options('password'),

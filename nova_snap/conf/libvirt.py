@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Options of [libvirt] and of the two groups of Nova that bear on it."""
+"""Options of [libvirt] and of two related groups, with Nova's names."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ LIBVIRT_OPTS = [
     cfg.StrOpt(
         'connection_uri',
         default='qemu:///system',
-        help='The libvirt connection whose guests are snapshot.',
+        help='The libvirt connection of whose guests snapshots are taken.',
     ),
     cfg.StrOpt(
         'snapshots_directory',
@@ -112,5 +112,5 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 
 
 def list_opts() -> list[tuple[str, list[Any]]]:
-    """The options of these groups."""
+    """Return the options of these groups."""
     return list(GROUPS.items())

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Options of [nova_snap], the only group of ours in nova.conf.
+"""Options of [nova_snap], the only group of this project in nova.conf.
 
-Inside nova-compute everything that Nova has an option for is read from
-Nova's; this group holds what is this project's own, under the names that it
-has in ``snapshot.py`` and ``libvirt.py``.
+Inside nova-compute, Nova's own option is used wherever there is one.  This
+group has the other options, under the names that they have in
+``snapshot.py`` and ``libvirt.py``.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ from nova_snap.conf import snapshot
 
 GROUP = 'nova_snap'
 
-#: Of [snapshot]: where images go is for Nova to say.
+#: Options of [snapshot] that are left out: Nova chooses the image service.
 _NOT_HERE = frozenset(('image_service', 'filesystem_store_datadir'))
 
 OPTS: list[Any] = [
@@ -49,5 +49,5 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 
 
 def list_opts() -> list[tuple[str, list[Any]]]:
-    """The options of [nova_snap]."""
+    """Return the options of [nova_snap]."""
     return [(GROUP, OPTS)]

@@ -23,7 +23,7 @@ from nova_snap.conf import snapshot
 
 
 def list_opts() -> list[tuple[str, list[Any]]]:
-    """(group, options) pairs, in the order of the sample file."""
+    """Return (group, options) pairs, in the order of the sample file."""
     return list(
         itertools.chain.from_iterable(
             module.list_opts()

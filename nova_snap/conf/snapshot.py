@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Options of [snapshot]: what is this project's own."""
+"""Options of [snapshot], which Nova does not have."""
 
 from typing import Any
 
@@ -104,23 +104,27 @@ as the disks of the guests. Default: [libvirt] snapshots_directory.
         min=0,
         max=100,
         help="""
-"pull" begins when so much of what a root disk has allocated is free in the
-scratch directory, beyond reserved_space_mb.
+Free space that "pull" requires in the scratch directory before it begins, as
+a percentage of the space that the root disk has allocated. reserved_space_mb
+comes on top.
 """,
     ),
     cfg.IntOpt(
         'scratch_min_mb',
         default=256,
         min=0,
-        help='MiB that have to be free for it at least.',
+        help="""
+MiB that "pull" requires to be free in the scratch directory at least, however
+small the root disk is. reserved_space_mb comes on top.
+""",
     ),
     cfg.IntOpt(
         'cancel_check_interval',
         default=2,
         min=1,
         help="""
-Seconds between two looks at the image record of a running snapshot; when the
-image was deleted the snapshot stops.
+Seconds between two checks of the image record of a running snapshot. When the
+image has been deleted, the snapshot is cancelled.
 """,
     ),
 ]
@@ -132,5 +136,5 @@ def register_opts(conf: cfg.ConfigOpts) -> None:
 
 
 def list_opts() -> list[tuple[str, list[Any]]]:
-    """The options of [snapshot]."""
+    """Return the options of [snapshot]."""
     return [(GROUP, OPTS)]

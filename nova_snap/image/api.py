@@ -126,7 +126,8 @@ class ImageService(abc.ABC):
         :raises MethodUnavailable: the service takes no locations.
         """
         raise exception.MethodUnavailable(
-            method='location', reason='the image service takes none.'
+            method='adding a location',
+            reason='this image service supports no locations.',
         )
 
     @abc.abstractmethod

@@ -92,7 +92,7 @@ class UserImages(glance.GlanceImageService):
             nova_exception.ImageNotAuthorized,
         ) as error:
             raise exception.MethodUnavailable(
-                method='a location in Ceph', reason=error
+                method='adding its location in Ceph', reason=error
             ) from error
         _wait_until_active(self, image_id)
 

@@ -10,14 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What is known of an instance, apart from how it is run."""
+"""An instance, its flavor and its disks, as plain data."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Flavor:
-    """The size that an instance was made with.
+    """The flavor that an instance was made with.
 
     ``memory_mb`` is in MiB, ``root_gb`` in GiB, as in Nova.
     """
@@ -29,11 +29,11 @@ class Flavor:
 
 @dataclasses.dataclass(frozen=True)
 class Instance:
-    """What the user snapshots.
+    """The server of which a user takes an image.
 
-    ``name`` is the one that the user gave, ``image_ref`` the id of the image
-    that it was booted from; both user and project are ids.  None where it is
-    not known: only what Nova wrote into the guest's metadata is.
+    ``name`` is the name that the user gave, ``image_ref`` the id of the image
+    that the instance was booted from; user and project are ids.  A field is
+    None where Nova has not written it into the guest's metadata.
     """
 
     uuid: str
@@ -48,10 +48,11 @@ class Instance:
 class BlockDevice:
     """A disk of an instance, as its guest has it now.
 
-    ``name`` is the guest's (``vda``), ``bus`` and ``device_type`` are
-    libvirt's words, which Nova uses, too.  ``volume_id`` is None for a disk
-    that is no volume; ``in_file`` says that the host's QEMU has the bytes in
-    a file, so that only it can take a snapshot while it runs.
+    ``name`` is the target name in the guest (``vda``), ``bus`` and
+    ``device_type`` are libvirt's words, which Nova uses, too.  ``volume_id``
+    is None for a disk that is no volume.  ``in_file`` is True if the disk is
+    a file of this host; then only QEMU can take a snapshot of it while the
+    guest runs.
     """
 
     name: str

@@ -16,7 +16,7 @@ import enum
 
 
 class PowerState(enum.IntEnum):
-    """As in Nova's API (OS-EXT-STS:power_state)."""
+    """A power state, as in Nova's API (OS-EXT-STS:power_state)."""
 
     NOSTATE = 0
     RUNNING = 1
@@ -27,5 +27,5 @@ class PowerState(enum.IntEnum):
 
     @property
     def is_active(self) -> bool:
-        """Whether a hypervisor process runs the instance."""
+        """True if a hypervisor process runs the instance."""
         return self in (PowerState.RUNNING, PowerState.PAUSED)

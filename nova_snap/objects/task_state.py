@@ -16,7 +16,7 @@ import enum
 
 
 class TaskState(enum.StrEnum):
-    """In the order in which a snapshot goes through them."""
+    """A task state; in the order in which a snapshot goes through them."""
 
     IMAGE_SNAPSHOT_PENDING = 'image_snapshot_pending'
     IMAGE_SNAPSHOT = 'image_snapshot'

@@ -371,7 +371,7 @@ class TestGuest(InputTestCase):
 
     def test_without_disks(self) -> None:
         server = self.define_xml(DISK, '')
-        self.refuse(server, f'{server} cannot be snapshot: it has no disk')
+        self.refuse(server, f'of server {server}: it has no disk')
 
     def test_only_a_cdrom(self) -> None:
         server = self.define_xml(

@@ -101,7 +101,7 @@ class CheckTest(unit_base.TestCase):
             if name.startswith('server ')
         )
         self.assertEqual('warning', server[0])
-        self.assertIn('cannot be snapshot', server[1])
+        self.assertIn('Cannot take a snapshot', server[1])
 
     def test_driver_of_nova(self) -> None:
         found = self.check(1, driver='libvirt.LibvirtDriver')
