@@ -113,6 +113,14 @@ class RecoveryNeeded(Conflict):
     )
 
 
+class NotUndone(SnapshotFailed):
+    message = (
+        'The image of server %(server)s is complete, but the snapshot failed '
+        'to %(kinds)s. See to the server; "nova-snap recover" tries that '
+        'again (journal entry %(entry)s).'
+    )
+
+
 class MethodUnavailable(SnapshotFailed):
     """This method can't make the image of this disk; another one may."""
 

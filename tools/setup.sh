@@ -41,9 +41,9 @@ packages="
     e2fsprogs fdisk mount util-linux
     python3-libnbd git ca-certificates"
 
-# A package of its own since Debian 13.
+# Packages of their own since Debian 13.
 if [ "$(. /etc/os-release && echo "${VERSION_ID:-}")" != 12 ]; then
-    packages+=" libvirt-daemon-driver-secret"
+    packages+=" libvirt-daemon-driver-secret libvirt-daemon-driver-network"
 fi
 
 # A server for the tests of the qcow2 writer's NBD source.

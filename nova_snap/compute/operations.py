@@ -77,6 +77,8 @@ class Operations:
         :raises SnapshotInProgress: another operation on it is running.
         :raises RecoveryNeeded: what an earlier one left can't be undone.
         :raises SnapshotCancelled: while it waited for a slot.
+        :raises NotUndone: the block was successful, and something could not
+            be undone that matters to the instance, such as starting it.
         """
         resources = self._resources(instance.uuid, services)
         with (
@@ -91,6 +93,7 @@ class Operations:
             self._recover_instance(entry, services)
             with self._locks.snapshot_slot(progress):
                 yield driver_lib.Operation(instance, entry, progress)
+        _require_undone(entry)
 
     def unreadable(self) -> tuple[journal_lib.Unreadable, ...]:
         """Return the files of the journal that can't be recovered from."""
@@ -157,3 +160,13 @@ class Operations:
         entry.undo_all(self._resources(entry.instance_uuid, services))
         entry.close()
         return Recovery(entry, left=entry.kinds)
+
+
+def _require_undone(entry: journal_lib.Entry) -> None:
+    blocking = [step.kind for step in entry.steps if step.is_blocking]
+    if blocking:
+        raise exception.NotUndone(
+            server=entry.instance_uuid,
+            kinds=', '.join(blocking),
+            entry=entry.path,
+        )

@@ -61,6 +61,14 @@ class Decision:
         return tuple(r for r in self.reasons if considered - r.allows)
 
     @property
+    def alternatives(self) -> frozenset[Method]:
+        """The live methods that are possible, and were not considered."""
+        possible = frozenset(Method).intersection(
+            *(reason.allows for reason in self.reasons)
+        )
+        return possible - set(self.considered)
+
+    @property
     def summary(self) -> str:
         """The decision in one sentence."""
         if self.method is Method.PULL:

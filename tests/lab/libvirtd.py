@@ -223,6 +223,8 @@ class Libvirtd:
             (self._libvirt / name).mkdir(parents=True, exist_ok=True)
         self._add_user()
         (self._libvirt / 'cache/qemu').mkdir(exist_ok=True)
+        # Where the driver of networks writes.
+        (self._libvirt / 'lib/dnsmasq').mkdir(exist_ok=True)
         (paths.cache() / 'qemu').mkdir(exist_ok=True)
         etc = self._libvirt / 'etc'
         (etc / 'qemu.conf').write_text(self._qemu_conf())

@@ -39,6 +39,7 @@ from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import plan as plan_lib
 from nova_snap.virt.libvirt import policy
 from nova_snap.virt.libvirt import quiesce
+from nova_snap.virt.libvirt import requirements
 from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
@@ -237,6 +238,10 @@ class LibvirtDriver(driver.ComputeDriver):
             raise exception.UnsupportedGuest(
                 server=found.guest.uuid, reason=reason
             )
+        if decision.suspends:
+            requirements.require(
+                found.guest, found.xml, _without_suspending(decision)
+            )
 
     def _require_space(
         self,
@@ -278,6 +283,17 @@ def _require_no_backup(found: inspection_lib.Inspection) -> None:
             f'{found.guest.uuid} (see "virsh domjobinfo"); wait until it has '
             'ended, then try again.'
         )
+
+
+def _without_suspending(decision: decision_lib.Decision) -> str:
+    """Return which other methods there are, as a sentence, or nothing."""
+    methods = sorted(decision.alternatives)
+    if not methods:
+        return ''
+    return (
+        f'With [snapshot] live_method = {" or ".join(methods)} it would keep '
+        'running.'
+    )
 
 
 def _virtual_size(

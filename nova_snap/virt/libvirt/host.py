@@ -165,6 +165,19 @@ class Host:
             )
         )
 
+    def is_network_active(self, name: str) -> bool:
+        """Return True if one of libvirt's networks exists and is active."""
+
+        def look(connection: Any) -> bool:
+            try:
+                return bool(connection.networkLookupByName(name).isActive())
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
+                    return False
+                raise
+
+        return self.call(f'read the state of its network {name}', look)
+
     def secret(self, uuid: str) -> bytes:
         """The value of a libvirt secret.
 

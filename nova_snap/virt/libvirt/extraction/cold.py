@@ -29,6 +29,7 @@ from nova_snap.objects import power_state
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import quiesce
+from nova_snap.virt.libvirt import requirements
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.storage import qemu_img
@@ -44,12 +45,15 @@ def extracted(
 
     :param suspends: whether the guest runs and has to be suspended.
     :param detach_timeout: seconds for the guest to let go of a device.
+    :raises UnsupportedGuest: suspended, the guest could not start again.
     :raises HypervisorError: the guest could not be suspended.
     :raises ProgramFailed: qemu-img failed.
     """
     is_stopped = suspends or not context.guest.power_state().is_active
     with contextlib.ExitStack() as stack:
         if suspends:
+            # Long after it was planned: there was a slot to wait for.
+            requirements.require(context.guest, context.guest.xml())
             stack.enter_context(
                 context.hooks.without_devices(context.guest, context.entry)
                 or _without_devices(context, detach_timeout)

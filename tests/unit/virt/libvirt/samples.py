@@ -48,6 +48,7 @@ function='0x2'/>
     <interface type='bridge'>
       <mac address='fa:16:3e:11:22:33'/>
       <source bridge='br-int'/>
+      <virtualport type='openvswitch'/>
       <target dev='tap0'/>
       <model type='virtio'/>
       <alias name='net0'/>

@@ -1,0 +1,130 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a running guest needs to be started again from its saved memory.
+
+A running QEMU keeps its files open, so a guest does not notice that one of
+them was deleted, nor that its network was stopped.  Once it is suspended, it
+can't be started any more.  Open this file to look for one more such thing
+before a guest is suspended.
+"""
+
+from collections.abc import Iterator
+import os
+import pathlib
+
+# What is parsed is libvirtd's own output.
+import xml.etree.ElementTree as ElementTree  # nosec B405
+
+from nova_snap import exception
+from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import host as host_lib
+
+#: Where Linux lists the network interfaces of the host.
+INTERFACES = pathlib.Path('/sys/class/net')
+
+#: Policies by which libvirt drops a medium that is missing when it restores a
+#: guest.  https://libvirt.org/formatdomain.html#hard-drives-floppy-disks-cdroms
+DROPPED_IF_MISSING = ('requisite', 'optional')
+
+
+def require(guest: guest_lib.Guest, xml: str, advice: str = '') -> None:
+    """Refuse to suspend a guest that could not be started again.
+
+    :param xml: the live one.
+    :param advice: a sentence on what to do in place of that.
+    :raises UnsupportedGuest: names everything that is missing.
+    """
+    missing = tuple(_missing(guest.host, ElementTree.fromstring(xml)))  # noqa: S314  # nosec B314
+    if missing:
+        raise exception.UnsupportedGuest(
+            server=guest.uuid,
+            reason='it would have to be suspended, and could not be started '
+            f'again: {"; ".join(missing)}. {advice}'.rstrip(),
+        )
+
+
+def _missing(
+    host: host_lib.Host, domain: ElementTree.Element
+) -> Iterator[str]:
+    for what, path in _files(domain):
+        if not _exists(path):
+            yield f'{what} {path} does not exist'
+    for interface in domain.iterfind('./devices/interface'):
+        yield from _missing_of_interface(host, interface)
+
+
+def _files(domain: ElementTree.Element) -> Iterator[tuple[str, str]]:
+    """Yield what each file is that QEMU opens when it starts, and its path."""
+    for element in domain.iterfind('./os/*'):
+        if element.tag in ('loader', 'kernel', 'initrd', 'dtb'):
+            yield f'its {element.tag}', element.text or ''
+    for folder in domain.iterfind("./devices/filesystem[@type='mount']"):
+        yield 'its shared directory', _source(folder, 'dir')
+    for disk in domain.iterfind('./devices/disk'):
+        source = disk.find('source')
+        policy = None if source is None else source.get('startupPolicy')
+        if policy not in DROPPED_IF_MISSING:
+            target = disk.find('target')
+            name = '' if target is None else target.get('dev', '')
+            yield from _layers(disk, name)
+
+
+def _layers(
+    element: ElementTree.Element, disk: str
+) -> Iterator[tuple[str, str]]:
+    what = 'a layer of' if element.tag == 'backingStore' else 'the file of'
+    path = _source(element, 'file') or _source(element, 'dev')
+    if path:
+        yield f'{what} its disk {disk}', path
+    below = element.find('backingStore')
+    if below is not None:
+        yield from _layers(below, disk)
+
+
+def _source(element: ElementTree.Element, attribute: str) -> str:
+    source = element.find('source')
+    return '' if source is None else source.get(attribute, '')
+
+
+def _exists(path: str) -> bool:
+    """Return False if a path surely leads nowhere."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass  # libvirt may see what this user can't
+    return True
+
+
+def _missing_of_interface(
+    host: host_lib.Host, interface: ElementTree.Element
+) -> Iterator[str]:
+    network = _source(interface, 'network')
+    if interface.get('type') == 'network' and not _is_active(host, network):
+        yield f'its network "{network}" is not active'
+    if interface.get('type') not in ('bridge', 'direct'):
+        return
+    if interface.find('virtualport') is not None:
+        return  # a bridge of Open vSwitch need not be one of Linux
+    name = _source(interface, 'bridge') or _source(interface, 'dev')
+    if name and not _exists(str(INTERFACES / name)):
+        yield f'the interface {name} of this host does not exist'
+
+
+def _is_active(host: host_lib.Host, network: str) -> bool:
+    """Return False if libvirt says that a network is not active."""
+    try:
+        return host.is_network_active(network)
+    except exception.HypervisorError:
+        return True  # this libvirt has no driver for networks
