@@ -10,9 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Deleting an image, with the volume snapshots that it names if wanted.
+"""Deletion of an image and of the volume snapshots that it names.
 
-Open this file when a snapshot stays that should go, or the other way round.
+Open this file when a volume snapshot is left that should be deleted, or is
+deleted though it should stay.
 """
 
 from collections.abc import Iterator
@@ -32,15 +33,15 @@ LOG = logging.getLogger(__name__)
 
 DELETED = 'deleted'
 
-#: Cinder answers 404 for both, so that nobody can tell them apart.
+#: Cinder answers 404 in both cases, so they can't be told apart.
 NOT_FOUND = 'not found (deleted already, or hidden from this login)'
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a snapshot, as a person reads it.
+    """Result of deleting one volume snapshot, as a person reads it.
 
-    :ivar stays: it is known to be there still, or was not asked for.
+    :ivar stays: True if the snapshot still exists, or may still exist.
     """
 
     snapshot_id: str
@@ -56,13 +57,14 @@ def delete(
 ) -> Iterator[Outcome]:
     """Delete the record, then each snapshot that it names.
 
-    In this order: what is interrupted leaves snapshots without an image, and
-    no image that names snapshots which are gone.  Nothing but the record
-    knows their ids, so from then on each is in an outcome, whatever Cinder
-    answers, or in the log.
+    In this order, an interrupted deletion leaves snapshots without an image,
+    and never an image that names deleted snapshots.  Only the record knows
+    the ids of the snapshots, so afterwards each id is in an outcome, whatever
+    Cinder answers, or in the log.
 
     :param timeout: seconds for each snapshot.
-    :raises Invalid: what it names can't be read; nothing was deleted.
+    :raises Invalid: the names of the snapshots can't be read; nothing was
+        deleted.
     """
     snapshot_ids = volume_record.named_snapshots(image)
     names = {'image': image.id, 'ids': ', '.join(snapshot_ids)}
@@ -73,8 +75,8 @@ def delete(
             yield _delete(volumes, image, snapshot_id, timeout)
     except BaseException:
         LOG.error(
-            'Image %(image)s is deleted. It was interrupted while its volume '
-            'snapshots were; look for those that are left of %(ids)s.',
+            'Image %(image)s is deleted. Deleting its volume snapshots was '
+            'interrupted; look for those that are left of %(ids)s.',
             names,
         )
         raise
@@ -107,10 +109,10 @@ def _delete(
 
 
 def _is_foreign(snapshot: volume_api.Snapshot, image: image_api.Image) -> bool:
-    """Whether an image names what another project owns.
+    """Return True if the snapshot belongs to another project than the image.
 
-    Whoever may change an image may write any id into it, and the login of an
-    administrator can delete the snapshots of everybody.
+    Anybody who may change an image may write any id into it, and the login of
+    an administrator can delete the snapshots of all projects.
     """
     if snapshot.metadata.get(volume_snapshots.IMAGE_ID) == image.id:
         return False
@@ -121,7 +123,7 @@ def _is_foreign(snapshot: volume_api.Snapshot, image: image_api.Image) -> bool:
 def _delete_unless_used(
     volumes: volume_api.VolumeService, snapshot_id: str, timeout: float
 ) -> str | None:
-    """None when it is gone, else why it is not."""
+    """Delete a snapshot; return None, or the reason why it still exists."""
     users = volumes.volumes_of_snapshot(snapshot_id)
     if users:
         names = ', '.join(volume.id for volume in users)
@@ -133,7 +135,7 @@ def _delete_unless_used(
 def _wait(
     volumes: volume_api.VolumeService, snapshot_id: str, timeout: float
 ) -> str | None:
-    """None when it is gone, else why it is not."""
+    """Wait for the deletion; return None, or why the snapshot still exists."""
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -141,7 +143,7 @@ def _wait(
         except exception.VolumeSnapshotNotFound:
             return None
         if status != volume_api.SnapshotStatus.DELETING:
-            # Cinder puts it back to "available" when its backend refuses.
+            # Cinder sets it to "available" again when its backend fails.
             return f'Cinder did not delete it; it is {status}'
         if time.monotonic() > deadline:
             return f'Cinder has not deleted it in {timeout:.0f} s'

@@ -12,7 +12,8 @@
 
 """The image record of a snapshot, as Nova makes it.
 
-Pure functions; Nova's own rules are described in the compute API guide:
+Open this file when a property of an image differs from Nova's.  Pure
+functions; Nova's own rules are described in the compute API reference:
 https://docs.openstack.org/api-ref/compute/#create-image-createimage-action
 """
 
@@ -33,7 +34,7 @@ MAX_METADATA_KEY = 255
 MAX_METADATA_VALUE = 255
 MAX_METADATA_ITEMS = 128
 
-#: Properties of the base image that speak of its bytes, not of the guest.
+#: Properties of the base image that describe its data, not the guest.
 _NEVER_INHERITED = frozenset(
     {
         'img_signature',
@@ -50,11 +51,12 @@ _RESERVED_PREFIX = 'os_glance_'
 
 
 def validate(name: str, metadata: Mapping[str, str]) -> None:
-    """Refuse what Nova's API would refuse.
+    """Raise an error for a name or metadata that Nova's API rejects.
 
-    :raises InvalidName: empty, only spaces, too long or unprintable.
-    :raises InvalidMetadata: too much of it, a key or value too long, or a
-        key that is the name of a field of an image.
+    :raises InvalidName: the name is empty, only spaces, too long or
+        unprintable.
+    :raises InvalidMetadata: there are too many items, a key or value is too
+        long, or a key is the name of a field of an image.
     """
     if not name.strip():
         raise exception.InvalidName(reason='it is empty.')
@@ -83,7 +85,7 @@ def _validate_item(key: str, value: str) -> None:
         )
     if schema.is_reserved(key):
         raise exception.InvalidMetadata(
-            reason=f'the key {key!r} is reserved for what every image has.'
+            reason=f'the key {key!r} is reserved for a field of the image.'
         )
     if len(value) > MAX_METADATA_VALUE:
         raise exception.InvalidMetadata(
@@ -101,7 +103,7 @@ def build(
     virtual_size: int,
     non_inheritable: Collection[str],
 ) -> image_api.Image:
-    """The record to create, with an id of its own.
+    """Build the record to create, with a new id.
 
     :param base: the image that the instance was booted from, where it is
         known and still there.
@@ -128,7 +130,7 @@ def build(
 def inherited(
     base: image_api.Image | None, non_inheritable: Collection[str]
 ) -> dict[str, str]:
-    """The properties of the base image that a snapshot of it has, too."""
+    """Return the properties of the base image that a snapshot inherits."""
     if base is None:
         return {}
     return {
@@ -158,7 +160,10 @@ def min_disk(
     base: image_api.Image | None,
     virtual_size: int,
 ) -> int:
-    """In GiB: the flavor's and the base image's, else what holds the disk."""
+    """Return min_disk in GiB: the larger of the flavor's and the base image's.
+
+    Without a flavor the size of the disk, rounded up, takes its place.
+    """
     of_base = base.min_disk if base else 0
     if instance.flavor is not None:
         return max(of_base, instance.flavor.root_gb)

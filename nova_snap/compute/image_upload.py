@@ -10,7 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""An image record from its creation until it is active, or gone."""
+"""The upload of an image into its record, and the removal of failed records.
+
+Open this file when a record stays that got no data, or when deleting a record
+does not cancel its snapshot.
+"""
 
 from collections.abc import Iterator
 import contextlib
@@ -32,15 +36,15 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class RemoveRecord(undo.Step, kind='remove the image record'):
-    """Remove an image record that got no image."""
+    """Remove an image record that got no data."""
 
     image_id: str
 
-    # A record is in nobody's way.
+    # A record that is left does not keep the next operation from running.
     is_blocking = False
 
     def undo(self, resources: undo.Resources) -> None:
-        """Delete the record, unless its data arrived whole."""
+        """Delete the record, unless the image is active."""
         images = resources.get(image_api.ImageService)
         try:
             image = images.get(self.image_id)
@@ -55,7 +59,7 @@ def store(
     image_id: str,
     extraction: driver_lib.Extraction,
 ) -> None:
-    """Make a record the image of the root disk that was read.
+    """Put the data of the root disk, or its location, into a record.
 
     :raises NovaSnapError: as the image service does.
     """
@@ -78,14 +82,14 @@ def watched(
 ) -> Iterator[None]:
     """Cancel the operation when somebody deletes its record.
 
-    :param interval: seconds between two looks.
-    :raises SnapshotCancelled: somebody did.
+    :param interval: seconds between two checks.
+    :raises SnapshotCancelled: somebody has deleted the record.
     """
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(interval):
-            if _is_deleted(images, image_id):
+            if _is_deleted(images, image_id, instance):
                 progress.cancel('its image was deleted.')
                 return
 
@@ -93,11 +97,11 @@ def watched(
     try:
         yield
     except exception.ImageCorrupt:
-        # It may be active, and must not stay so.
+        # Glance may have made the corrupt image active.
         images.delete(image_id)
         raise
     except (exception.ImageNotFound, exception.ImageConflict):
-        if not _is_deleted(images, image_id):
+        if not _is_deleted(images, image_id, instance):
             raise
         raise exception.SnapshotCancelled(
             server=instance.uuid, reason='its image was deleted.'
@@ -106,12 +110,20 @@ def watched(
         ended.set()
 
 
-def _is_deleted(images: image_api.ImageService, image_id: str) -> bool:
+def _is_deleted(
+    images: image_api.ImageService,
+    image_id: str,
+    instance: instance_lib.Instance,
+) -> bool:
     try:
         image = images.get(image_id)
     except exception.ImageNotFound:
         return True
     except exception.NovaSnapError as error:
-        LOG.debug('Image %s could not be looked at: %s', image_id, error)
+        LOG.debug(
+            'Image record %(image)s could not be read: %(error)s',
+            {'image': image_id, 'error': error},
+            instance_uuid=instance.uuid,
+        )
         return False
     return image_api.ImageStatus.is_gone(image.status)

@@ -10,7 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What requests do to instances: images of them, and recovery."""
+"""The operations on instances that a request asks for.
+
+Open this file for the steps of an image snapshot or an export at the highest
+level; the lock, the journal and the recovery are in ``operations.py``.
+"""
 
 from collections.abc import Callable
 from collections.abc import Collection
@@ -40,18 +44,18 @@ LOG = logging.getLogger(__name__)
 #: Bytes that an export writes at a time.
 WRITE_SIZE = 1 << 20
 
-#: Tells somebody the task state that an instance gets.
+#: Callback that records a new task state of an instance.
 UpdateTaskState = Callable[[task_states.TaskState], None]
 
 
 class SnapshotManager:
-    """Takes images of instances and undoes what earlier ones left behind.
+    """Image snapshots, exports and recovery of the instances of one driver.
 
     :param non_inheritable: see :func:`.image_record.build`.
-    :param cancel_check_interval: seconds between two looks at whether the
-        image record of a running operation still exists.
-    :param volume_backed: what takes images of instances that boot from a
-        volume; None where Nova sees to them itself.
+    :param cancel_check_interval: seconds between two checks that the image
+        record of a running operation still exists.
+    :param volume_backed: plans images of instances that boot from a volume;
+        None where Nova takes these images itself.
     """
 
     def __init__(
@@ -81,7 +85,8 @@ class SnapshotManager:
 
         :param name: of the image.
         :param metadata: additional properties of the image.
-        :raises SnapshotInProgress: one is already running.
+        :raises SnapshotInProgress: another snapshot of the instance is
+            running.
         :raises SnapshotCancelled: through ``progress``, or because somebody
             deleted the image record.
         :raises NovaSnapError: as the driver and the image service do.
@@ -111,14 +116,12 @@ class SnapshotManager:
         progress: progress_lib.Progress,
         update_task_state: UpdateTaskState,
     ) -> None:
-        """Send an image of an instance to a record that somebody made.
+        """Send an image of an instance to a record that exists already.
 
-        From here on the record is ours to undo: in the end it is active, or
-        gone.
+        This method takes over the record: in the end it is active, or
+        deleted.  Raises what :meth:`snapshot_instance` does.
 
         :param image_properties: those of the base image.
-
-        Raises what :meth:`snapshot_instance` does.
         """
         with self._begun(
             instance, progress, images, image_upload.RemoveRecord(image_id)
@@ -135,10 +138,11 @@ class SnapshotManager:
     ) -> None:
         """Write an image of an instance to a file, without any record.
 
-        :param target: is written in order; never sought in.
+        Raises what :meth:`snapshot_instance` does, and besides:
+
+        :param target: is written from start to end, without seeking.
         :param images: where the base image may be.
-        :raises SnapshotFailed: the target takes no more, besides what
-            :meth:`snapshot_instance` raises.
+        :raises SnapshotFailed: writing to the target failed.
         """
         with self._begun(instance, progress, images) as operation:
             base = _base_image(instance, images)
@@ -147,13 +151,13 @@ class SnapshotManager:
                 _write(extraction, target)
 
     def unreadable(self) -> tuple[journal_lib.Unreadable, ...]:
-        """Return the files of the journal that can't be recovered from."""
+        """Return the files of the journal that can't be read."""
         return self._operations.unreadable()
 
     def recover(
         self, images: image_api.ImageService
     ) -> Iterator[operations.Recovery]:
-        """Undo what interrupted operations began; safe to run at any time."""
+        """Undo interrupted operations; safe to run at any time."""
         return self._operations.recover(*self._services(images))
 
     def _begun(
@@ -179,7 +183,7 @@ class SnapshotManager:
         metadata: Mapping[str, str],
         images: image_api.ImageService,
     ) -> tuple[driver_lib.Plan, image_api.Image]:
-        """Plan by snapshots of volumes if it boots from one, else by data."""
+        """Plan by snapshots of volumes, or by data of the root disk."""
         if self._volume_backed is not None:
             planned = self._volume_backed.plan(instance, name, metadata)
             if planned is not None:
@@ -205,7 +209,7 @@ class SnapshotManager:
         image_id: str,
         update_task_state: UpdateTaskState,
     ) -> None:
-        """Follow a plan, or the first of its alternatives that serves."""
+        """Follow a plan, or the first available of its alternatives."""
         update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
         with image_upload.watched(
             images,
@@ -233,9 +237,9 @@ class SnapshotManager:
 def _require_image_service(
     images: image_api.ImageService, image_id: str
 ) -> None:
-    """Find out that the service does not answer before anything begins.
+    """Raise now if the image service does not answer.
 
-    Later there would be a record to remove, which may or may not exist.
+    Later there would be a record to remove that may or may not exist.
     """
     with contextlib.suppress(exception.ImageNotFound):
         images.get(image_id)
@@ -262,7 +266,7 @@ def _write(extraction: driver_lib.Extraction, target: BinaryIO) -> None:
     data = extraction.disks[0]
     if isinstance(data, driver_lib.Location):
         raise exception.SnapshotFailed(
-            f'The image is at {data.url}, and not here to be written.'
+            f'The image is at {data.url}, and has no data to write here.'
         )
     written = 0
     while chunk := data.stream.read(WRITE_SIZE):

@@ -12,9 +12,10 @@
 
 """The frame around every operation on an instance, and the recovery.
 
-The frame is the same for each operation: the instance's lock, recovery of
-what earlier operations left behind, a journal entry, a slot among the
-operations that may run at once.  What it yields is given to a plan.
+The frame is the same for each operation: the instance's lock, a journal
+entry, recovery of interrupted operations, a slot among the operations that
+may run at once.  A plan then works on the :class:`~.driver.Operation` that
+the frame yields.
 """
 
 from collections.abc import Iterator
@@ -36,10 +37,10 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Recovery:
-    """What became of one entry of the journal.
+    """Result of recovering one entry of the journal.
 
-    ``left`` names what is still to undo; ``running`` means that the entry
-    belongs to an operation that is under way.
+    ``left`` names the steps that are still to be undone; ``running`` is True
+    if the entry belongs to an operation that is under way.
     """
 
     entry: journal_lib.Entry
@@ -48,7 +49,7 @@ class Recovery:
 
 
 class Operations:
-    """The operations on the instances of one driver."""
+    """Begins and recovers operations on the instances of one driver."""
 
     def __init__(
         self,
@@ -70,15 +71,16 @@ class Operations:
     ) -> Iterator[driver_lib.Operation]:
         """Begin an operation; after the block everything is undone.
 
-        :param services: what undo steps work on besides the guest, such as
-            the image service.
-        :param first_step: undoes what somebody else has begun for this
+        :param services: objects that undo steps work on besides the guest,
+            such as the image service.
+        :param first_step: undoes a change that the caller has made for this
             operation, also if the operation itself does not begin.
-        :raises SnapshotInProgress: another operation on it is running.
-        :raises RecoveryNeeded: what an earlier one left can't be undone.
-        :raises SnapshotCancelled: while it waited for a slot.
-        :raises NotUndone: the block was successful, and something could not
-            be undone that matters to the instance, such as starting it.
+        :raises SnapshotInProgress: another operation on the instance is
+            running.
+        :raises RecoveryNeeded: an earlier operation can't be undone.
+        :raises SnapshotCancelled: cancelled while waiting for a slot.
+        :raises NotUndone: the block was successful, but a step that matters
+            to the instance, such as starting it, could not be undone.
         """
         resources = self._resources(instance.uuid, services)
         with (
@@ -96,13 +98,13 @@ class Operations:
         _require_undone(entry)
 
     def unreadable(self) -> tuple[journal_lib.Unreadable, ...]:
-        """Return the files of the journal that can't be recovered from."""
+        """Return the files of the journal that can't be read."""
         return self._journal.contents().unreadable
 
     def recover(self, *services: object) -> Iterator[Recovery]:
-        """Undo what interrupted operations began; safe to run at any time.
+        """Undo interrupted operations; safe to run at any time.
 
-        See :meth:`unreadable` for what it can't begin with.
+        See :meth:`unreadable` for files of the journal that are passed over.
         """
         for entry in self._journal.entries():
             try:
@@ -121,9 +123,10 @@ class Operations:
     def _recover_instance(
         self, begun: journal_lib.Entry, services: tuple[object, ...]
     ) -> None:
-        """Undo what earlier operations on an instance left behind.
+        """Undo interrupted operations on an instance.
 
         :param begun: the entry of the operation that is about to begin.
+        :raises RecoveryNeeded: a step that blocks can't be undone.
         """
         uuid = begun.instance_uuid
         for entry in self._journal.entries():
@@ -147,12 +150,13 @@ class Operations:
     ) -> Recovery:
         """Undo the steps of an entry; the instance's lock is held."""
         try:
-            # Now that the lock is ours; before, its owner may have changed it.
+            # Read again: the operation that held the lock until now may have
+            # changed the entry.
             entry = journal_lib.Entry.read(entry.path)
         except FileNotFoundError:
             return Recovery(entry)  # ended meanwhile
         LOG.warning(
-            'Ending the snapshot of server %(server)s that was begun at '
+            'Undoing the snapshot of server %(server)s that was begun at '
             '%(time)s and interrupted.',
             {'server': entry.instance_uuid, 'time': entry.begun_at},
             instance_uuid=entry.instance_uuid,

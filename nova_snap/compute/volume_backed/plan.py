@@ -12,10 +12,10 @@
 
 """Images of instances that boot from a volume: snapshots instead of data.
 
-Open this file for the order of the steps and for what is refused before the
-first; the snapshots themselves are in ``snapshots.py``, the record in
-``record.py``.  Nova does the same in its API, but does not wait for
-the snapshots, and so has images that name snapshots in error.
+Open this file for the order of the steps and for the checks before the first
+of them.  The snapshots are in ``snapshots.py``, the record is in
+``record.py``.  Nova takes such images in its API, but does not wait for the
+snapshots, and so has images that name snapshots in status error.
 """
 
 from collections.abc import Collection
@@ -43,14 +43,14 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What an operator sets; names as in the configuration; seconds."""
+    """Options of ``[cinder]``, named as there; in seconds."""
 
     snapshot_timeout: float = 600
     frozen_timeout: float = 10
 
 
 def is_volume_backed(devices: Sequence[instance_lib.BlockDevice]) -> bool:
-    """Whether the root disk, which is the first, is a volume."""
+    """Return True if the root disk, which is the first, is a volume."""
     return bool(devices) and devices[0].volume_id is not None
 
 
@@ -59,12 +59,13 @@ def survey(
     volumes: volume_api.VolumeService | None,
     instance: instance_lib.Instance,
 ) -> list[volume_record.AttachedVolume]:
-    """The volumes of an instance that boots from one, the root volume first.
+    """Return the volumes of an instance that boots from a volume.
 
-    None at all if it does not boot from a volume.
+    The root volume is the first; the list is empty if the instance does not
+    boot from a volume.
 
-    :raises UnsupportedGuest: its volumes can't be snapshot from here.
-    :raises VolumeQuotaExceeded: the quota has no room for all.
+    :raises UnsupportedGuest: snapshots of its volumes can't be taken here.
+    :raises VolumeQuotaExceeded: the quota has no room for all snapshots.
     """
     devices = driver.block_devices(instance)
     if not is_volume_backed(devices):
@@ -91,8 +92,8 @@ def _attached(
     device: instance_lib.BlockDevice,
 ) -> volume_record.AttachedVolume:
     if device.in_file:
-        # NFS and its kin: Cinder asks Nova to have QEMU take the snapshot
-        # (os-assisted-volume-snapshots), and it is Nova that QEMU belongs to.
+        # NFS and the like: Cinder asks Nova to have QEMU take the snapshot
+        # (os-assisted-volume-snapshots), which works for Nova's guests only.
         raise exception.UnsupportedGuest(
             server=instance.uuid,
             reason=f'its volume {device.volume_id} ({device.name}) is a file '
@@ -138,12 +139,12 @@ class VolumeBacked:
         name: str,
         metadata: Mapping[str, str],
     ) -> 'VolumeBackedPlan | None':
-        """Find out whatever would make it fail; touches nothing.
+        """Check everything that can be checked before the first snapshot.
 
-        None if the instance does not boot from a volume.
+        Return None if the instance does not boot from a volume.  Raises what
+        :func:`survey` does, and besides:
 
-        :raises QuiesceNotPossible: os_require_quiesce can't be met; besides
-            what :func:`survey` raises.
+        :raises QuiesceNotPossible: os_require_quiesce can't be met.
         """
         attached = survey(self._driver, self.volumes, instance)
         if not attached or self.volumes is None:
@@ -167,7 +168,7 @@ class VolumeBacked:
 
 @dataclasses.dataclass(frozen=True)
 class VolumeBackedPlan(driver_lib.Plan):
-    """One image that names snapshots, and all that it takes."""
+    """The plan of one image that names snapshots of volumes."""
 
     record: image_api.Image
     attached: Sequence[volume_record.AttachedVolume]
@@ -180,13 +181,13 @@ class VolumeBackedPlan(driver_lib.Plan):
     def extracted(
         self, operation: driver_lib.Operation
     ) -> Iterator[driver_lib.Extraction]:
-        """Take the snapshots; an image without data names them.
+        """Take the snapshots and yield empty data with their ids.
 
-        Such an image becomes active by the upload of nothing.
+        An image that names snapshots becomes active when no data is uploaded.
         """
         progress = operation.progress
         snapshots = volume_snapshots.VolumeSnapshots(
-            self.volumes, self.attached, self.record
+            self.volumes, self.attached, self.record, self.instance.uuid
         )
         with operation.entry.undoing(snapshots.delete_step()):
             with self.quiesced(operation.entry) as frozen:
@@ -214,8 +215,9 @@ class VolumeBackedPlan(driver_lib.Plan):
         snapshots: volume_snapshots.VolumeSnapshots,
         progress: progress_lib.Progress,
     ) -> None:
-        """Let no snapshot be taken after the guest is thawed.
+        """Request the snapshots and return when they are taken.
 
+        The guest stays frozen meanwhile, for frozen_timeout seconds at most.
         Cinder answers a request with 202 and takes the snapshot later.  Nova
         keeps the guest frozen until then, too, but sends one request after
         the other and has no limit (unquiesce_instance, Nova 34).
@@ -229,7 +231,7 @@ class VolumeBackedPlan(driver_lib.Plan):
             self._thaw_early(time.monotonic() - began)
 
     def _require_no_quiesce(self) -> None:
-        """Refuse what would be thawed before a snapshot is taken."""
+        """Raise if quiescing is required: the guest would be thawed early."""
         if self.quiesce_required:
             raise exception.QuiesceNotPossible(
                 server=self.instance.uuid,

@@ -33,16 +33,16 @@ from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
 from nova_snap.volume import api as volume_api
 
-#: Glance 33 looks into what it is given, and finds no qcow2 in no bytes; Nova
-#: 34 calls it so, too.
+#: As in Nova 34.  Glance 33 inspects the data, and would not accept empty data
+#: as qcow2.
 DISK_FORMAT = 'raw'
 
 MAPPING = 'block_device_mapping'
 
-#: Properties that an image has of its own, whatever its base has.
+#: Properties that are never inherited nor set by metadata.
 _OWN = (MAPPING, 'bdm_v2', 'root_device_name')
 
-#: What Cinder keeps of an image beside its properties.
+#: Fields of an image that Cinder keeps among the image's properties.
 _IMAGE_FIELDS = (
     'image_id',
     'image_name',
@@ -71,7 +71,7 @@ _EMPTY_FIELDS = (
 
 @dataclasses.dataclass(frozen=True)
 class AttachedVolume:
-    """A volume and the disk of the instance that it is."""
+    """A volume, and the disk of the instance as which it is attached."""
 
     device: instance_lib.BlockDevice
     volume: volume_api.Volume
@@ -84,15 +84,15 @@ def build(
     metadata: Mapping[str, str],
     non_inheritable: Collection[str],
 ) -> image_api.Image:
-    """The record to create; its mapping is added when there are snapshots.
+    """Build the record to create; :func:`mapping` is added to it later.
 
-    :param root: the volume that the instance boots from; what it keeps of
-        its image is inherited.
+    :param root: the volume that the instance boots from; properties of its
+        image are inherited.
     :param non_inheritable: as of :func:`.image_record.build`.
     """
     base = base_image(root.volume)
     properties = image_record.inherited(base, non_inheritable)
-    # As Nova has it; an instance of an image names that.
+    # Empty as in Nova, since the instance was not booted from an image.
     properties['base_image_ref'] = ''
     properties.update(metadata)
     for key in _OWN:
@@ -112,7 +112,7 @@ def build(
 
 
 def base_image(volume: volume_api.Volume) -> image_api.Image:
-    """What a volume keeps of the image that it was made from."""
+    """Return the image that a volume was made from, as the volume keeps it."""
     kept = volume.image_metadata
     return image_api.Image(
         id=kept.get('image_id', ''),
@@ -127,10 +127,10 @@ def base_image(volume: volume_api.Volume) -> image_api.Image:
 def mapping(
     attached: Sequence[AttachedVolume], snapshot_ids: Sequence[str]
 ) -> dict[str, str]:
-    """The properties that name the snapshots; the root volume is the first.
+    """Return the properties that name the snapshots, the root volume first.
 
-    Whether a volume is deleted with its server only Nova's database knows;
-    the new ones are not.
+    ``delete_on_termination`` is False for the new volumes, since only Nova's
+    database has the value of the old ones.
     """
     entries = [
         _entry(volume, snapshot_id, boot_index=None if index else 0)
@@ -159,9 +159,9 @@ def _entry(
 
 
 def named_snapshots(image: image_api.Image) -> list[str]:
-    """The ids of the volume snapshots that an image names.
+    """Return the ids of the volume snapshots that an image names.
 
-    :raises Invalid: its mapping is not one.
+    :raises Invalid: the image's block_device_mapping can't be read.
     """
     try:
         return list(_snapshot_ids(image.properties.get(MAPPING, '[]')))

@@ -10,12 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Requests for snapshots, all sent at once, while a guest may be frozen.
+"""Requests for volume snapshots, sent at once, while a guest may be frozen.
 
 Open this file when a guest is frozen for too long.  Each volume has a thread
-that asks for its snapshot and then looks at it; so neither a slow answer nor
-many volumes add up, and whoever waits can stop waiting at any time.  What the
-snapshots are for, and how they are undone, is in ``snapshots.py``.
+that requests its snapshot and then polls the snapshot's status.  So the times
+of the volumes do not add up, and the waiting thread can stop waiting at any
+time.  The purpose of the snapshots, and their deletion, are in
+``snapshots.py``.
 """
 
 from collections.abc import Callable
@@ -34,19 +35,18 @@ from nova_snap.volume import api as volume_api
 
 LOG = logging.getLogger(__name__)
 
-#: Requests that Cinder has to answer at the same time, at most.
+#: Requests that are sent to Cinder at the same time, at most.
 AT_ONCE = 8
 
-#: Seconds between two looks at a snapshot, and at whether the operation is
-#: cancelled.
+#: Seconds between two checks of a snapshot's status, and of a cancellation.
 QUICK_INTERVAL = 0.1
 
-#: Seconds after which no answer comes any more: a login and a request, and
-#: both again where the token has expired, of 15 seconds each.
+#: Seconds after which no answer can come any more: a login and a request, and
+#: both again where the token has expired, take at most 15 seconds each.
 ANSWER_TIMEOUT = 60
 
-#: Errors after which there is no snapshot.
-_REFUSALS = (
+#: Errors that mean that Cinder has made no snapshot.
+_REJECTIONS = (
     exception.VolumeNotFound,
     exception.VolumeConflict,
     exception.VolumeNotPermitted,
@@ -57,11 +57,11 @@ _REFUSALS = (
 
 @dataclasses.dataclass
 class _Request:
-    """What is known of the request for one snapshot.
+    """State of the request for one snapshot.
 
-    :ivar snapshot: as it was last seen; None before the answer.
-    :ivar error: why there is none.
-    :ivar is_out_of_sight: a look at the snapshot has failed.
+    :ivar snapshot: as last read from Cinder; None before the answer.
+    :ivar error: the error of the request, if it failed.
+    :ivar is_out_of_sight: True if reading the snapshot's status has failed.
     """
 
     volume: volume_api.Volume
@@ -82,8 +82,9 @@ class _Request:
 class Requests:
     """The requests for the snapshots of some volumes.
 
-    :param ask: makes one; raises as the volume service does.
-    :param look: how a snapshot is now; in a hurry.
+    :param ask: requests a snapshot; raises as the volume service does.
+    :param look: reads a snapshot again, with a short timeout.
+    :param instance_uuid: for the log.
     """
 
     def __init__(
@@ -91,12 +92,14 @@ class Requests:
         volumes: Sequence[volume_api.Volume],
         ask: Callable[[volume_api.Volume], volume_api.Snapshot],
         look: Callable[[volume_api.Snapshot], volume_api.Snapshot],
+        instance_uuid: str,
     ) -> None:
+        self._instance_uuid = instance_uuid
         self._ask = ask
         self._look = look
         self._requests = [_Request(volume) for volume in volumes]
         self._turns = threading.BoundedSemaphore(AT_ONCE)
-        #: Guards what follows and the requests; notified of each change.
+        #: Guards the requests and the flags below; notified of each change.
         self._changed = threading.Condition()
         self._is_given_up = False
         self._is_watched = False
@@ -104,13 +107,13 @@ class Requests:
 
     @property
     def snapshots(self) -> list[volume_api.Snapshot]:
-        """Those that there are, in the order of the volumes."""
+        """The snapshots that Cinder has made, in the order of the volumes."""
         return [r.snapshot for r in self._requests if r.snapshot is not None]
 
     def send(self, watch: bool) -> None:
-        """Send all, and return at once.
+        """Send all requests, and return at once.
 
-        :param watch: also look at each snapshot until it is taken.
+        :param watch: also poll each snapshot until it is taken.
         """
         self._is_watched = watch
         self._began = time.monotonic()
@@ -121,7 +124,7 @@ class Requests:
             )
 
     def wait_until_answered(self, progress: progress_lib.Progress) -> None:
-        """Wait for all answers; the first error ends it.
+        """Wait for all answers; the first error ends the wait.
 
         :raises NovaSnapError: as the volume service does.
         """
@@ -132,9 +135,11 @@ class Requests:
     def wait_until_taken(
         self, deadline: float, progress: progress_lib.Progress
     ) -> bool:
-        """Say whether all were seen to be taken; ends the looking.
+        """Wait until all snapshots are taken, then stop polling them.
 
-        :param deadline: of the monotonic clock; not a moment longer.
+        Return True if all were taken before the deadline.
+
+        :param deadline: a time of the monotonic clock.
         :raises NovaSnapError: as the volume service does, to a request.
         """
         try:
@@ -145,10 +150,10 @@ class Requests:
         return all(request.is_taken for request in self._requests)
 
     def settle(self) -> set[str]:
-        """Send nothing more, and wait for the answers to what was sent.
+        """Send nothing more, and wait for the answers to sent requests.
 
-        :return: the ids of volumes of which there may be a snapshot that
-            nobody told us of.
+        :return: the ids of volumes that may have a snapshot though no answer
+            came.
         """
         deadline = time.monotonic() + ANSWER_TIMEOUT
         with self._changed:
@@ -160,7 +165,7 @@ class Requests:
                 for request in self._requests
                 if request.is_sent
                 and request.snapshot is None
-                and not isinstance(request.error, _REFUSALS)
+                and not isinstance(request.error, _REJECTIONS)
             }
 
     # In the thread that waits -----------------------------------------------
@@ -213,7 +218,7 @@ class Requests:
             request.is_sent = True
         try:
             made = self._ask(request.volume)
-        except Exception as error:  # is raised where it is waited
+        except Exception as error:  # raised in the thread that waits
             self._note_answer(request, None, error)
         else:
             self._note_answer(request, made, None)
@@ -237,6 +242,7 @@ class Requests:
                     'count': len(self._requests),
                     'ms': (time.monotonic() - self._began) * 1000,
                 },
+                instance_uuid=self._instance_uuid,
             )
 
     def _to_look_at(self, request: _Request) -> volume_api.Snapshot | None:
@@ -252,15 +258,16 @@ class Requests:
     def _look_at(
         self, request: _Request, snapshot: volume_api.Snapshot
     ) -> None:
-        """See whether it is taken; what goes wrong is no reason to give up."""
+        """Read the status of a snapshot; an error only ends the polling."""
         is_out_of_sight = False
         try:
             snapshot = self._look(snapshot)
         except Exception as error:
-            LOG.debug('%s', error)
+            LOG.debug('%s', error, instance_uuid=self._instance_uuid)
             is_out_of_sight = True
         with self._changed:
-            # Whoever waits no longer has looked himself since.
+            # The waiting thread reads the snapshots itself once it has
+            # stopped the polling; this status would be an older one.
             if self._is_watched:
                 request.snapshot = snapshot
                 request.is_out_of_sight = is_out_of_sight
@@ -268,5 +275,5 @@ class Requests:
 
 
 def is_creating(snapshot: volume_api.Snapshot) -> bool:
-    """Whether Cinder has not taken it yet."""
+    """Return True if Cinder has not taken the snapshot yet."""
     return snapshot.status == volume_api.SnapshotStatus.CREATING

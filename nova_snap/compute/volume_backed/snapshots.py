@@ -10,14 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The snapshots of an instance's volumes: asked for, waited for, deleted.
+"""The snapshots of an instance's volumes: requested, awaited, deleted.
 
-Open this file when a snapshot in Cinder is left behind, or is deleted that
-should stay.  Cinder chooses the id of a snapshot, so it can't be written down
-before the snapshot exists.  What is written down is the id of the image, which
-each snapshot bears in its metadata, with those of the volumes; by these they
-are found again, also when an answer was lost or the process was killed.  How
-they are asked for is in ``requests.py``.
+Open this file when a snapshot in Cinder is left behind, or is deleted though
+it should stay.  Cinder chooses the id of a snapshot, so the journal can't have
+the id before the snapshot exists.  The journal has the id of the image, which
+is in the metadata of each snapshot, and the ids of the volumes.  By these the
+snapshots are found, also after an answer was lost or the process was killed.
+The requests are sent in ``requests.py``.
 """
 
 from collections.abc import Callable
@@ -37,20 +37,21 @@ from nova_snap.volume import api as volume_api
 
 LOG = logging.getLogger(__name__)
 
-#: The key in the metadata of a snapshot under which the id of its image is.
+#: The key of the image's id in the metadata of a snapshot.
 IMAGE_ID = 'nova_snap_image_id'
 
-#: Seconds in which Cinder deletes a snapshot, one that is being made included.
+#: Seconds in which Cinder deletes a snapshot, even one still being created.
 DELETE_TIMEOUT = 120
 
-#: Seconds in which a request that got no answer has made a snapshot, if ever.
+#: Seconds after which a request without an answer makes no snapshot any more.
 SETTLE_TIMEOUT = 10
 
 
 class VolumeSnapshots:
     """The snapshots of one image.
 
-    :param attached: the volumes, in the order in which they are asked for.
+    :param attached: the volumes, in the order of the requests.
+    :param instance_uuid: for the log.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class VolumeSnapshots:
         volumes: volume_api.VolumeService,
         attached: Sequence[volume_record.AttachedVolume],
         image: image_api.Image,
+        instance_uuid: str,
     ) -> None:
         self._image = image
         self._volumes = volumes
@@ -67,15 +69,16 @@ class VolumeSnapshots:
             [one.volume for one in attached],
             ask=self._ask,
             look=lambda snapshot: volumes.snapshot(snapshot.id, urgent=True),
+            instance_uuid=instance_uuid,
         )
 
     @property
     def ids(self) -> list[str]:
-        """Of the snapshots, in the order of the volumes."""
+        """Ids of the snapshots, in the order of the volumes."""
         return [snapshot.id for snapshot in self._made]
 
     def delete_step(self) -> 'DeleteSnapshots':
-        """Return the step that deletes them unless the image is active."""
+        """Return the step that deletes the snapshots of a failed image."""
         return DeleteSnapshots(
             image_id=self._image.id,
             volume_ids=[attached.volume.id for attached in self._attached],
@@ -84,7 +87,7 @@ class VolumeSnapshots:
         )
 
     def request(self, progress: progress_lib.Progress) -> None:
-        """Ask for all of them, at once; the first error ends the wait.
+        """Request all snapshots at once and wait; the first error is raised.
 
         :raises NovaSnapError: as the volume service does.
         """
@@ -94,10 +97,12 @@ class VolumeSnapshots:
     def request_until_taken(
         self, deadline: float, progress: progress_lib.Progress
     ) -> bool:
-        """The same while a guest is frozen; say whether all were taken.
+        """Request all snapshots while a guest is frozen, and wait for them.
 
-        :param deadline: of the monotonic clock; answers that are not there
-            by then are waited for by :meth:`wait_until_available`.
+        Return True if all were taken before the deadline.
+
+        :param deadline: a time of the monotonic clock;
+            :meth:`wait_until_available` waits for later answers.
         :raises NovaSnapError: as the volume service does.
         """
         self._requests.send(watch=True)
@@ -114,10 +119,11 @@ class VolumeSnapshots:
     def wait_until_available(
         self, timeout: float, progress: progress_lib.Progress
     ) -> None:
-        """Wait until all can be used.
+        """Wait until all snapshots are available.
 
         :param timeout: seconds after the last answer.
-        :raises VolumeSnapshotFailed: one is in error, or not ready in time.
+        :raises VolumeSnapshotFailed: a snapshot is in error, or not
+            available in time.
         """
         self._requests.wait_until_answered(progress)
         self._made = self._requests.snapshots
@@ -162,12 +168,13 @@ class VolumeSnapshots:
 class DeleteSnapshots(undo.Step, kind='delete the volume snapshots'):
     """Delete the snapshots of an image that is not active.
 
-    :ivar volume_ids: the volumes that may have one.
-    :ivar project_id: the project of the snapshots; an earlier release wrote
-        down none.
+    :ivar volume_ids: the volumes that may have a snapshot.
+    :ivar project_id: the project of the snapshots; None in the journal of an
+        earlier release.
     :ivar settle: waits for the answers to the requests, and returns the ids
         of the volumes whose answer did not come.  Only the process that sent
-        the requests knows; after a crash, any volume may get a snapshot yet.
+        the requests has it; after a crash, any volume may still get a
+        snapshot.
     """
 
     image_id: str
@@ -177,14 +184,14 @@ class DeleteSnapshots(undo.Step, kind='delete the volume snapshots'):
         default=None, compare=False, repr=False, metadata=undo.VOLATILE
     )
 
-    # Snapshots that can't be deleted are in nobody's way.
+    # A snapshot that is left does not keep the next operation from running.
     is_blocking = False
 
     def undo(self, resources: undo.Resources) -> None:
         """Delete the snapshots, unless the image is active and needs them.
 
-        :raises VolumeNotPermitted: the login sees another project's only.
-        :raises VolumeSnapshotFailed: one is still there.
+        :raises VolumeNotPermitted: the login is to another project.
+        :raises VolumeSnapshotFailed: a snapshot could not be deleted.
         """
         if self._is_active(resources.get(image_api.ImageService)):
             return
@@ -205,7 +212,11 @@ class DeleteSnapshots(undo.Step, kind='delete the volume snapshots'):
             time.sleep(progress_lib.POLL_INTERVAL)
 
     def _require_project(self, volumes: volume_api.VolumeService) -> None:
-        """Refuse a login that would take what it does not see for gone."""
+        """Raise if the login is to another project.
+
+        Cinder lists the snapshots of the login's project only, so those of
+        another would look as if they were deleted.
+        """
         ours = volumes.project_id()
         if self.project_id not in (None, ours):
             raise exception.VolumeNotPermitted(
@@ -236,9 +247,9 @@ class DeleteSnapshots(undo.Step, kind='delete the volume snapshots'):
 def delete_if_possible(
     volumes: volume_api.VolumeService, snapshot: volume_api.Snapshot
 ) -> None:
-    """Ask that a snapshot be deleted, if it is in a state for that.
+    """Ask Cinder to delete a snapshot, if the snapshot's status allows it.
 
-    :raises VolumeSnapshotFailed: Cinder tried, and failed.
+    :raises VolumeSnapshotFailed: Cinder has failed to delete the snapshot.
     """
     match snapshot.status:
         case (
@@ -249,7 +260,7 @@ def delete_if_possible(
             try:
                 volumes.delete_snapshot(snapshot.id)
             except exception.VolumeConflict as error:
-                # It is in another state by now, and will be looked at again.
+                # The status has changed; the caller reads it again.
                 LOG.debug('%s', error)
         case volume_api.SnapshotStatus.ERROR_DELETING:
             _raise_left(snapshot)
