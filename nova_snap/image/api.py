@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What an image service offers: the interface of all adapters.
+"""The interface of image services, and the choice of the configured one.
 
 Open this file to write another adapter; ``glance.py`` and ``filesystem.py``
-are the two that come with the project.  Adapters are found by the entry
-points of the group ``nova_snap.image_services`` and made by a function that
-takes the configuration and returns an :class:`ImageService`.
+are the two that come with the project.  An adapter is an entry point of the
+group ``nova_snap.image_services``: a function that takes the configuration
+and returns an :class:`ImageService`.
 """
 
 import abc
@@ -38,7 +38,7 @@ NAMESPACE = 'nova_snap.image_services'
 
 
 class ImageStatus(enum.StrEnum):
-    """Glance's states of an image, those that matter here.
+    """A status of an image in Glance; only those that this project uses.
 
     https://docs.openstack.org/glance/latest/user/statuses.html
     """
@@ -52,7 +52,7 @@ class ImageStatus(enum.StrEnum):
 
     @classmethod
     def is_gone(cls, status: str) -> bool:
-        """Whether an image of this status can never become active."""
+        """Return True if an image of this status can never become active."""
         return status in (cls.DELETED, cls.PENDING_DELETE, cls.KILLED)
 
 
@@ -84,21 +84,21 @@ class Image:
 
 
 class ImageService(abc.ABC):
-    """A place where images are kept.
+    """A service that stores images.
 
-    Every method raises, besides what it names:
+    Every method raises, besides the errors that it names:
 
-    * :class:`~nova_snap.exception.ImageNotFound`: no such image, or it is
-      deleted;
+    * :class:`~nova_snap.exception.ImageNotFound`: the image does not exist,
+      or is deleted;
     * :class:`~nova_snap.exception.ImageNotPermitted`: not logged in, or not
       allowed;
     * :class:`~nova_snap.exception.ImageServiceUnavailable`: no answer, after
-      as many tries as the adapter is configured for.
+      the configured number of retries.
     """
 
     @abc.abstractmethod
     def create(self, record: Image) -> Image:
-        """Make the record, in status ``queued``, under the id it has.
+        """Make the record in status ``queued``, with the id that it has.
 
         The caller chooses the id, so that it is in the journal before the
         record exists.
@@ -110,20 +110,23 @@ class ImageService(abc.ABC):
 
     @abc.abstractmethod
     def get(self, image_id: str) -> Image:
-        """The record as it is now."""
+        """Return the record as it is now."""
 
     @abc.abstractmethod
     def list(self, **filters: str) -> Iterator[Image]:
-        """The images that this user may see; filters are equalities."""
+        """Return the images that this user may see.
+
+        :param filters: names of fields and the values that they must have.
+        """
 
     @abc.abstractmethod
     def update(self, image_id: str, **changes: Any) -> Image:
-        """Change fields of :class:`Image`, ``properties`` by addition."""
+        """Change fields of a record; given properties are added to its own."""
 
     def set_location(self, image_id: str, url: str) -> None:
-        """Make an image of bytes that are where the image service has access.
+        """Make an image of data that the image service can reach by a URL.
 
-        :raises MethodUnavailable: the service takes no locations.
+        :raises MethodUnavailable: the service supports no locations.
         """
         raise exception.MethodUnavailable(
             method='adding a location',
@@ -140,26 +143,26 @@ class ImageService(abc.ABC):
     ) -> Image:
         """Send the data and return the record, which is then ``active``.
 
-        What the service says it received is compared with what was sent,
-        by size and by hash; the adapter reports Stage.UPLOADING.
+        The adapter compares size and hash of the stored data with those of
+        the sent data, and reports Stage.UPLOADING.
 
-        :param data: read once from its start; where it is seekable it may
-            be read again after a passing failure.
-        :param size: bytes, where known before the first is read.
+        :param data: read once from its start; a seekable file may be read
+            again after a transient error.
+        :param size: in bytes, if known before the first is read.
         :raises ImageCorrupt: the comparison failed.
-        :raises ImageConflict: the image is in no state to take data.
-        :raises ImageTooLarge: larger than a limit or quota.
+        :raises ImageConflict: the image is in no status to take data.
+        :raises ImageTooLarge: the image is larger than a limit or quota.
         :raises ImageRejected: the content is not accepted.
-        :raises SnapshotCancelled: somebody cancelled it.
+        :raises SnapshotCancelled: the snapshot was cancelled.
         """
 
     @abc.abstractmethod
     def delete(self, image_id: str) -> None:
-        """Delete the record and the data; an image that is gone is fine."""
+        """Delete the record and the data, if they still exist."""
 
 
 def find(images: ImageService, image: str) -> Image:
-    """The image with this id or name.
+    """Return the image with this id or name.
 
     :raises ImageNotFound: there is none.
     :raises ImageAmbiguous: several have the name.
@@ -177,10 +180,10 @@ def find(images: ImageService, image: str) -> Image:
 
 
 def from_conf(conf: cfg.ConfigOpts) -> ImageService:
-    """The image service that ``[snapshot] image_service`` names.
+    """Make the image service that ``[snapshot] image_service`` names.
 
-    :raises InvalidConfiguration: there is no such adapter, or what it needs
-        is not configured.
+    :raises InvalidConfiguration: there is no such adapter, or its options
+        are not complete.
     """
     name = conf.snapshot.image_service
     try:

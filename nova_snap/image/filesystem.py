@@ -11,19 +11,20 @@
 # under the License.
 
 
-"""The image service that is a directory on this host.
+"""The image service that stores images in a directory of this host.
 
-The default where no Glance is configured.  Each image is two files: its
+It is the default where no Glance is configured.  Each image is two files: its
 record ``<id>.json``, in the schema of Glance's API v2, and its data ``<id>``.
 
-What a crash at any point leaves is no image, one that is ``queued``, or a
-whole one:
+After a crash at any point there is no image, a ``queued`` image, or a whole
+image:
 
-* data is written to ``<id>.upload``, made durable, and renamed; only then
+* data is written to ``<id>.upload``, synced to disk, and renamed; only then
   does the record say ``active``;
-* a record is written to ``<id>.json.tmp``, made durable, and renamed;
-* whoever writes data holds a lock on its file, so the next process can tell
-  what was left behind, which it removes, from what is still being written.
+* a record is written to ``<id>.json.tmp``, synced to disk, and renamed;
+* a process that writes data holds a lock on the file, so the next process can
+  tell a file that was left behind, which it removes, from one that is still
+  being written.
 
 Records change only under a lock on the directory, so any number of processes
 may use it.
@@ -64,9 +65,9 @@ _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 class FilesystemImageService(api.ImageService):
     """Images in ``directory``, which is made when it is first needed.
 
-    Errors of the file system are ImageNotPermitted where this user may not
-    write there, ImageTooLarge where it is full, and otherwise
-    ImageServiceUnavailable.
+    An error of the file system becomes ImageNotPermitted if this user may not
+    write to the directory, ImageTooLarge if the file system is full, and
+    otherwise ImageServiceUnavailable.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -75,7 +76,7 @@ class FilesystemImageService(api.ImageService):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
-        """As [snapshot] filesystem_store_datadir says."""
+        """Make the service for [snapshot] filesystem_store_datadir."""
         return cls(
             conf.snapshot.filesystem_store_datadir
             or os.path.join(conf.state_path, 'images')
@@ -141,7 +142,8 @@ class FilesystemImageService(api.ImageService):
         progress: progress_lib.Progress,
     ) -> api.Image:
         incoming = upload_data.UploadData(data, size, progress)
-        # Closing the file is inside, too: on a full disk that fails again.
+        # The file is closed inside _translated, since closing fails, too, on
+        # a full disk.
         with (
             self._translated(image_id),
             self._upload_file(image_id) as file,
@@ -156,7 +158,7 @@ class FilesystemImageService(api.ImageService):
         if not _is_uuid(image_id):
             return
         with self._translated(image_id), self._locked():
-            # The record first: data without one is rubbish to everybody.
+            # The record first: data without a record is removed as left over.
             self._path(image_id, _RECORD).unlink(missing_ok=True)
             durable.sync_directory(self._directory)
             self._path(image_id).unlink(missing_ok=True)
@@ -167,7 +169,9 @@ class FilesystemImageService(api.ImageService):
     # Records ----------------------------------------------------------------
 
     def _path(self, image_id: str, suffix: str = '') -> pathlib.Path:
-        """A file of this image; the id is checked, so it leads nowhere else.
+        """Return the path of a file of an image.
+
+        The id has to be a uuid, so the path can't lead out of the directory.
 
         :raises ImageNotFound: the id is no uuid, so there is no such image.
         """
@@ -198,7 +202,7 @@ class FilesystemImageService(api.ImageService):
         return image
 
     def _write(self, image: api.Image) -> None:
-        """Make the record durable; the directory has to be locked."""
+        """Write the record to disk; the directory has to be locked."""
         temporary = self._path(image.id, _TEMPORARY)
         fields = schema.to_fields(image) | {
             'tags': [],
@@ -232,9 +236,10 @@ class FilesystemImageService(api.ImageService):
 
     @contextlib.contextmanager
     def _upload_file(self, image_id: str) -> Iterator[BinaryIO]:
-        """The file for the data of a queued image, locked; gone afterwards.
+        """Open and lock a file for the data of a queued image.
 
-        Unless it has become the data of the image, that is.
+        The file is removed at the end, unless :meth:`_activate` has renamed
+        it.
         """
         path = self._path(image_id, _UPLOAD)
         with self._locked():
@@ -246,7 +251,7 @@ class FilesystemImageService(api.ImageService):
                 path.unlink(missing_ok=True)
 
     def _open_upload(self, image_id: str, path: pathlib.Path) -> BinaryIO:
-        """Open and lock it; the directory's lock keeps others from both."""
+        """Open and lock the file; the caller holds the directory's lock."""
         status = self._read(image_id).status
         if status != api.ImageStatus.QUEUED:
             raise exception.ImageConflict(
@@ -261,7 +266,7 @@ class FilesystemImageService(api.ImageService):
     def _activate(
         self, image_id: str, incoming: upload_data.UploadData
     ) -> api.Image:
-        """Turn durable data into an image, unless that was deleted."""
+        """Make the image active, unless its record was deleted meanwhile."""
         with self._locked():
             image = dataclasses.replace(
                 self._read(image_id),
@@ -300,7 +305,7 @@ class FilesystemImageService(api.ImageService):
             os.close(handle)
 
     def _tidy_once(self) -> None:
-        """At first use make the directory and remove what a crash left."""
+        """Make the directory and remove left-over files, at the first use."""
         if self._tidied:
             return
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -311,9 +316,9 @@ class FilesystemImageService(api.ImageService):
         self._tidied = True
 
     def _is_left_over(self, path: pathlib.Path) -> bool:
-        """Whether nobody will ever use this file again.
+        """Return True if a crash has left this file, and no image needs it.
 
-        Names that are not ours are left alone.
+        Files with names that this service does not give are never removed.
         """
         if not _is_uuid(path.name.partition('.')[0]):
             return False
@@ -327,7 +332,7 @@ class FilesystemImageService(api.ImageService):
         try:
             image = self._read_if_there(image_id)
         except exception.ImageServiceUnavailable:
-            # A record that a person has to mend keeps its data.
+            # The record is damaged; a person may repair it and need the data.
             return True
         return image is not None and image.status == api.ImageStatus.ACTIVE
 
@@ -359,7 +364,7 @@ class FilesystemImageService(api.ImageService):
 
 
 def _is_uuid(text: str) -> bool:
-    """Whether it is a uuid in the one way in which Glance writes it."""
+    """Return True if the text is a uuid as Glance writes it."""
     try:
         return str(uuid.UUID(text)) == text
     except ValueError:
@@ -367,7 +372,7 @@ def _is_uuid(text: str) -> bool:
 
 
 def _is_in_use(path: pathlib.Path) -> bool:
-    """Whether a process holds the lock on this file."""
+    """Return True if a process holds the lock on this file."""
     with contextlib.suppress(FileNotFoundError), open(path, 'rb') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -382,5 +387,5 @@ def _matches(image: api.Image, filters: dict[str, str]) -> bool:
 
 
 def _now() -> str:
-    """The time as Glance writes it."""
+    """Return the current time as Glance writes it."""
     return datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%SZ')

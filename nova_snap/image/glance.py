@@ -13,9 +13,9 @@
 
 """The image service Glance: python-glanceclient on a keystoneauth session.
 
-Open this file for what is sent to Glance, when it is sent again, and how an
-upload is finished.  The session and the login are made in
-``glance_session.py``; what Glance's answers mean is in ``glance_errors.py``.
+Open this file for the requests to Glance, their retries, and the end of an
+upload.  The session and the login are made in ``glance_session.py``; error
+responses are translated in ``glance_errors.py``.
 """
 
 from collections.abc import Callable
@@ -50,19 +50,19 @@ T = TypeVar('T')
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 
-#: Seconds that Glance is given to notice that an upload was cut, and to put
-#: the image back to ``queued``.
+#: Seconds that Glance is given to notice that an upload was cut off, and to
+#: set the image back to ``queued``.
 SETTLE_TIMEOUT = 30.0
 
 
 class GlanceImageService(api.ImageService):
     """Images in Glance, by version 2 of its API.
 
-    Threads may share one.
+    Threads may share an object of this class.
 
-    :param connection: session, login and address.
-    :param num_retries: how often a request is repeated that failed for a
-        passing reason.
+    :param connection: session, login and endpoint.
+    :param num_retries: how often a request is retried after a transient
+        error.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class GlanceImageService(api.ImageService):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
-        """As [glance] and [service_user] say.
+        """Make the service from the options of [glance] and [service_user].
 
-        :raises InvalidConfiguration: they are not complete.
+        :raises InvalidConfiguration: the options are not complete.
         """
         connection = glance_session.Connection.from_conf(conf)
         return cls(connection, conf.glance.num_retries)
@@ -135,7 +135,7 @@ class GlanceImageService(api.ImageService):
             self._connection.invalidate,
         )
         self._call(None, self._connection.renew_login)
-        # Glance would read all of the data before it refuses it.
+        # Glance would read all of the data before it answers with an error.
         self._check_queued(self.get(image_id))
         self._call(image_id, upload, progress, upload.can_repeat)
         image = self.get(image_id)
@@ -164,7 +164,7 @@ class GlanceImageService(api.ImageService):
         progress: progress_lib.Progress | None = None,
         can_repeat: Callable[[], bool] = lambda: True,
     ) -> T:
-        """Make a request, again if need be, and translate its errors."""
+        """Make a request, with retries, and translate its errors."""
 
         def is_worth_it(error: BaseException) -> bool:
             return keystone.is_retriable(error) and can_repeat()
@@ -180,18 +180,18 @@ class GlanceImageService(api.ImageService):
             reraise=True,
         )
         with self._connection.translated(None):
-            # glanceclient asks Glance for its schema once.  To do that first
-            # tells a wrong address from an image that does not exist.
+            # glanceclient asks Glance for its schema once.  Asking first
+            # tells a wrong endpoint from an image that does not exist.
             retrying(lambda: self._client.images.model)
         with self._connection.translated(image_id):
             return retrying(function)
 
     @contextlib.contextmanager
     def _rejecting(self, image_id: str) -> Iterator[None]:
-        """What our checks, or those of glanceclient, say of a value.
+        """Turn errors of checking a value into ImageRejected.
 
-        glanceclient compares each with the schema that it gets from Glance,
-        and raises TypeError or ValueError.
+        glanceclient checks values against the schema that it gets from
+        Glance, and raises TypeError or ValueError, as our own checks do.
         """
         try:
             yield
@@ -202,7 +202,7 @@ class GlanceImageService(api.ImageService):
 
 
 class _Create:
-    """Makes a record; knows it again when an earlier try did make it."""
+    """Request for a record; a retry finds the record of an earlier try."""
 
     def __init__(
         self, client: Any, fields: dict[str, Any], endpoint: str
@@ -219,7 +219,7 @@ class _Create:
         except http_errors.HTTPError as error:
             if again and error.status == 409:
                 return self._made_before(error)
-            if error.status == 404:  # not the image: there is none yet
+            if error.status == 404:  # the endpoint, since no image exists yet
                 raise glance_errors.translate(
                     error, None, self._endpoint
                 ) from error
@@ -234,9 +234,11 @@ class _Create:
 
 
 class _Upload:
-    """Sends the data; each call is one try, the later ones look first.
+    """Upload of an image's data; each call is one try.
 
-    :param renew_login: gets a new token; False if there is no other.
+    A later try first checks whether the data has arrived by an earlier one.
+
+    :param renew_login: gets a new token; returns False if it can't.
     """
 
     def __init__(
@@ -257,7 +259,7 @@ class _Upload:
         self._failure: Exception | None = None
 
     def can_repeat(self) -> bool:
-        """Whether there is a point in another call."""
+        """Return True if another try can succeed."""
         return self._incoming.can_restart or self._incoming.finished
 
     def __call__(self) -> None:
@@ -270,7 +272,7 @@ class _Upload:
             raise
 
     def _send_logged_in(self) -> None:
-        """Send it, twice if the token turns out to be valid no longer."""
+        """Send the data; send it again if the token has expired meanwhile."""
         try:
             self._send()
         except http_errors.HTTPError as error:
@@ -286,8 +288,9 @@ class _Upload:
             if not self._arrived_after_all(refused):
                 self._send()
         except http_errors.HTTPError as error:
-            # Glance deletes an image whose token expires while its data
-            # comes in: nobody wanted that, so it is no ImageNotFound.
+            # Glance deletes an image if the token expires during the upload.
+            # Report the expired token rather than ImageNotFound, which would
+            # mean that a user has deleted the image.
             raise refused if error.status == 404 else error from None
 
     def _send(self) -> None:
@@ -295,19 +298,19 @@ class _Upload:
             self._client.images.upload(self._id, self._incoming, self._size)
         except http_errors.HTTPError as error:
             if error.status in (409, 410):
-                # Refused with 404 if it was deleted in the meantime.
+                # Raises a 404 if the image was deleted in the meantime.
                 self._client.images.get(self._id)
             if error.status == 409 and self._failure is not None:
-                # What the earlier try sent was still in Glance's buffers,
-                # and only now keeps the image busy; that will pass.
+                # Glance is still storing the data of the earlier try: a
+                # transient error.
                 raise http_errors.HTTPError(503, error.reason) from error
             raise
 
     def _arrived_after_all(self, failure: Exception) -> bool:
-        """After a failure: True if there is nothing more to send.
+        """Return True if a failed try has stored all of the data.
 
         The connection can break after the last byte: then the image is
-        active, and only the answer was lost.
+        active, and only the response was lost.
         """
         status = self._settled_status()
         if status == api.ImageStatus.ACTIVE and self._incoming.finished:
@@ -318,7 +321,7 @@ class _Upload:
         return False
 
     def _settled_status(self) -> str:
-        """The status of the image, once Glance has noticed the failure."""
+        """Return the image's status once Glance has noticed the failed try."""
         deadline = time.monotonic() + SETTLE_TIMEOUT
         while True:
             status: str = self._client.images.get(self._id)['status']
@@ -332,7 +335,7 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pause(seconds: float, progress: progress_lib.Progress | None) -> None:
-    """Sleep, but not on when the progress says that it was cancelled."""
+    """Sleep; raise SnapshotCancelled as soon as the snapshot is cancelled."""
     progress = progress or progress_lib.Progress()
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
@@ -341,8 +344,8 @@ def _pause(seconds: float, progress: progress_lib.Progress | None) -> None:
 
 def _log_retry(state: tenacity.RetryCallState) -> None:
     LOG.warning(
-        'A request to Glance failed (try %(number)d): %(error)s; it is '
-        'repeated in %(pause).1f s',
+        'A request to Glance failed (try %(number)d): %(error)s; the next '
+        'try is in %(pause).1f s',
         {
             'number': state.attempt_number,
             'error': state.outcome and state.outcome.exception(),
@@ -352,7 +355,7 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
 
 
 def _compare(image: api.Image, sent: upload_data.UploadData) -> None:
-    """Compare what Glance says it has with what was sent.
+    """Compare status, size and hash in Glance with those of the sent data.
 
     :raises ImageCorrupt: they differ.
     """

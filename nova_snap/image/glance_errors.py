@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What Glance's answers mean here, when it refuses a request.
+"""Translation of Glance's error responses to exceptions.
 
-Open this file when an answer of Glance leads to the wrong error.  Pure
-functions; the requests are made in ``glance.py``, and the sentence of an
-answer is found by ``nova_snap/clients/http_errors.py``.
+Open this file when a response of Glance leads to the wrong exception.  Pure
+functions; the requests are made in ``glance.py``, and the message in a
+response is read by ``nova_snap/clients/http_errors.py``.
 """
 
 from nova_snap import exception
@@ -24,10 +24,10 @@ from nova_snap.clients import http_errors
 def translate(
     refused: http_errors.HTTPError, image_id: str | None, endpoint: str
 ) -> exception.NovaSnapError:
-    """The error of this project that an answer of Glance stands for.
+    """Return the exception for an error response of Glance.
 
-    :param image_id: the image of the request; None where the request was
-        about none, so that a 404 means a wrong address.
+    :param image_id: the image of the request; None for a request about no
+        image, so that a 404 means a wrong endpoint.
     """
     reason = refused.reason or f'HTTP {refused.status}'
     match refused.status:

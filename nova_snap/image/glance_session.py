@@ -11,11 +11,11 @@
 # under the License.
 
 
-"""How Glance is reached: session, login, address, and errors on the way.
+"""The connection to Glance: session, login, endpoint, connection errors.
 
-Open this file for an endpoint, or for the token of an upload.  With
-``glance.py`` it is the one place that knows glanceclient; errors of that and
-of keystoneauth do not leave it.  What every service has in common is in
+Open this file for the endpoint, or for the token of an upload.  Only this
+module and ``glance.py`` know glanceclient; errors of glanceclient and of
+keystoneauth are translated here.  The code for all services is in
 ``nova_snap/clients/keystone.py``.
 """
 
@@ -45,7 +45,7 @@ MIN_TOKEN_LIFE = 1800
 
 @dataclasses.dataclass(frozen=True)
 class Connection:
-    """How Glance is reached.
+    """A connection to Glance.
 
     :ivar adapter: region, interfaces and the like, for glanceclient.
     """
@@ -55,9 +55,9 @@ class Connection:
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
-        """As [glance] and [service_user] say.
+        """Make the connection from the options of [glance], [service_user].
 
-        :raises InvalidConfiguration: they are not complete.
+        :raises InvalidConfiguration: the options are not complete.
         """
         glance_conf.register_opts(conf)
         with keystone.configured(glance_conf.GROUP):
@@ -68,7 +68,7 @@ class Connection:
 
     @property
     def endpoint(self) -> str:
-        """Where Glance is, for messages."""
+        """Glance's endpoint, for messages."""
         return keystone.endpoint(self.adapter)
 
     def renew_login(self) -> None:
@@ -87,12 +87,12 @@ class Connection:
                 login.invalidate()
 
     def invalidate(self) -> bool:
-        """Forget the token; whether another can be had."""
+        """Forget the token; return True if another can be requested."""
         return self.session.invalidate()
 
     @contextlib.contextmanager
     def translated(self, image_id: str | None) -> Iterator[None]:
-        """Turn the errors of a request into this project's.
+        """Translate the errors of a request to this project's exceptions.
 
         :param image_id: of the image that the request is about, if any.
         """

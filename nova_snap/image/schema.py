@@ -11,10 +11,10 @@
 # under the License.
 
 
-"""An image record in the schema of Glance's API v2, and what it may hold.
+"""Conversion and checks of image records by the schema of Glance's API v2.
 
-Open this file when a field of a record is lost, or is refused here and not
-there.  The schema: https://docs.openstack.org/api-ref/image/v2/
+Open this file when a field of a record is lost, or when a value that Glance
+accepts is rejected here.  https://docs.openstack.org/api-ref/image/v2/
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from typing import Any
 
 from nova_snap.image import api
 
-#: Field of :class:`~nova_snap.image.api.Image`: field of the schema.
+#: From a field of :class:`~nova_snap.image.api.Image` to that of the schema.
 _NAMES = {
     field.name: field.name
     for field in dataclasses.fields(api.Image)
@@ -43,7 +43,7 @@ WRITABLE = frozenset(
     )
 )
 
-#: Fields of the schema that are neither ours nor a property.
+#: Fields of the schema that have no field in ``Image`` and are no property.
 _OTHERS = frozenset(
     (
         'checksum',
@@ -62,7 +62,7 @@ _OTHERS = frozenset(
 _RESERVED = frozenset(('location', 'deleted', 'deleted_at'))
 _RESERVED_PREFIX = 'os_glance'
 
-#: Glance's defaults; ``[image_format]`` of a Glance can say otherwise.
+#: Glance's defaults; the options in its ``[image_format]`` can change them.
 DISK_FORMATS = frozenset(
     [
         'ami',
@@ -83,14 +83,14 @@ CONTAINER_FORMATS = frozenset(
 )
 VISIBILITIES = frozenset(['public', 'private', 'shared', 'community'])
 
-#: Characters; of a name, and of the name of a property.
+#: Characters of an image's name, and of a property's name.
 MAX_NAME = 255
-#: Bytes; what a property of Glance's database holds.
+#: Bytes of a property's value, by the type of its column in Glance's database.
 MAX_VALUE = 65535
 
 
 def from_fields(fields: Mapping[str, Any]) -> api.Image:
-    """The record that the fields of the schema describe."""
+    """Return the record that the fields of the schema describe."""
     known = {
         ours: fields[theirs]
         for ours, theirs in _NAMES.items()
@@ -107,13 +107,13 @@ def from_fields(fields: Mapping[str, Any]) -> api.Image:
 
 
 def to_fields(image: api.Image) -> dict[str, Any]:
-    """The record in the schema, its properties at the top level."""
+    """Return the fields of the schema, properties at the top level."""
     fields = {theirs: getattr(image, ours) for ours, theirs in _NAMES.items()}
     return {**image.properties, **fields}
 
 
 def writable_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of :class:`~nova_snap.image.api.Image` as a request has them.
+    """Return changed fields of an image as a request to Glance has them.
 
     :raises ValueError: a field can't be changed by a client, or a property
         has the name of a field.
@@ -127,9 +127,9 @@ def writable_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(image: api.Image) -> None:
-    """Refuse what Glance would refuse.
+    """Raise an error if Glance would reject the record.
 
-    :raises ValueError: says which value is not accepted, and why.
+    :raises ValueError: names the value that is not accepted, and the reason.
     """
     if len(image.name) > MAX_NAME:
         raise ValueError(
@@ -151,7 +151,7 @@ def check(image: api.Image) -> None:
 
 
 def is_reserved(key: str) -> bool:
-    """Whether a property can't be named so: it would be another field."""
+    """Return True if the key is a field, so that no property can have it."""
     return (
         not _is_property(key)
         or key in _RESERVED
@@ -187,9 +187,10 @@ def _check_keys(properties: Mapping[str, Any]) -> None:
 
 
 def _check_characters(what: str, text: str) -> None:
-    """Glance's database takes the characters of three bytes, of all scripts.
+    """Raise ValueError for characters that Glance's database does not store.
 
-    Emoji and rare ideographs have four.
+    The database stores characters of up to three bytes in UTF-8; emoji and
+    rare ideographs have four.
     """
     if any(ord(character) > 0xFFFF for character in text):
         raise ValueError(f'{what} has characters of more than three bytes.')

@@ -11,10 +11,11 @@
 # under the License.
 
 
-"""The data of an upload while it is read: counted, hashed, reported.
+"""A reader for the data of an upload, which counts, hashes and reports.
 
-Every adapter reads its data through this, so all of them notice a source that
-breaks, or ends too early, before the image service can take it for the end.
+Every adapter reads its data through this class.  It raises an error if the
+source breaks or ends too early, before the image service can take the partial
+data for a whole image.
 """
 
 import hashlib
@@ -23,9 +24,9 @@ from typing import BinaryIO
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 
-#: Bytes read at a time, at most.  glanceclient asks for 1 MiB; with 256 KiB,
+#: Bytes read at a time, at most.  glanceclient asks for 1 MiB.  With 256 KiB,
 #: which stay in the processor's cache from the read to the hash to the socket,
-#: an upload takes a fifth less processor time here and less in Glance, too.
+#: an upload takes a fifth less processor time here, and less in Glance, too.
 CHUNK = 256 * 1024
 
 #: Glance's default for os_hash_algo.
@@ -33,11 +34,11 @@ ALGORITHM = 'sha512'
 
 
 class UploadData:
-    """Reads ``data`` once from where it stands, or again after a restart.
+    """Reader of ``data`` from its current position; may be restarted.
 
-    :param data: may hand out less than what is asked for, as a pipe does.
-    :param size: bytes that there have to be, or None if it is not known.
-    :param progress: is told of every chunk, and may cancel.
+    :param data: a file; may return less than requested, as a pipe does.
+    :param size: the number of bytes that the data must have; None if unknown.
+    :param progress: gets a report of every chunk, and may cancel.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class UploadData:
     def _reset(self) -> None:
         #: Bytes read since the start.
         self.done = 0
-        #: Whether the end of the data has been seen.
+        #: True once the end of the data has been read.
         self.finished = False
         self._hash = hashlib.new(ALGORITHM)
 
     @property
     def can_restart(self) -> bool:
-        """Whether all of the data can be had, from its start."""
+        """True if the data can be read from its start."""
         return self._start is not None or self.done == 0
 
     def restart(self) -> None:
@@ -71,11 +72,11 @@ class UploadData:
         self._reset()
 
     def read(self, limit: int = CHUNK) -> bytes:
-        """The next bytes, at most ``limit``; none at the end.
+        """Return the next bytes, at most ``limit``; no bytes at the end.
 
-        :raises SnapshotFailed: it can't be read, or there are
-            more or fewer bytes than ``size``.
-        :raises SnapshotCancelled: somebody cancelled it.
+        :raises SnapshotFailed: the data can't be read, or has more or fewer
+            bytes than ``size``.
+        :raises SnapshotCancelled: the snapshot was cancelled.
         """
         self._progress.report(
             progress_lib.Stage.UPLOADING, self.done, self._size
@@ -91,8 +92,8 @@ class UploadData:
         try:
             return self._data.read(min(limit, CHUNK))
         except OSError as error:
-            # As an OSError, the HTTP library would take it for a failure of
-            # the network.
+            # The HTTP library would take an OSError for an error of the
+            # network.
             raise exception.SnapshotFailed(
                 f'The data to upload could not be read: {error}'
             ) from error
@@ -108,10 +109,11 @@ class UploadData:
             )
 
     def digest(self, algorithm: str = ALGORITHM) -> str | None:
-        """The hash of the data in hexadecimal digits.
+        """Return the hash of the data in hexadecimal digits.
 
-        Another algorithm than ours means to read it all once more; None if
-        it is not known here, or the data can't be read again.
+        For another algorithm than ALGORITHM the data is read once more.
+        Return None if Python does not have the algorithm, or if the data
+        can't be read again.
         """
         if algorithm == ALGORITHM:
             return self._hash.hexdigest()

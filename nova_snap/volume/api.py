@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a volume service offers: the interface of ``cinder.py``.
+"""The interface of volume services, which ``cinder.py`` implements.
 
-Open this file to see what of Cinder the project uses at all.  The words are
+Open this file to see which calls of Cinder the project uses.  The terms are
 Cinder's: https://docs.openstack.org/api-ref/block-storage/v3/
 """
 
@@ -23,7 +23,7 @@ import enum
 
 
 class SnapshotStatus(enum.StrEnum):
-    """Cinder's states of a snapshot, those that matter here."""
+    """A status of a snapshot in Cinder; only those that this project uses."""
 
     CREATING = 'creating'
     AVAILABLE = 'available'
@@ -36,8 +36,8 @@ class SnapshotStatus(enum.StrEnum):
 class Volume:
     """A volume; ``size`` is in GiB.
 
-    ``image_metadata`` is what it keeps of the image that it was made from,
-    properties and fields together; all of it are strings.
+    ``image_metadata`` has the properties and fields of the image that the
+    volume was made from, all as strings.
     """
 
     id: str
@@ -51,9 +51,9 @@ class Volume:
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """A snapshot of a volume; ``metadata`` is what its maker wrote on it.
+    """A snapshot of a volume; ``metadata`` was given at its creation.
 
-    ``project_id`` is None where the service does not tell this login.
+    ``project_id`` is None if the service does not tell it to this login.
     """
 
     id: str
@@ -65,50 +65,51 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True)
 class SnapshotQuota:
-    """How many snapshots the project has, and may have (None: any number)."""
+    """Number of snapshots that the project has, and limit (None: none)."""
 
     used: int
     limit: int | None
 
     def has_room_for(self, count: int) -> bool:
-        """Whether so many more are allowed."""
+        """Return True if so many more snapshots are allowed."""
         return self.limit is None or self.used + count <= self.limit
 
 
 class VolumeService(abc.ABC):
-    """A place where volumes are.
+    """A service that stores volumes.
 
-    Every method raises, besides what it names:
+    Every method raises, besides the errors that it names:
 
     * :class:`~nova_snap.exception.VolumeNotPermitted`: not logged in, or not
       allowed;
     * :class:`~nova_snap.exception.VolumeServiceUnavailable`: no answer, or
-      none that means anything, after as many tries as are configured;
-    * :class:`~nova_snap.exception.VolumeRejected`: the request is not one
-      that the service takes.
+      an invalid one, after the configured number of retries;
+    * :class:`~nova_snap.exception.VolumeRejected`: the service rejects the
+      request.
     """
 
     @abc.abstractmethod
     def volume(self, volume_id: str) -> Volume:
-        """The volume as it is now.
+        """Return the volume as it is now.
 
-        :raises VolumeNotFound: there is none.
+        :raises VolumeNotFound: the volume does not exist.
         """
 
     @abc.abstractmethod
     def volumes_of_snapshot(self, snapshot_id: str) -> list[Volume]:
-        """The volumes that were made from a snapshot.
+        """Return the volumes that were made from a snapshot.
 
-        Those of every project for an administrator, else of this one.
+        An administrator gets those of all projects, any other user those of
+        the own project.
         """
 
     @abc.abstractmethod
     def project_id(self) -> str | None:
-        """The project that is logged in to; None where there is no login."""
+        """Return the project of the login; None without a login."""
 
     @abc.abstractmethod
     def snapshot_quota(self) -> SnapshotQuota:
-        """The quota of the project that is logged in to."""
+        """Return the quota of the project of the login."""
 
     @abc.abstractmethod
     def create_snapshot(
@@ -118,41 +119,42 @@ class VolumeService(abc.ABC):
         description: str | None,
         metadata: Mapping[str, str],
     ) -> Snapshot:
-        """Ask for a snapshot, also of a volume that is in use.
+        """Request a snapshot, also of a volume that is in use.
 
-        Returns when it is asked for, before it is taken.  Is never repeated,
-        and does not wait as long as other requests do: a guest is frozen.
-        After a VolumeServiceUnavailable the snapshot may come to exist.
+        This method returns before the snapshot is taken.  The request is
+        never retried and has a shorter timeout than others, since a guest is
+        frozen meanwhile.  After a VolumeServiceUnavailable the service may
+        still make the snapshot.
 
-        :raises VolumeNotFound: there is no such volume.
-        :raises VolumeConflict: the volume is in no state for it.
-        :raises VolumeQuotaExceeded: the project may have no more.
+        :raises VolumeNotFound: the volume does not exist.
+        :raises VolumeConflict: the volume's status does not allow snapshots.
+        :raises VolumeQuotaExceeded: the project may have no more snapshots.
         """
 
     @abc.abstractmethod
     def snapshot(self, snapshot_id: str, urgent: bool = False) -> Snapshot:
-        """The snapshot as it is now.
+        """Return the snapshot as it is now.
 
-        :param urgent: a guest is frozen: try once, and wait less long.
-
-        :raises VolumeSnapshotNotFound: there is none.
+        :param urgent: a guest is frozen: do not retry, and use the short
+            timeout.
+        :raises VolumeSnapshotNotFound: the snapshot does not exist.
         """
 
     @abc.abstractmethod
     def snapshots(
         self, volume_id: str, metadata: Mapping[str, str]
     ) -> list[Snapshot]:
-        """The snapshots of a volume that have this metadata."""
+        """Return the snapshots of a volume that have this metadata."""
 
     @abc.abstractmethod
     def failure(self, snapshot_id: str) -> str | None:
-        """Why a snapshot is in error, where the service says so."""
+        """Return why a snapshot is in error, if the service says so."""
 
     @abc.abstractmethod
     def delete_snapshot(self, snapshot_id: str) -> None:
-        """Ask that it be deleted; one that is gone is fine.
+        """Request that a snapshot be deleted, if it still exists.
 
-        Returns when it is asked for, before it is gone.
+        This method returns before the snapshot is deleted.
 
-        :raises VolumeConflict: it is in no state for it.
+        :raises VolumeConflict: the snapshot's status does not allow it.
         """

@@ -12,10 +12,10 @@
 
 """The volume service Cinder: python-cinderclient on a keystoneauth session.
 
-Open this file for what is sent to Cinder, and when it is sent again.  The one
-place that knows cinderclient, which comes with the extra ``cinder``; the
-session and the login are made in ``cinder_session.py``, and what Cinder's
-answers mean is in ``cinder_errors.py``.
+Open this file for the requests to Cinder and their retries.  Only this module
+knows cinderclient, which comes with the extra ``cinder``.  The session and the
+login are made in ``cinder_session.py``; error responses are translated in
+``cinder_errors.py``.
 """
 
 from collections.abc import Callable
@@ -41,8 +41,8 @@ LOG = logging.getLogger(__name__)
 
 T = TypeVar('T')
 
-#: Microversion: 3.5 is the first that finds the message of a snapshot
-#: (Cinder 10, Ocata), and 3.66 no longer takes "force".
+#: The microversion.  3.5 (Cinder 10, Ocata) is the first that finds the user
+#: message of a snapshot; from 3.66 on the parameter "force" is not accepted.
 API_VERSION = '3.5'
 
 #: Seconds between two tries of a request: at first, and at most.
@@ -53,8 +53,8 @@ LONGEST_PAUSE = 30.0
 class CinderVolumeService(api.VolumeService):
     """Volumes in Cinder, by version 3 of its API.
 
-    :param http_retries: how often a request is repeated that failed for a
-        passing reason.
+    :param http_retries: how often a request is retried after a transient
+        error.
     :raises InvalidConfiguration: python-cinderclient is not installed.
     """
 
@@ -68,9 +68,9 @@ class CinderVolumeService(api.VolumeService):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
-        """As [cinder] says.
+        """Make the service from the options of [cinder].
 
-        :raises InvalidConfiguration: it is not complete.
+        :raises InvalidConfiguration: the options are not complete.
         """
         connection = cinder_session.Connection.from_conf(conf)
         return cls(connection, conf.cinder.http_retries)
@@ -83,8 +83,8 @@ class CinderVolumeService(api.VolumeService):
         return _volume(found.to_dict())
 
     def volumes_of_snapshot(self, snapshot_id: str) -> list[api.Volume]:
-        # Cinder lets no user but an administrator filter by the snapshot, and
-        # passes over all_tenants where the login is not one.
+        # Only an administrator can filter by the snapshot; Cinder ignores
+        # all_tenants from any other user.
         found = self._call(
             cinder_errors.Subject(),
             lambda: self._client.volumes.list(
@@ -176,7 +176,7 @@ class CinderVolumeService(api.VolumeService):
     def _call(
         self, subject: cinder_errors.Subject, function: Callable[[], T]
     ) -> T:
-        """Make a request, again if need be, and translate its errors."""
+        """Make a request, with retries, and translate its errors."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(keystone.is_retriable),
             stop=tenacity.stop_after_attempt(self._tries),
@@ -226,8 +226,8 @@ def _snapshot(fields: Mapping[str, Any]) -> api.Snapshot:
 
 def _log_retry(state: tenacity.RetryCallState) -> None:
     LOG.warning(
-        'A request to Cinder failed (try %(number)d): %(error)s; it is '
-        'repeated in %(pause).1f s',
+        'A request to Cinder failed (try %(number)d): %(error)s; the next '
+        'try is in %(pause).1f s',
         {
             'number': state.attempt_number,
             'error': state.outcome and state.outcome.exception(),

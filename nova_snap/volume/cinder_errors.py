@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What Cinder's answers mean here, when it refuses a request.
+"""Translation of Cinder's error responses to exceptions.
 
-Open this file when an answer of Cinder leads to the wrong error.  Pure
-functions; the requests are made in ``cinder.py``, and the sentence of an
-answer is found by ``nova_snap/clients/http_errors.py``.
+Open this file when a response of Cinder leads to the wrong exception.  Pure
+functions; the requests are made in ``cinder.py``, and the message in a
+response is read by ``nova_snap/clients/http_errors.py``.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from nova_snap.clients import http_errors
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What a request is about; neither is known of a list or a quota."""
+    """The volume or snapshot of a request; a list or a quota has neither."""
 
     volume_id: str | None = None
     snapshot_id: str | None = None
@@ -38,7 +38,7 @@ class Subject:
         return 'the request'
 
     def not_found(self) -> exception.NovaSnapError | None:
-        """That it does not exist."""
+        """Return the exception for a 404, or None without a subject."""
         if self.snapshot_id is not None:
             return exception.VolumeSnapshotNotFound(
                 snapshot_id=self.snapshot_id
@@ -51,7 +51,7 @@ class Subject:
 def translate(
     refused: http_errors.HTTPError, subject: Subject, endpoint: str
 ) -> exception.NovaSnapError:
-    """The error of this project that an answer of Cinder stands for."""
+    """Return the exception for an error response of Cinder."""
     reason = (refused.reason or f'HTTP {refused.status}').rstrip('.')
     not_found = subject.not_found()
     match refused.status:
@@ -90,8 +90,8 @@ def translate(
 
 
 def _rejected(subject: Subject, reason: str) -> exception.NovaSnapError:
-    # What the state of a volume or a snapshot does not allow, Cinder answers
-    # with 400 (InvalidVolume, InvalidSnapshot), and no code tells it apart.
+    # If the status of a volume or snapshot does not allow a request, Cinder
+    # answers 400 (InvalidVolume, InvalidSnapshot) with no code of its own.
     if reason.startswith(('Invalid volume:', 'Invalid snapshot:')):
         return exception.VolumeConflict(what=str(subject), reason=reason)
     return exception.VolumeRejected(what=str(subject), reason=reason)

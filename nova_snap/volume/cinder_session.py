@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How Cinder is reached: sessions, login, address, and errors on the way.
+"""The connection to Cinder: sessions, login, endpoint, connection errors.
 
-Open this file for an endpoint or a timeout.  Errors of keystoneauth do not
-leave it; what every service has in common is in
+Open this file for the endpoint or a timeout.  Errors of keystoneauth are
+translated here; the code for all services is in
 ``nova_snap/clients/keystone.py``.
 """
 
@@ -39,10 +39,10 @@ URGENT_TIMEOUT = 15
 
 @dataclasses.dataclass(frozen=True)
 class Connection:
-    """How Cinder is reached.
+    """A connection to Cinder.
 
     :ivar session: with the configured timeout.
-    :ivar urgent_session: with a short one; the login is the same.
+    :ivar urgent_session: with a short timeout; the login is the same.
     :ivar adapter: region, interface and the like, for cinderclient.
     """
 
@@ -52,9 +52,9 @@ class Connection:
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
-        """As [cinder] says.
+        """Make the connection from the options of [cinder].
 
-        :raises InvalidConfiguration: it is not complete.
+        :raises InvalidConfiguration: the options are not complete.
         """
         cinder_conf.register_opts(conf)
         with keystone.configured(cinder_conf.GROUP):
@@ -68,12 +68,12 @@ class Connection:
 
     @property
     def endpoint(self) -> str:
-        """Where Cinder is, for messages."""
+        """Cinder's endpoint, for messages."""
         return keystone.endpoint(self.adapter)
 
     @contextlib.contextmanager
     def translated(self, subject: cinder_errors.Subject) -> Iterator[None]:
-        """Turn the errors of a request into this project's."""
+        """Translate the errors of a request to this project's exceptions."""
         try:
             yield
         except http_errors.HTTPError as error:
