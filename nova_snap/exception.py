@@ -106,6 +106,13 @@ class SnapshotInProgress(Conflict):
     )
 
 
+class BlockJobRunning(Conflict):
+    message = (
+        'Another program copies disk %(disk)s of server %(server)s (see '
+        '"virsh blockjob"); wait until it has ended, then try again.'
+    )
+
+
 class RecoveryNeeded(Conflict):
     message = (
         'An earlier snapshot of server %(server)s ended without cleaning up '
@@ -208,7 +215,12 @@ class UnsafeDisk(SnapshotFailed):
 
 
 class ProgramFailed(SnapshotFailed):
-    """An external program ended with an error, or had to be ended."""
+    """An external program ended with an error, or had to be ended.
+
+    ``status`` is its exit status, if it ended by itself.
+    """
+
+    status: int | None = None
 
     message = '%(program)s failed (%(outcome)s): %(stderr)s'
 

@@ -73,6 +73,7 @@ def run(
         if status != 0:
             raise exception.ProgramFailed(
                 program=argv[0],
+                status=status if status > 0 else None,
                 outcome=f'exit status {status}'
                 if status > 0
                 else f'killed by signal {-status}',

@@ -13,14 +13,18 @@
 """What others do to a guest while its snapshot is taken."""
 
 import contextlib
+import pathlib
+import shutil
 import subprocess
 from typing import Any
 from typing import ClassVar
+import uuid
 
 import libvirt
 
 from tests.functional import base
 from tests.functional import faults
+from tests.lab import disk as disk_lib
 from tests.lab import guest as guest_lib
 from tests.lab import steps
 
@@ -128,7 +132,7 @@ class TestLive(faults.FaultTestCase):
 
     def test_pivoted_by_another_tool(self) -> None:
         # From then on the guest writes to our delta and to nothing else.
-        guest = self.own_guest()
+        guest = self.own_guest(agent=True)
         process = self.begin_copying(guest)
         self.hurry(guest)
         self.wait_until(process, lambda: is_ready(guest))
@@ -141,15 +145,20 @@ class TestLive(faults.FaultTestCase):
         self.assertIn(str(delta), ''.join(ended.errors))
         self.assertTrue(guest.is_ticking())
         self.assertEqual([], list(self.images.list()))
-        guest.destroy()
         self.speed = None
-        self.run_command('recover')
+        self.run_command('recover', status=1)  # the guest has it open
+        guest.agent('guest-exec', path='/bin/touch', arg=['/only-there'])
+        guest.wait_for_ticks(5)
+        guest.destroy()
+        done = self.run_command('recover')
+        (kept,) = self.snapshots.glob('kept-*.delta')
+        self.assertIn(str(kept), done.stderr)
+        self.assertEqual('', disk_lib.check(kept))
+        kept.unlink()
         self.assert_nothing_left()
 
-    def test_leftover_job_is_ended(self) -> None:
-        guest = self.shared_guest()
-        found = base.Found.of(guest)
-        target = self.directory() / 'copy.qcow2'
+    def copy_disk(self, guest: guest_lib.Guest, target: pathlib.Path) -> None:
+        """Begin a copy of the root disk, as another program would."""
         xml = (
             f"<disk type='file'><source file='{target}'/>"
             "<driver type='qcow2'/></disk>"
@@ -162,12 +171,35 @@ class TestLive(faults.FaultTestCase):
                 libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB,
             )
         self.assertNotEqual({}, guest.block_jobs())
+
+    def test_leftover_job_is_ended(self) -> None:
+        """One of ours, known by where its target is."""
+        guest = self.shared_guest()
+        found = base.Found.of(guest)
+        folder = self.snapshots / str(uuid.uuid4())
+        folder.mkdir(parents=True)
+        self.addCleanup(shutil.rmtree, folder)
+        self.copy_disk(guest, folder / 'left.delta')
         ticks = guest.ticks()
         process = self.begin(guest, speed=None)
         self.assert_ended(process, 0)
         self.assert_image_right(self.the_image(), ticks)
         self.assert_as_found(guest, found)
+
+    def test_job_of_another_program_is_left_alone(self) -> None:
+        guest = self.shared_guest()
+        found = base.Found.of(guest)
+        self.copy_disk(guest, self.directory() / 'copy.qcow2')
+        for options in ({}, faults.COLD):
+            self.configure(**options)
+            self.snapshot_fails(guest, 4, guest.uuid, 'vda', 'blockjob')
+            self.assertNotEqual({}, guest.block_jobs())
+        self.assertTrue(guest.is_persistent())
+        with guest.domain() as domain:
+            domain.blockJobAbort(guest.target)
+        self.assert_as_found(guest, found)
         self.assert_nothing_left()
+        self.assertEqual([], list(self.images.list()))
 
     def test_running_backup_is_left_alone(self) -> None:
         guest = self.shared_guest()
@@ -186,6 +218,51 @@ class TestLive(faults.FaultTestCase):
             domain.abortJob()
         self.assert_as_found(guest, found)
         self.assert_nothing_left()
+
+
+class TestMetadata(faults.FaultTestCase):
+    """What libvirt keeps of a guest besides its definition."""
+
+    CHECKPOINT = '<domaincheckpoint><name>kept</name></domaincheckpoint>'
+    SNAPSHOT = '<domainsnapshot><name>kept</name></domainsnapshot>'
+
+    def kept(self, guest: guest_lib.Guest) -> list[str]:
+        """Return the names of its checkpoints and snapshots."""
+        with guest.domain() as domain:
+            return [
+                one.getName()
+                for one in (
+                    *domain.listAllCheckpoints(),
+                    *domain.listAllSnapshots(),
+                )
+            ]
+
+    def assert_kept(self, guest: guest_lib.Guest) -> None:
+        """Check that no method loses them, mirror being asked for first."""
+        found = base.Found.of(guest)
+        for method in ('mirror', 'auto'):
+            self.configure(snapshot={'live_method': method})
+            done = self.run_command('explain', guest.uuid)
+            self.assertIn('a mirror would', done.stdout)
+            ticks = guest.ticks()
+            self.assert_ended(self.begin(guest, speed=None), 0)
+            self.assertEqual(['kept'], self.kept(guest))
+            self.assert_image_right(self.the_image(), ticks)
+            self.images.delete(next(self.images.list()).id)
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
+    def test_checkpoint(self) -> None:
+        guest = self.own_guest()
+        with guest.domain() as domain:
+            domain.checkpointCreateXML(self.CHECKPOINT)
+        self.assert_kept(guest)
+
+    def test_snapshot(self) -> None:
+        guest = self.own_guest()
+        with guest.domain() as domain:
+            domain.snapshotCreateXML(self.SNAPSHOT)
+        self.assert_kept(guest)
 
 
 class TestCrash(faults.FaultTestCase):

@@ -13,6 +13,7 @@
 """A disk of a guest and the block job on it."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import libvirt
@@ -27,6 +28,13 @@ from nova_snap.virt.libvirt import guest as guest_lib
 _NO_JOB_CODES = {
     libvirt.VIR_ERR_OPERATION_INVALID,
     libvirt.VIR_ERR_INVALID_ARG,
+}
+
+
+#: libvirt knows no block jobs, on this disk or at all.
+_NO_JOBS_CODES = {
+    libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
+    libvirt.VIR_ERR_NO_SUPPORT,
 }
 
 
@@ -92,6 +100,26 @@ class BlockDevice:
     def mirror(self) -> domain_xml.Mirror | None:
         """The mirror that the live XML shows on this disk."""
         return domain_xml.mirror(self._guest.xml(), self.device)
+
+    def require_no_foreign_job(self, directory: pathlib.Path) -> None:
+        """Refuse to work on a disk on which another program does.
+
+        :param directory: a copy to a folder in it is ours.
+        :raises BlockJobRunning: another program's job runs on the disk.
+        """
+        try:
+            if self.job() is None:
+                return
+        except exception.HypervisorError as error:
+            if error.code in _NO_JOBS_CODES:
+                return
+            raise
+        mirror = self.mirror()
+        target = None if mirror is None else mirror.target
+        if target is None or pathlib.Path(target).parent.parent != directory:
+            raise exception.BlockJobRunning(
+                disk=self.device, server=self._guest.uuid
+            )
 
     def rebase(self, target: str) -> None:
         """Begin to copy this disk's own data into ``target``.

@@ -153,6 +153,18 @@ def qemu_uid(xml: str) -> int | None:
     return None
 
 
+def has_volatile_tpm(xml: str) -> bool:
+    """Return True if it has an emulated TPM whose state goes with the domain.
+
+    https://libvirt.org/formatdomain.html#tpm-device
+    """
+    return any(
+        backend.get('type') == 'emulator'
+        and backend.get('persistent_state') != 'yes'
+        for backend in _parse(xml).iterfind('./devices/tpm/backend')
+    )
+
+
 def mirror(xml: str, device: str) -> Mirror | None:
     """The mirror of a disk, while one is under way."""
     for disk in _disks(_parse(xml)):

@@ -140,6 +140,7 @@ class LibvirtDriver(driver.ComputeDriver):
         decision = self._decide(found, disk)
         self._require_suspendable(found, decision)
         _require_no_backup(found)
+        self._require_no_block_job(found, disk, decision)
         self._require_space(found, disk, decision)
         disk = dataclasses.replace(
             disk, source=qemu_img.with_known_chain(disk.source)
@@ -242,6 +243,20 @@ class LibvirtDriver(driver.ComputeDriver):
             requirements.require(
                 found.guest, found.xml, _without_suspending(decision)
             )
+
+    def _require_no_block_job(
+        self,
+        found: inspection_lib.Inspection,
+        disk: domain_xml.RootDisk,
+        decision: decision_lib.Decision,
+    ) -> None:
+        """Refuse while another program copies the disk.
+
+        A mirror would end its job, and libvirt saves no guest that has one.
+        """
+        if decision.method is decision_lib.Method.MIRROR or decision.suspends:
+            device = block_device.BlockDevice(found.guest, disk.device)
+            device.require_no_foreign_job(self._options.snapshots_directory)
 
     def _require_space(
         self,

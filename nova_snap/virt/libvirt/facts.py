@@ -47,6 +47,8 @@ def gather(
         has_iothread=disk.has_iothread,
         supports_block_jobs=not state.is_active
         or device.supports_block_jobs(),
+        has_metadata=found.has_metadata,
+        has_volatile_tpm=domain_xml.has_volatile_tpm(found.xml),
         backup_running=found.has_backup_job,
         image_format=image_format,
         has_libnbd=_has_libnbd(),

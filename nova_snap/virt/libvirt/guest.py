@@ -28,6 +28,7 @@ import tenacity
 
 from nova_snap import exception
 from nova_snap import progress
+from nova_snap import this_host
 from nova_snap.objects import power_state
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import host as host_lib
@@ -117,6 +118,19 @@ class Guest:
             return power_state.PowerState.SHUTDOWN
         return _STATES[state]
 
+    def run(self) -> str | None:
+        """Return a name for this run of its QEMU, or None if it has none.
+
+        Equal names mean that it was not shut off in between.
+        """
+        try:
+            number = self.call(
+                'read its number', lambda domain: domain.ID(), insist=True
+            )
+        except exception.GuestGone:
+            return None
+        return None if number < 0 else f'{this_host.boot_id()}/{number}'
+
     def has_crashed(self) -> bool:
         """Return True if its QEMU ended without having been told to."""
         if self.host.events.has_crashed(self.uuid):
@@ -140,6 +154,26 @@ class Guest:
                 insist=True,
             )
         )
+
+    def has_metadata(self) -> bool:
+        """Return True if libvirt keeps snapshots or checkpoints of it.
+
+        Undefining it removes what libvirt knows of them.
+        """
+        return bool(
+            self._counted('snapshots', lambda domain: domain.snapshotNum())
+            or self._counted(
+                'checkpoints', lambda domain: len(domain.listAllCheckpoints())
+            )
+        )
+
+    def _counted(self, what: str, count: Callable[[Any], int]) -> int:
+        try:
+            return self.call(f'count its {what}', count, insist=True)
+        except exception.HypervisorError as error:
+            if error.code == libvirt.VIR_ERR_NO_SUPPORT:
+                return 0
+            raise
 
     def xml(self) -> str:
         """The XML as of now: the live one of a running guest."""

@@ -20,10 +20,12 @@ where asked to, outlasts a restart of the daemon.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import functools
 import logging as python_logging
 import threading
 from typing import Any
 from typing import TypeVar
+from xml.sax import saxutils  # nosec B406  it only escapes
 
 import libvirt
 from oslo_log import log as logging
@@ -135,6 +137,22 @@ class Host:
         )
         for domain in domains:
             yield domain.UUIDString(), domain.name()
+
+    def users_of(self, path: str) -> Iterator[str]:
+        """Yield the uuid of each domain that names a file.
+
+        In its live or its persistent definition, in a disk or below one.
+        """
+        wanted = saxutils.escape(path, {"'": '&apos;'})
+        domains = self.call(
+            'list the servers',
+            lambda connection: connection.listAllDomains(),
+            insist=True,
+        )
+        for domain in domains:
+            look = functools.partial(_definitions, domain)
+            if wanted in self.call('read the definition of a server', look):
+                yield domain.UUIDString()
 
     def define(self, xml: str) -> None:
         """Make a domain persistent; insists.
@@ -250,3 +268,14 @@ def _keep_alive(connection: Any) -> None:
 def _version(number: int) -> Version:
     """libvirt packs a version as major * 10^6 + minor * 10^3 + release."""
     return number // 1000000, number // 1000 % 1000, number % 1000
+
+
+def _definitions(domain: Any, _connection: Any) -> str:
+    """Return the live and the persistent XML, '' if it is gone just now."""
+    try:
+        inactive = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        return str(domain.XMLDesc() + inactive)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return ''
+        raise

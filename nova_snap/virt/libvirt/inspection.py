@@ -26,7 +26,8 @@ from nova_snap.virt.libvirt import guest as guest_lib
 class Inspection:
     """A guest at one moment; ``xml`` is the live one of a running guest.
 
-    ``has_backup_job`` says that somebody's backup job runs.
+    ``has_backup_job`` says that somebody's backup job runs,
+    ``has_metadata`` that libvirt keeps snapshots or checkpoints of it.
     """
 
     guest: guest_lib.Guest
@@ -34,6 +35,7 @@ class Inspection:
     power_state: power_state.PowerState
     is_persistent: bool
     has_backup_job: bool
+    has_metadata: bool
 
 
 def inspect(guest: guest_lib.Guest) -> Inspection:
@@ -48,4 +50,5 @@ def inspect(guest: guest_lib.Guest) -> Inspection:
         power_state=state,
         is_persistent=guest.is_persistent(),
         has_backup_job=state.is_active and backup_job.is_running(guest),
+        has_metadata=guest.has_metadata(),
     )

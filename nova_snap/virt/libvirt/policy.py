@@ -67,6 +67,8 @@ class Facts:
     live_disabled: bool
     has_iothread: bool
     supports_block_jobs: bool
+    has_metadata: bool
+    has_volatile_tpm: bool
     backup_running: bool
     image_format: str
     has_libnbd: bool
@@ -129,7 +131,30 @@ def _reasons(facts: Facts) -> Iterator[decision.Reason]:
         if facts.supports_block_jobs
         else 'libvirt has no block jobs for the root disk',
     )
+    yield from _mirror_reasons(facts)
     yield from _pull_reasons(facts)
+
+
+def _mirror_reasons(facts: Facts) -> Iterator[decision.Reason]:
+    """Yield what undefining the guest for a mirror would lose."""
+    yield _reason(
+        'libvirt snapshots or checkpoints',
+        facts.has_metadata,
+        _BOTH - {MIRROR} if facts.has_metadata else _BOTH,
+        'a mirror would make libvirt forget the snapshots and checkpoints of '
+        'the guest'
+        if facts.has_metadata
+        else 'libvirt keeps no snapshots or checkpoints of the guest',
+    )
+    yield _reason(
+        'emulated TPM',
+        facts.has_volatile_tpm,
+        _BOTH - {MIRROR} if facts.has_volatile_tpm else _BOTH,
+        'a mirror would lose the state of the TPM if the guest powered off '
+        'meanwhile'
+        if facts.has_volatile_tpm
+        else 'the guest has no emulated TPM, or one whose state is kept',
+    )
 
 
 def _pull_reasons(facts: Facts) -> Iterator[decision.Reason]:

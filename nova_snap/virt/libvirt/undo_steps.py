@@ -30,10 +30,10 @@ from nova_snap import exception
 from nova_snap import progress
 from nova_snap import undo
 from nova_snap.virt.libvirt import backup_job
-from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import hooks as hooks_lib
+from nova_snap.virt.libvirt import host as host_lib
 
 LOG = logging.getLogger(__name__)
 
@@ -51,23 +51,24 @@ class RemoveFolder(undo.Step, kind='remove the folder'):
     folder: str
 
     def undo(self, resources: undo.Resources) -> None:
-        """Remove the folder, unless the guest's disk has come to lie there.
+        """Remove the folder, unless a guest's disk has come to lie there.
 
         That is so when another program ended the mirror with a pivot.
 
         :raises UnsafeDisk: it is so.
         """
-        guest = resources.get(guest_lib.Guest)
+        host = resources.get(guest_lib.Guest).host
         for delta in pathlib.Path(self.folder).glob('*.delta'):
-            _require_unused(guest, delta)
+            _require_unused(host, delta)
         remove_folder(pathlib.Path(self.folder))
 
 
-def _require_unused(guest: guest_lib.Guest, delta: pathlib.Path) -> None:
-    if guest.power_state().is_active and str(delta) in guest.xml():
+def _require_unused(host: host_lib.Host, delta: pathlib.Path) -> None:
+    """Refuse to touch a file that the definition of any guest names."""
+    for uuid in host.users_of(str(delta)):
         raise exception.UnsafeDisk(
             disk=delta,
-            reason='another program has made the server write to it; copy '
+            reason=f'another program has made server {uuid} write to it; copy '
             'it back with "virsh blockcopy --pivot" before the server is '
             'shut off.',
         )
@@ -80,29 +81,6 @@ def remove_folder(folder: pathlib.Path) -> None:
         # was ended a moment ago.
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)
-
-
-@dataclasses.dataclass(frozen=True)
-class EndMirror(undo.Step, kind='end the block job'):
-    """End the block job that copies a disk to a target.
-
-    :ivar device: name of the disk in the guest.
-    :ivar target: path of the delta.
-    """
-
-    device: str
-    target: str
-
-    def undo(self, resources: undo.Resources) -> None:
-        """End the job, if it copies to the target."""
-        guest = resources.get(guest_lib.Guest)
-        device = block_device.BlockDevice(guest, self.device)
-        try:
-            mirror = device.mirror()
-        except exception.GuestGone:
-            return  # stopped while it was undefined: the job went with it
-        if mirror is not None and mirror.target == self.target:
-            device.abort_job()
 
 
 @dataclasses.dataclass(frozen=True)

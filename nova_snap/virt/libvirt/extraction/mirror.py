@@ -27,6 +27,7 @@ from nova_snap.virt import driver
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import events
 from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import mirror_step
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
@@ -56,6 +57,7 @@ def extracted(context: context_lib.Context) -> Iterator[driver.ImageData]:
     10. convert the delta,
     11. upload (the caller does, from what is yielded).
 
+    :raises BlockJobRunning: another program's job runs on the disk.
     :raises BlockJobFailed: QEMU could not copy the disk.
     :raises GuestGone, GuestCrashed: the guest stopped before that was done.
     :raises QuiesceNotPossible: freezing is required and failed.
@@ -69,8 +71,9 @@ def extracted(context: context_lib.Context) -> Iterator[driver.ImageData]:
         disk.source.backing,
     )
     device = block_device.BlockDevice(guest, disk.device)
-    copy = undo_steps.EndMirror(disk.device, delta.describe())
+    copy = _end_mirror(context, delta)
     define = _definition_to_restore(guest)  # 3
+    device.require_no_foreign_job(context.folder.parent)
     device.abort_job()  # 4: one that an earlier failure may have left
     with contextlib.ExitStack() as stack:
         if define is not None:
@@ -86,6 +89,18 @@ def extracted(context: context_lib.Context) -> Iterator[driver.ImageData]:
     flat = _flat_image(context, delta)  # 10
     with context_lib.opened(flat, context) as data:
         yield data  # 11
+
+
+def _end_mirror(
+    context: context_lib.Context, delta: storage.DiskSource
+) -> mirror_step.EndMirror:
+    return mirror_step.EndMirror(
+        device=context.disk.device,
+        target=delta.describe(),
+        source=context.disk.source.describe(),
+        source_format=context.disk.source.format,
+        run=context.guest.run(),
+    )
 
 
 def _definition_to_restore(

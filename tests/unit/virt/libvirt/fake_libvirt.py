@@ -91,6 +91,15 @@ class Domain:
     def isPersistent(self) -> int:  # noqa: N802
         return 1
 
+    def ID(self) -> int:  # noqa: N802
+        return 1 if self.isActive() else -1
+
+    def snapshotNum(self) -> int:  # noqa: N802
+        return 0
+
+    def listAllCheckpoints(self) -> list[Any]:  # noqa: N802
+        return []
+
     def XMLDesc(self, _flags: int = 0) -> str:  # noqa: N802
         now = time.monotonic()
         gone = {slot for slot, at in self._leaving.items() if at <= now}

@@ -40,6 +40,8 @@ LIVE = policy.Facts(
     live_disabled=False,
     has_iothread=False,
     supports_block_jobs=True,
+    has_metadata=False,
+    has_volatile_tpm=False,
     backup_running=False,
     image_format='qcow2',
     has_libnbd=True,
@@ -61,7 +63,11 @@ ALLOWING: dict[str, set[Any]] = {
 
 #: The facts that one method needs besides.
 ALLOWING_ONE: dict[decision_lib.Method, dict[str, set[Any]]] = {
-    MIRROR: {'source_type': {SourceType.QCOW2, SourceType.RAW}},
+    MIRROR: {
+        'source_type': {SourceType.QCOW2, SourceType.RAW},
+        'has_metadata': {False},
+        'has_volatile_tpm': {False},
+    },
     PULL: {
         'backup_running': {False},
         'image_format': {'qcow2', 'raw'},

@@ -1,0 +1,41 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Identity of this host and of its current boot.
+
+What is written down for a later process says where and when it was true.
+"""
+
+import pathlib
+
+#: Random, made when the system was installed.  machine-id(5)
+MACHINE_ID = pathlib.Path('/etc/machine-id')
+
+#: Random, made by the kernel when it starts.  random(4)
+BOOT_ID = pathlib.Path('/proc/sys/kernel/random/boot_id')
+
+
+def machine_id() -> str | None:
+    """Return the id of this host, or None if it has none."""
+    return _read(MACHINE_ID)
+
+
+def boot_id() -> str | None:
+    """Return the id of this boot of the host, or None if it has none."""
+    return _read(BOOT_ID)
+
+
+def _read(path: pathlib.Path) -> str | None:
+    try:
+        return path.read_text().strip() or None
+    except OSError:
+        return None

@@ -1,0 +1,133 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The undo step of a mirror, and what becomes of its delta.
+
+A delta is a copy of the guest's disk, and is thrown away if the snapshot
+fails.  But another program may have ended the copy with a pivot; then the
+delta is where the guest has written since.  Open this file to change how one
+is told from the other.
+"""
+
+import dataclasses
+import pathlib
+
+from oslo_log import log as logging
+
+from nova_snap import exception
+from nova_snap import undo
+from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.storage import disk_source as storage
+from nova_snap.virt.storage import qemu_img
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class EndMirror(undo.Step, kind='end the block job'):
+    """End the block job that copies a disk to a delta.
+
+    :ivar device: name of the disk in the guest.
+    :ivar target: path of the delta.
+    :ivar source: path of the disk, in the format ``source_format``.
+    :ivar run: what :meth:`.guest.Guest.run` returned when the job began.
+    """
+
+    device: str
+    target: str
+    source: str = ''
+    source_format: str = ''
+    run: str | None = None
+
+    def undo(self, resources: undo.Resources) -> None:
+        """End the job, and keep a delta that somebody else made use of.
+
+        :raises UnsafeDisk: the guest writes to the delta, or will when it
+            starts.
+        """
+        guest = resources.get(guest_lib.Guest)
+        run = guest.run()
+        if run is not None and self._end(guest):
+            return
+        if user := next(guest.host.users_of(self.target), None):
+            raise exception.UnsafeDisk(
+                disk=self.target,
+                reason=f'another program has made server {user} write to it; '
+                'copy it back with "virsh blockcopy --pivot" before the '
+                'server is shut off.',
+            )
+        if run is None or run != self.run:
+            self._keep_unless_copy(guest)
+
+    def _end(self, guest: guest_lib.Guest) -> bool:
+        """End the job if it is there; return True if it was."""
+        device = block_device.BlockDevice(guest, self.device)
+        try:
+            mirror = device.mirror()
+        except exception.GuestGone:
+            return False  # it stopped just now, and the job with it
+        if mirror is None or mirror.target != self.target:
+            return False
+        device.abort_job()
+        return True
+
+    def _keep_unless_copy(self, guest: guest_lib.Guest) -> None:
+        """Keep a delta in which there may be what the disk has not.
+
+        The guest has been shut off since the job began.  If it had not been
+        made to write to the delta before, the delta is a part of the disk.
+        """
+        delta = pathlib.Path(self.target)
+        if not delta.exists() or self._is_copy():
+            return
+        kept = delta.parent.parent / f'kept-{delta.name}'
+        delta.rename(kept)
+        LOG.error(
+            'The copy of disk %(disk)s of server %(server)s is not like the '
+            'disk. The server may have written to it, if another program had '
+            'ended the copy with a pivot before the server was shut off; then '
+            'what it wrote is only there. It is kept as %(kept)s: use it or '
+            'remove it.',
+            {
+                'disk': self.device,
+                'server': guest.uuid,
+                'kept': kept,
+            },
+            instance_uuid=guest.uuid,
+        )
+
+    def _is_copy(self) -> bool:
+        """Return True if the delta surely has no data that the disk lacks."""
+        try:
+            source = qemu_img.with_known_chain(
+                _file(self.source, self.source_format)
+            )
+            delta = dataclasses.replace(
+                _file(self.target, 'qcow2'),
+                backing=source,
+                is_chain_known=True,
+            )
+            return qemu_img.is_equal(source, delta)
+        except exception.NovaSnapError as error:
+            LOG.debug('Not compared: %s', error)
+            return False
+
+
+def _file(path: str, format_name: str) -> storage.DiskSource:
+    is_block = pathlib.Path(path).is_block_device()
+    return storage.DiskSource(
+        type='block' if is_block else 'file',
+        format=format_name,
+        location=path,
+        is_chain_known=False,
+    )
