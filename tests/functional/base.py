@@ -134,7 +134,13 @@ class SnapshotTestCase(lab_base.LabTestCase):
         self, process: subprocess.Popen[str]
     ) -> subprocess.CompletedProcess[str]:
         """Wait for a started nova-snap; its output is a detail of the test."""
-        out, err = process.communicate(timeout=TIMEOUT)
+        try:
+            out, err = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said = ''.join(process.communicate())
+            self.addDetailUniqueName('what it said until then', text(said))
+            raise
         done = subprocess.CompletedProcess(
             process.args, process.returncode, out, err
         )
