@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Block devices, as those of LVM, that nova-compute has to read.
+"""Access of nova-compute to block devices, such as those of LVM.
 
-They belong to root.  Nova's driver runs qemu-img on them as root; here they
-are lent to nova-compute's user for that time, so that qemu-img, which reads
-what a guest has written, has no privilege.  libvirt gives a device to QEMU
-when a guest starts, whoever it belongs to.
+Block devices belong to root.  Nova's driver runs qemu-img on them as root;
+here nova-compute's user becomes the owner meanwhile, so that qemu-img, which
+reads data of a guest, needs no privilege.  libvirt sets the owner of a device
+anew when a guest starts.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ from nova_snap.virt.storage import disk_source as storage
 
 @contextlib.contextmanager
 def lent(source: storage.DiskSource, entry: journal.Entry) -> Iterator[None]:
-    """The topmost layer as a device that we can read, if it is one."""
+    """Make this user the owner of a disk that is a block device."""
     path = source.location
     if (
         source.type != 'block'
@@ -49,13 +49,13 @@ def lent(source: storage.DiskSource, entry: journal.Entry) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class GiveBack(undo.Step, kind='give the block device back'):
-    """Give a block device back to the user that it belonged to."""
+    """Make the former owner of a block device its owner again."""
 
     path: str
     uid: int
 
     def undo(self, resources: undo.Resources) -> None:
-        """Let the path belong to the user again, if it still is ours."""
+        """Change the owner, if this user still owns the device."""
         path = pathlib.Path(self.path)
         if path.exists() and path.stat().st_uid == os.geteuid():
             nova.privsep.path.chown(str(path), uid=self.uid)

@@ -10,14 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Devices of the host, which Nova takes from a guest and gives back.
+"""Detaching and attaching of the host's devices by Nova.
 
-The memory of a guest that has one can't be saved.  The work is done by the
-functions that Nova's own suspend and resume are made of; what is added here
-is that giving back is right when it is done twice, or after a crash: each
-device that is there already is left alone.
-
-The functions are private ones of Nova's driver; ``interface.py`` lists them.
+The memory of a guest that has a device of the host can't be saved.  The
+functions of Nova's own suspend and resume do the work; they are private ones
+of Nova's driver, and ``interface.py`` lists them.  Attaching here leaves a
+device alone that the guest has already, so it may be done twice, or after a
+crash.
 """
 
 from collections.abc import Iterator
@@ -34,8 +33,8 @@ from nova_snap.virt.libvirt import guest as guest_lib
 class Devices:
     """The devices of one server.
 
-    :param driver: Nova's own.
-    :param instance: Nova's.
+    :param driver: Nova's own driver.
+    :param instance: Nova's instance object.
     """
 
     def __init__(
@@ -47,16 +46,16 @@ class Devices:
         self._guest = guest
 
     def mediated(self) -> list[str]:
-        """The uuids of the mediated devices that the guest has."""
+        """Return the uuids of the mediated devices that the guest has."""
         return [device.uuid for device in self._mediated(self._guest.xml())]
 
     def is_any(self) -> bool:
-        """Whether the guest has any that can't be saved."""
+        """Return True if the guest has a device that prevents saving it."""
         xml = self._guest.xml()
         return bool(domain_xml.passthrough_devices(xml) or self._mediated(xml))
 
     def detach(self) -> None:
-        """Take all of them, as Nova's suspend does."""
+        """Detach all devices, as Nova's suspend does."""
         guest = self._nova_guest()
         self._driver._detach_pci_devices(guest, self._pci_devices())
         self._driver._detach_direct_passthrough_ports(
@@ -65,9 +64,12 @@ class Devices:
         self._driver._detach_mediated_devices(guest)
 
     def attach(self, mediated: Sequence[str]) -> None:
-        """Give back each that is missing; ``mediated`` are uuids.
+        """Attach each device that the guest has not.
 
-        A guest that does not run gets its devices when Nova starts it.
+        Nothing is done for a guest that does not run: Nova attaches its
+        devices when it starts the guest.
+
+        :param mediated: uuids of mediated devices.
         """
         if not self._guest.power_state().is_active:
             return
@@ -93,7 +95,7 @@ class Devices:
         return self._driver._host.get_guest(self._instance)
 
     def _pci_devices(self) -> list[Any]:
-        """Those of the flavor; those of ports belong to their port."""
+        """Return the PCI devices of the flavor, without those of ports."""
         return list(
             self._instance.get_pci_devices(
                 source=objects.InstancePCIRequest.FLAVOR_ALIAS
@@ -116,7 +118,7 @@ def _pci_addresses(xml: str) -> set[str]:
 
 
 def _mdev(uuid: str) -> Any:
-    # Not above: Nova's driver has chosen its libvirt by then.
+    # Imported late, after Nova's driver has loaded its libvirt.
     from nova.virt.libvirt import config
 
     device = config.LibvirtConfigGuestHostdevMDEV()

@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Root disks on RBD whose image can be made inside Ceph, without moving data.
+"""Images of root disks on RBD, made inside Ceph without moving data.
 
-Nova's own way (``direct_snapshot`` of its image backend), for as long as this
-project has none of its own: a snapshot of the RBD image, cloned into the pool
-of Glance and flattened there; Glance is told of the location.
+Nova's image backend does the work (``direct_snapshot``), as long as this
+project has no such method of its own.  It takes a snapshot of the RBD image,
+clones it into Glance's pool and flattens the clone; then the location is added
+to the image record.
 """
 
 from collections.abc import Callable
@@ -34,23 +35,23 @@ from nova_snap.objects import instance as instance_lib
 from nova_snap.virt import driver as driver_lib
 from nova_snap.virt.libvirt import driver
 
-#: Nova's errors that mean: not possible here, take the image another way.
+#: Nova's errors after which the image has to be taken another way.
 IMPOSSIBLE = (
     NotImplementedError,
     nova_exception.ImageUnacceptable,
     nova_exception.Forbidden,
-    # Glance does not take locations; Nova's own driver fails then.
+    # Glance accepts no locations from this user; Nova's own driver fails then.
     nova_exception.ImageNotAuthorized,
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What Nova's ``direct_snapshot`` is called with.
+    """Arguments of Nova's ``direct_snapshot``.
 
     :ivar root_disk: Nova's image backend of the disk.
-    :ivar context: Nova's, of the request.
-    :ivar base_image: the id of the image that the server was made from.
+    :ivar context: Nova's request context.
+    :ivar base_image: the id of the image that the server was booted from.
     """
 
     root_disk: Any
@@ -62,12 +63,13 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class RemoveClone(undo.Step, kind='remove the image inside Ceph'):
-    """Remove what a direct snapshot has made for an image that is not active.
+    """Remove the RBD image of a direct snapshot that is not an active image.
 
     :ivar snapshot: the name of the snapshot of the root disk.
-    :ivar made: where it is ("url"), once Nova has made it; empty before.
-    :ivar clean_up: removes it; only the process that made it can, since Nova
-        tells where it is when it is complete.
+    :ivar made: the location of the RBD image ("url"), once Nova has made it;
+        empty before.
+    :ivar clean_up: removes the RBD image.  Only the process that made it has
+        this function, since Nova returns the location at the end.
     """
 
     image_id: str
@@ -79,13 +81,13 @@ class RemoveClone(undo.Step, kind='remove the image inside Ceph'):
         default=None, compare=False, repr=False, metadata=undo.VOLATILE
     )
 
-    # It takes space, and is in nobody's way.
+    # A clone that is left takes space, but the next operation may run.
     is_blocking = False
 
     def undo(self, resources: undo.Resources) -> None:
-        """Remove it, or say what a person has to look for in Ceph.
+        """Remove the RBD image, or name what a person has to look for.
 
-        :raises SnapshotFailed: it has to be looked for.
+        :raises SnapshotFailed: a person has to look for it in Ceph.
         """
         if self.made == {}:
             return  # Nova's function failed, and has cleaned up itself
@@ -97,7 +99,7 @@ class RemoveClone(undo.Step, kind='remove the image inside Ceph'):
                 'far as this login can see. If "openstack image show" as an '
                 'administrator says that it is active, remove only this '
                 'entry of the journal. Else remove the RBD image of that '
-                f'name from the pool of Glance and the snapshot '
+                "name from Glance's pool and the snapshot "
                 f'{self.snapshot} of the root disk if they exist, then this '
                 'entry.'
             )
@@ -113,9 +115,9 @@ class RemoveClone(undo.Step, kind='remove the image inside Ceph'):
 
 @dataclasses.dataclass(frozen=True)
 class DirectPlan(driver_lib.Plan):
-    """Make the image inside Ceph, or else as another plan says.
+    """The plan to make the image inside Ceph, or else to read the disk.
 
-    :ivar plan_reading: plans to read the disk.
+    :ivar plan_reading: makes the plan to read the disk.
     """
 
     source: Source
@@ -126,12 +128,12 @@ class DirectPlan(driver_lib.Plan):
     def extracted(
         self, operation: driver_lib.Operation
     ) -> Iterator[driver_lib.Extraction]:
-        """Have Nova make the image, and yield where it is."""
+        """Have Nova make the image, and yield its location."""
         if self.requires_quiesce:
             raise exception.MethodUnavailable(
                 method='direct snapshot',
-                reason='the guest has to be frozen for the moment of the '
-                'snapshot (os_require_quiesce), and Nova does that in no '
+                reason='the guest has to be frozen at the moment of the '
+                'snapshot (os_require_quiesce), which Nova does not do in a '
                 'direct snapshot, so the disk is read.',
             )
         operation.progress.check()
@@ -157,11 +159,11 @@ class DirectPlan(driver_lib.Plan):
             yield driver_lib.Extraction((driver_lib.Location(made['url']),))
 
     def alternatives(self) -> Iterator[driver_lib.Plan]:
-        """Read the disk."""
+        """Yield the plan to read the disk."""
         yield self.plan_reading()
 
     def _clean_up(self, made: Mapping[str, str]) -> None:
-        """Remove the clone; Nova removes what comes before it by itself."""
+        """Remove the clone; Nova has removed its intermediate snapshots."""
         self.source.root_disk.cleanup_direct_snapshot(
             dict(made) or None, also_destroy_volume=True, ignore_errors=True
         )
@@ -179,7 +181,7 @@ class DirectDriver(driver.LibvirtDriver):
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
     ) -> driver_lib.Plan:
-        """Plan to make the image inside Ceph, and to read it otherwise."""
+        """Plan to make the image inside Ceph, or else to read the disk."""
         read = super().plan
         return DirectPlan(
             instance=instance,

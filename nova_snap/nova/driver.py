@@ -12,9 +12,9 @@
 
 """Nova's libvirt driver with this project's snapshots.
 
-Open this file to see what nova-compute calls here; everything that is not
-overridden is Nova's.  ``[DEFAULT] compute_driver = nova_snap.LibvirtDriver``
-selects it.
+Open this file for the methods that nova-compute calls; every method that is
+not overridden is Nova's.  ``[DEFAULT] compute_driver =
+nova_snap.LibvirtDriver`` selects this driver.
 """
 
 from collections.abc import Callable
@@ -32,16 +32,16 @@ from nova_snap.nova import snapshots
 
 
 class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
-    """Nova's driver, whose ``snapshot()`` is ours."""
+    """Nova's driver with ``snapshot()`` replaced."""
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         settings.register()
         super().__init__(virtapi, read_only)
 
     def init_host(self, host: str) -> None:
-        """Start as Nova does, then end what was interrupted.
+        """Start as Nova does, then undo interrupted snapshots.
 
-        nova-compute looks at its instances when this has returned.
+        nova-compute checks its instances after this has returned.
         """
         super().init_host(host)
         self._snapshots = snapshots.Snapshots(self)
@@ -56,9 +56,9 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
     ) -> None:
         """Send an image of a server to the record that nova-api has made.
 
-        :param context: Nova's, with the token of the user.
-        :param instance: Nova's.
-        :param update_task_state: nova-compute's, for this request.
+        :param context: Nova's request context, with the user's token.
+        :param instance: Nova's instance object.
+        :param update_task_state: nova-compute's callback for this request.
         :raises InstanceNotRunning: libvirt does not know the server.
         :raises NovaException: see ``errors.py``.
         """

@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""This project's errors as Nova's: what crosses the border to nova-compute.
+"""Translation of this project's errors to Nova's.
 
-nova-compute acts by the class: it takes InstanceNotFound for a server that is
-being deleted, ImageNotFound for an image that somebody deleted, and everything
-else for a failure, which it writes into the server's faults and its actions.
+nova-compute acts by the class of an error.  InstanceNotFound means that the
+server is being deleted, ImageNotFound that somebody deleted the image; any
+other error is a failure, which is written to the server's faults and actions.
 (ComputeManager._snapshot_instance in nova/compute/manager.py of Nova 34.)
 """
 
@@ -39,7 +39,7 @@ _CLASSES: dict[type[BaseException], type[Exception]] = {
     exception.NovaSnapError: nova_exception.InternalError,
 }
 
-#: Errors that say nothing of the server.
+#: Errors that do not depend on the server's state.
 _ABOUT_IMAGES = (exception.ImageNotFound, exception.SnapshotCancelled)
 
 
@@ -49,11 +49,11 @@ def translated(
     is_being_deleted: Callable[[], bool],
     check_quiesce: Callable[[], None],
 ) -> Iterator[None]:
-    """Turn our errors into Nova's; Nova's own pass.
+    """Translate our errors to Nova's; errors of Nova are raised unchanged.
 
-    :param is_being_deleted: whether the server is on its way out: then that
-        is what is behind any error.
-    :param check_quiesce: raises what Nova says of a server that can't be
+    :param is_being_deleted: returns True if the server is being deleted,
+        which is then taken for the cause of any error.
+    :param check_quiesce: raises Nova's own error if the server can't be
         quiesced.
     :raises NovaException: always one of Nova's classes.
     """
@@ -70,7 +70,7 @@ def translated(
 
 
 def translate(error: exception.NovaSnapError) -> Exception:
-    """The error of Nova that one of ours stands for, with our sentence."""
+    """Return Nova's error for one of ours, with the same message."""
     for category in type(error).__mro__:
         if category in _CLASSES:
             return _CLASSES[category](str(error))

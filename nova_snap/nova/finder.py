@@ -10,16 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How nova-compute finds the driver: as ``nova.virt.nova_snap``.
+"""Import finder by which nova-compute finds the driver.
 
-nova-compute imports ``nova.virt.`` and what ``[DEFAULT] compute_driver``
-says, and nothing else.  ``nova_snap.pth``, which setup.py puts beside the
-package, adds a finder at the end of Python's list; it is asked for what no
-other has found, and comes here when Nova's name for the driver is wanted.  So
-no file of Nova is touched, none has to lie in its folder, and a Python that
-never asks does not even import this package.
+nova-compute can import only modules below ``nova.virt.``, by the name in
+``[DEFAULT] compute_driver``.  ``nova_snap.pth``, which setup.py puts beside
+the package, adds a finder at the end of ``sys.meta_path``.  Python asks this
+finder for modules that no other finder has found; for
+``nova.virt.nova_snap`` it calls :func:`find_spec`.  So no file of Nova is
+changed, no file has to lie in Nova's folder, and a Python that does not ask
+for the driver does not import this package.
 
-Why so, and what else was tried: doc/source/install/nova-loading.rst.
+The reasons and the alternatives are in doc/source/install/nova-loading.rst.
 """
 
 import importlib.machinery
@@ -27,7 +28,7 @@ import importlib.util
 
 NAME = 'nova.virt.nova_snap'
 
-#: The module of ours that Nova gets under that name.
+#: The module of this project that Nova imports under that name.
 MODULE = 'nova_snap.nova.plugin'
 
 #: The name of the finder's class in nova_snap.pth.
@@ -35,7 +36,7 @@ HOOK = 'NovaSnapFinder'
 
 
 def find_spec() -> importlib.machinery.ModuleSpec | None:
-    """Our module, under Nova's name for it."""
+    """Return the spec of the driver's module, under Nova's name for it."""
     ours = importlib.util.find_spec(MODULE)
     if ours is None or ours.origin is None:
         return None

@@ -10,7 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The hooks of Nova, which owns the guests: what pipelines leave to it."""
+"""The hooks of nova-compute, which owns the guests of its host.
+
+Open this file for a step of a pipeline that Nova's own code has to do.
+"""
 
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -38,7 +41,8 @@ from nova_snap.virt.storage import disk_source as storage
 
 LOG = logging.getLogger(__name__)
 
-#: What of an instance is needed to give it its devices and processors back.
+#: Attributes of an instance that attaching devices and powering up processors
+#: need.
 ATTRIBUTES = (
     'flavor',
     'info_cache',
@@ -59,7 +63,7 @@ class AttachDevices(undo.Step, kind='have Nova attach the devices again'):
     mediated: Sequence[str]
 
     def undo(self, resources: undo.Resources) -> None:
-        """Attach what is missing, to a server that may not exist any more."""
+        """Attach the missing devices, unless the server is being deleted."""
         guest = resources.get(guest_lib.Guest)
         hooks = resources.get(NovaHooks)
         if not hooks.is_being_deleted(guest.uuid):
@@ -67,11 +71,11 @@ class AttachDevices(undo.Step, kind='have Nova attach the devices again'):
 
 
 class NovaHooks(hooks_lib.Hooks):
-    """Nova, for every guest of this host.
+    """Hooks that call Nova, for every guest of this host.
 
-    :param driver: Nova's own.
-    :param instance: of the snapshot; None in recovery, which finds it in the
-        database.
+    :param driver: Nova's own driver.
+    :param instance: of the snapshot; None in recovery, where the instance is
+        loaded from the database.
     """
 
     def __init__(self, driver: Any, instance: Any = None) -> None:
@@ -80,10 +84,10 @@ class NovaHooks(hooks_lib.Hooks):
         self._context = nova_context.get_admin_context()
 
     def is_being_deleted(self, instance_uuid: str) -> bool:
-        """Whether the server is, or is gone already.
+        """Return True if the server is being deleted, or is deleted already.
 
-        The API notes it in the database before anything happens here.  Where
-        the database can't be asked, it is taken for a server that stays.
+        nova-api writes the task state to the database before nova-compute
+        begins.  If the database can't be asked, return False.
         """
         try:
             instance = self._load(instance_uuid, ())
@@ -91,31 +95,32 @@ class NovaHooks(hooks_lib.Hooks):
             return True
         except Exception as error:
             LOG.warning(
-                'Whether server %(server)s is being deleted could not be '
-                'found out: %(error)s',
+                'Cannot find out whether server %(server)s is being deleted: '
+                '%(error)s',
                 {'server': instance_uuid, 'error': error},
+                instance_uuid=instance_uuid,
             )
             return False
         return bool(instance.task_state == task_states.DELETING)
 
     def take_back(self, path: pathlib.Path) -> None:
-        """By Nova's privileged helper, where libvirt did not."""
+        """Change the owner by Nova's privileged helper, if libvirt did not."""
         if path.stat().st_uid == os.geteuid():
             return
         try:
             nova.privsep.path.chown(str(path), uid=os.geteuid())
         except Exception as error:
             raise exception.SnapshotFailed(
-                f'Nova could not take {path} back from QEMU ({error}); see '
-                'to its privileged helper, or set remember_owner = 1 in '
-                "libvirt's qemu.conf."
+                f'Nova could not change the owner of {path} back from QEMU '
+                f"({error}); check Nova's privileged helper, or set "
+                "remember_owner = 1 in libvirt's qemu.conf."
             ) from error
 
     @contextlib.contextmanager
     def reading(
         self, source: storage.DiskSource, entry: journal.Entry
     ) -> Iterator[None]:
-        """Lend a block device that belongs to root to us.
+        """Make this user the owner of a block device that belongs to root.
 
         Nova's driver reads such a disk as root; see ``block_devices.py``.
         """
@@ -123,7 +128,7 @@ class NovaHooks(hooks_lib.Hooks):
             yield
 
     def prepare_start(self, instance_uuid: str) -> None:
-        """Power on the processors that are kept for it."""
+        """Power on the dedicated processors of the guest."""
         self._driver.cpu_api.power_up_for_instance(
             self._nova_instance(instance_uuid)
         )
@@ -132,7 +137,7 @@ class NovaHooks(hooks_lib.Hooks):
     def without_devices(
         self, guest: guest_lib.Guest, entry: journal.Entry
     ) -> Iterator[None]:
-        """Let Nova take PCI, SR-IOV and mediated devices, and give them."""
+        """Have Nova detach PCI, SR-IOV and mediated devices for the block."""
         taken = self.devices(guest)
         if not taken.is_any():
             yield

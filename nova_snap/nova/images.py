@@ -10,12 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Glance by Nova's login: the requests are ours, the rest is Nova's.
+"""Glance with the login and the endpoint of nova-compute.
 
-Who asks (the user's token, with the service token where Nova sends one), and
-where Glance is, come from Nova's image API and its options.  The requests are
-made by our own adapter, for Nova's repeats an upload that broke off from where
-it stands, and compares nothing in the end (nova/image/glance.py of Nova 34).
+The tokens (the user's, with the service token if Nova sends one) and the
+endpoint come from Nova's image API and options.  The requests are made by this
+project's adapter: Nova's repeats an interrupted upload from the current
+position of the file instead of its start, and does not compare the stored
+image with the sent data (nova/image/glance.py of Nova 34).
 """
 
 from collections.abc import Mapping
@@ -43,24 +44,24 @@ from nova_snap.image import glance_session
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-#: Groups of nova.conf that may have a login which belongs to no user, in the
-#: order in which they are tried.
+#: Groups of nova.conf that may have a login of a service, in the order in
+#: which they are tried.
 LOGIN_GROUPS = ('glance', 'service_user')
 
 #: Seconds in which Glance adds a location that it has accepted.
 LOCATION_TIMEOUT = 120
 
-#: The role by which Glance shows and deletes what belongs to others.
+#: The role with which Glance shows and deletes images of all projects.
 ADMIN = 'admin'
 
 
 class UserImages(glance.GlanceImageService):
     """Glance as the user of a request sees it.
 
-    :param context: Nova's, of the request.
+    :param context: Nova's request context.
     :param nova_api: Nova's image API.
-    :param metadata: what a record gets just before its data, as Nova's image
-        API takes it.
+    :param metadata: the changes of a record just before its data is sent, in
+        the form of Nova's image API.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class UserImages(glance.GlanceImageService):
     def set_location(self, image_id: str, url: str) -> None:
         """Complete the record as Nova does, with the location.
 
-        :raises MethodUnavailable: Glance takes no locations from this user.
+        :raises MethodUnavailable: Glance accepts no locations from this user.
         """
         try:
             self._nova_api.update(
@@ -111,7 +112,7 @@ class UserImages(glance.GlanceImageService):
 
 
 class ServiceImages(glance.GlanceImageService):
-    """Glance as a login of nova.conf sees it: for recovery, without a user.
+    """Glance with a service's login of nova.conf, for recovery.
 
     :raises InvalidConfiguration: nova.conf has no such login, or one that
         can't be used.
@@ -131,7 +132,7 @@ class ServiceImages(glance.GlanceImageService):
         self._session = connection.session
 
     def get(self, image_id: str) -> api.Image:
-        """The record; to a login that is no admin, many do not exist."""
+        """Return the record; warn if it may only be hidden from the login."""
         try:
             return super().get(image_id)
         except exception.ImageNotFound:
@@ -153,7 +154,7 @@ class ServiceImages(glance.GlanceImageService):
 
 
 class NoImages(ServiceImages):
-    """Where nova.conf has no login: says which image has to be deleted."""
+    """Stands in without a login in nova.conf; names the images to delete."""
 
     def __init__(self, reason: exception.InvalidConfiguration) -> None:
         self._reason = reason
@@ -162,16 +163,16 @@ class NoImages(ServiceImages):
         """Fail, and name the image."""
         raise exception.ImageNotPermitted(
             reason=f'image {image_id}, left by a snapshot that was killed, '
-            f'could not be looked at ({self._reason}). If it exists and is '
-            'not active, delete it.'
+            f'could not be read ({self._reason}). If it exists and is not '
+            'active, delete it.'
         )
 
 
 def _wait_until_active(images: api.ImageService, image_id: str) -> None:
-    """Wait for what Glance does after it has answered (image API 2.17).
+    """Wait until Glance's task has added the location (image API 2.17).
 
-    :raises SnapshotFailed: the image is not active in time; a task of Glance
-        that fails leaves it as it was.
+    :raises SnapshotFailed: the image is not active in time; a failed task
+        leaves the image as it was.
     """
     deadline = time.monotonic() + LOCATION_TIMEOUT
     while images.get(image_id).status != api.ImageStatus.ACTIVE:
@@ -185,7 +186,7 @@ def _wait_until_active(images: api.ImageService, image_id: str) -> None:
 
 
 def of_the_service() -> ServiceImages:
-    """Glance by a login of nova.conf, or what names the images to delete."""
+    """Return the image service for recovery."""
     try:
         return ServiceImages()
     except exception.InvalidConfiguration as error:
@@ -193,8 +194,8 @@ def of_the_service() -> ServiceImages:
 
 
 def _user_login(context: Any) -> ks_plugin.BaseAuthPlugin:
-    """The user's token, and the service's where Nova sends one."""
-    # Nova 32 has it under another name.
+    """Return the login with the user's token, and Nova's service token."""
+    # In Nova 32 the function has another name.
     make = getattr(
         service_auth, 'get_service_user_token_auth_plugin', None
     ) or getattr(service_auth, 'get_auth_plugin')  # noqa: B009
@@ -203,9 +204,9 @@ def _user_login(context: Any) -> ks_plugin.BaseAuthPlugin:
 
 
 def login_group() -> str:
-    """The group of nova.conf with a login that recovery can use.
+    """Return the group of nova.conf with a login that recovery can use.
 
-    :raises InvalidConfiguration: there is none.
+    :raises InvalidConfiguration: no group has a login.
     """
     for group in LOGIN_GROUPS:
         ks_loading.register_auth_conf_options(CONF, group)
@@ -220,9 +221,9 @@ def login_group() -> str:
 def _connection(
     login: ks_plugin.BaseAuthPlugin, endpoint: str | None
 ) -> glance_session.Connection:
-    """By Nova's options for Glance, but never without a time limit.
+    """Make a connection by Nova's options for Glance, but with a timeout.
 
-    :param endpoint: None where the catalog tells.
+    :param endpoint: None if the endpoint is in the catalog.
     """
     group = CONF.glance
     session = keystone.load_session(CONF, glance_conf.GROUP, login)

@@ -12,10 +12,10 @@
 
 """Every name of Nova's Python code, and every option, that this project uses.
 
-Nova promises none of them to other projects: any release may change one.
-``nova-snap nova-check`` looks for each in the Nova of its host.  The tests
-compare the list with a real Nova, and with what ``nova_snap/nova`` uses: add a
-name here when you begin to use it.
+Nova guarantees none of them to other projects: any release may change one.
+``nova-snap nova-check`` looks for each name in the Nova of its host.  The
+tests compare the list with a real Nova, and with the names that
+``nova_snap/nova`` uses: add a name here before you use it.
 """
 
 from collections.abc import Mapping
@@ -40,10 +40,11 @@ class Name:
     """One name.
 
     :ivar where: its module, or ``module:Class``.
-    :ivar name: also that of an attribute that instances of the class have.
-    :ivar parameters: what is passed by position, by Nova's names for it; None
-        if the name is not called.
-    :ivar keywords: what is passed by keyword.
+    :ivar name: of a module's or class's member, or of an attribute that
+        instances of the class have.
+    :ivar parameters: Nova's names of the positional arguments; None if the
+        name is not called.
+    :ivar keywords: the keyword arguments.
     :ivar formerly: the name in an earlier release, which is used as well.
     :ivar value: the class of an attribute's value.
     """
@@ -69,7 +70,7 @@ class Name:
         )
 
     def takes_parameters(self) -> bool:
-        """Return True if Nova's function can be called as it is here."""
+        """Return True if Nova's function accepts the arguments used here."""
         if self.parameters is None:
             return True
         values = dict.fromkeys(self.keywords)
@@ -105,7 +106,7 @@ def missing() -> list[str]:
 
 
 def changed() -> list[str]:
-    """Return the names that are there, but can't be called as they are here.
+    """Return the names that Nova has, but with other parameters.
 
     Nova's objects are registered and its driver is imported by the caller.
     """
@@ -123,7 +124,7 @@ def _has(owner: Any, name: str) -> bool:
     if hasattr(owner, name):
         return True
     if hasattr(owner, '__path__'):
-        # It may be a module that nobody has imported.
+        # The name may be a module that has not been imported.
         return importlib.util.find_spec(f'{owner.__name__}.{name}') is not None
     return inspect.isclass(owner) and any(
         name in _set_by(vars(kind).get('__init__')) for kind in owner.__mro__
@@ -156,7 +157,7 @@ def _raised(*names: str) -> tuple[Name, ...]:
 
 
 NAMES: tuple[Name, ...] = (
-    # The driver: what is overridden, and what is called.
+    # The driver: methods that are overridden, and methods that are called.
     Name(DRIVER, '__init__', ('virtapi', 'read_only')),
     Name(DRIVER, 'init_host', ('host',)),
     Name(
@@ -198,7 +199,7 @@ NAMES: tuple[Name, ...] = (
     Name('nova.network.model', 'NetworkInfo', ('iterable',)),
     Name('nova.objects:InstancePCIRequest', 'FLAVOR_ALIAS'),
     Name('nova.objects:PciDevice', 'address'),
-    # What the driver has.
+    # Objects that are attributes of the driver.
     Name('nova.virt.libvirt.host:Host', 'get_guest', ('instance',)),
     Name(
         'nova.virt.libvirt.cpu.api:API', 'power_up_for_instance', ('instance',)

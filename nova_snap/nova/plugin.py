@@ -10,9 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What nova-compute imports as ``nova.virt.nova_snap``; see ``finder.py``.
+"""The module that nova-compute imports as ``nova.virt.nova_snap``.
 
-It is read under Nova's name, so that it holds a name and nothing else.
+It is loaded under Nova's name (see ``finder.py``), and has only the class that
+nova-compute looks for.
 """
 
 import nova_snap.nova.driver

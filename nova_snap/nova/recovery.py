@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Ending what snapshots left behind: when nova-compute starts, and later.
+"""Recovery of interrupted snapshots inside nova-compute.
 
-At the start it is what a nova-compute that was killed had begun.  Later it is
-what a snapshot could not undo itself, such as a record in a Glance that did
-not answer.
+When nova-compute starts, snapshots of a nova-compute that was killed are
+undone.  Later, the recovery repeats undo steps that failed at the end of a
+snapshot, such as removing an image record while Glance did not answer.
 """
 
 import time
@@ -26,22 +26,22 @@ from nova_snap.nova import snapshots as snapshots_lib
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks, and at most while the same is left each time.
+#: Seconds between two recoveries, and at most while they undo nothing.
 INTERVAL = 60
 LONGEST_INTERVAL = 3600
 
 
 def run(snapshots: snapshots_lib.Snapshots) -> None:
-    """Recover now, and go on looking in the background.
+    """Recover now, and then regularly in the background.
 
-    Whatever happens, nova-compute starts: its servers need it.
+    Errors are logged, so that they do not keep nova-compute from starting.
     """
     recover(snapshots)
     concurrency.start_thread('nova-snap-recovery', lambda: _repeat(snapshots))
 
 
 def recover(snapshots: snapshots_lib.Snapshots) -> bool:
-    """Try it once; whether nothing is left."""
+    """Recover once; return True if nothing is left to undo."""
     try:
         return snapshots.recover()
     except Exception:
@@ -50,7 +50,10 @@ def recover(snapshots: snapshots_lib.Snapshots) -> bool:
 
 
 def next_pause(pause: float, done: bool) -> float:
-    """Seconds until the next look; longer and longer while it is in vain."""
+    """Return the seconds until the next recovery.
+
+    The pause is doubled as long as something is left to undo.
+    """
     return INTERVAL if done else min(2 * pause, LONGEST_INTERVAL)
 
 

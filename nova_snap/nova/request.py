@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What nova-compute asks for, in the words of the core."""
+"""Conversion of a request of nova-compute to the types of the core."""
 
 from collections.abc import Callable
 import time
@@ -32,7 +32,7 @@ _STATES = {
 
 
 def instance_of(instance: Any) -> instance_lib.Instance:
-    """The core's instance for Nova's."""
+    """Return the core's instance for Nova's."""
     return instance_lib.Instance(
         uuid=instance.uuid,
         name=instance.display_name or instance.name,
@@ -48,23 +48,25 @@ def instance_of(instance: Any) -> instance_lib.Instance:
 
 
 def image_properties(instance: Any) -> dict[str, str]:
-    """Those of the base image that the core asks for."""
+    """Return the properties of the base image that the core uses."""
     required = instance.image_meta.properties.get('os_require_quiesce', False)
     return {'os_require_quiesce': str(required)}
 
 
 def progress_for(instance: Any) -> progress_lib.Progress:
-    """Under eventlet, lets the other green threads run now and then."""
+    """Return a progress; under eventlet, its reports yield to the hub."""
     if concurrency.is_eventlet():
         return progress_lib.Progress(instance.uuid, lambda _: time.sleep(0))
     return progress_lib.Progress(instance.uuid)
 
 
 class TaskStates:
-    """The task states of one request, each expected after the one before.
+    """Callback that sets Nova's task states in the course of one request.
 
-    :param update: Nova's update_task_state, whose first expectation depends
-        on what is going on: a snapshot, a backup or shelving.
+    Each call expects the state that the call before has set.
+
+    :param update: Nova's update_task_state, which itself knows the state to
+        expect first: that of a snapshot, a backup or shelving.
     """
 
     def __init__(self, update: Callable[..., None]) -> None:
@@ -72,10 +74,10 @@ class TaskStates:
         self._current: str | None = None
 
     def __call__(self, state: task_state.TaskState) -> None:
-        """Go on to a state.
+        """Set the next state.
 
-        :raises UnexpectedTaskStateError: Nova's; somebody has begun
-            something else with the server, such as deleting it.
+        :raises UnexpectedTaskStateError: Nova's; another operation on the
+            server has begun, such as its deletion.
         """
         new = _STATES[state]
         if self._current is None:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The root disk of a server, as Nova tells it from libvirt's XML."""
+"""The root disk of a server, found by Nova's functions and rules."""
 
 import dataclasses
 from typing import Any
@@ -21,13 +21,13 @@ from nova.virt.libvirt import utils as libvirt_utils
 
 CONF = nova.conf.CONF
 
-#: Source types whose bytes have no format of their own.
+#: Source types that hold raw data and are no image formats.
 _FORMATLESS = ('lvm', 'rbd')
 
 
 @dataclasses.dataclass(frozen=True)
 class RootDisk:
-    """Where it is, in Nova's words; ``image_format`` is Glance's."""
+    """A root disk in Nova's terms; ``image_format`` is a disk_format."""
 
     path: str
     source_type: str
@@ -35,9 +35,9 @@ class RootDisk:
 
     @classmethod
     def of(cls, guest: Any) -> Self:
-        """That of a guest of Nova's.
+        """Return the root disk of one of Nova's guests.
 
-        The same rules as in Nova's own ``snapshot()``.
+        The rules are those of Nova's own ``snapshot()``.
         """
         path, source_format = libvirt_utils.find_disk(guest)
         found = libvirt_utils.get_disk_type_from_path(path)
@@ -51,5 +51,5 @@ class RootDisk:
 
     @property
     def is_rbd(self) -> bool:
-        """Whether it lies in Ceph."""
+        """True if the disk is in Ceph."""
         return self.source_type == 'rbd'

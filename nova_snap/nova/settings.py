@@ -10,7 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""From nova.conf to the objects of the core."""
+"""Factories that make the objects of the core from nova.conf.
+
+Open this file to see which option of Nova the driver uses, and where its
+journal and locks are.
+"""
 
 from collections.abc import Iterator
 import contextlib
@@ -37,12 +41,13 @@ def register() -> None:
 
 
 def is_left_to_nova(is_rbd: bool) -> bool:
-    """Whether the snapshot of a server is left to Nova's own driver.
+    """Return True if the snapshot of a server is left to Nova's own driver.
 
-    Containers and the like are Nova's, and so is RBD where snapshots may not
-    be live: Nova suspends the guest around the direct snapshot.
+    Nova's driver takes snapshots of containers and the like, and of root
+    disks on RBD if live snapshots are disabled: Nova then suspends the guest
+    around the direct snapshot.
 
-    :param is_rbd: the root disk lies in Ceph.
+    :param is_rbd: True if the root disk is in Ceph.
     """
     if CONF.libvirt.virt_type not in policy.BLOCK_JOB_VIRT_TYPES:
         return True
@@ -50,13 +55,13 @@ def is_left_to_nova(is_rbd: bool) -> bool:
 
 
 def state_path() -> pathlib.Path:
-    """Where journal and locks are."""
+    """Return the directory of the journal and the locks."""
     own = CONF.nova_snap.state_path
     return pathlib.Path(own or pathlib.Path(CONF.state_path) / 'nova_snap')
 
 
 def is_in_environment(path: pathlib.Path) -> bool:
-    """Whether a folder lies where Python's packages do.
+    """Return True if a folder lies among Nova's Python packages.
 
     Nova's own default for [DEFAULT] state_path is the folder above its
     package (nova/conf/paths.py of Nova 34).
@@ -66,40 +71,40 @@ def is_in_environment(path: pathlib.Path) -> bool:
 
 
 def locks_path() -> pathlib.Path:
-    """Where the locks are."""
+    """Return the directory of the locks."""
     return state_path() / 'locks'
 
 
 def connection_uri() -> str:
-    """The libvirt that Nova's driver connects to."""
+    """Return the URI of the libvirt that Nova's driver connects to."""
     uri: str = nova_driver.LibvirtDriver._uri()
     return uri
 
 
 def driver_options() -> plan.Options:
-    """How guests of this host are snapshot."""
+    """Return the options of this project's driver, from nova.conf."""
     return factory.driver_options(
         CONF, CONF.nova_snap, CONF.nova_snap.quiesce_timeout
     )
 
 
 def make_journal() -> journal.Journal:
-    """What snapshots owe; its folder is made when one begins."""
+    """Make the journal object; its folder is made by the first snapshot."""
     return journal.Journal(state_path() / 'journal')
 
 
 def make_locks() -> locks.Locks:
-    """One snapshot of a server at a time.
+    """Make the locks, which allow one snapshot of a server at a time.
 
-    How many there may be in all is seen to by nova-compute, which has the
-    option for it ([DEFAULT] max_concurrent_snapshots).
+    nova-compute itself limits the number of snapshots at a time, by its
+    option [DEFAULT] max_concurrent_snapshots.
     """
     return locks.Locks(locks_path(), 0, 0)
 
 
 @contextlib.contextmanager
 def disk_operation_slot(_progress: progress_lib.Progress) -> Iterator[None]:
-    """A place among nova-compute's own disk operations.
+    """Hold Nova's semaphore for disk operations.
 
     Nova makes the semaphore when it starts ([DEFAULT]
     max_concurrent_disk_ops), so it is looked up each time.

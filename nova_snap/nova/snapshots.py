@@ -10,7 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Snapshots inside nova-compute: the core, put together for each request."""
+"""Snapshots and recovery inside nova-compute.
+
+Open this file to see which objects of the core serve a request of Nova.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,9 +36,9 @@ LOG = logging.getLogger(__name__)
 
 
 class Snapshots:
-    """Takes snapshots for one nova-compute; threads share it.
+    """The snapshots of one nova-compute; may be shared by threads.
 
-    :param driver: Nova's own, whose libvirt event loop runs already.
+    :param driver: Nova's own driver, whose libvirt event loop runs already.
     """
 
     def __init__(self, driver: Any) -> None:
@@ -58,8 +61,8 @@ class Snapshots:
     ) -> None:
         """Send an image of a server to a record of Glance.
 
-        :param metadata: what the record gets before its data; the format
-            of the disk in it is the one that the image will have.
+        :param metadata: the changes of the record before its data is sent;
+            the disk format in it is the one that the image will have.
         :param source: the root disk, if its image can be made inside Ceph.
         :raises NovaException: Nova's errors; see ``errors.py``.
         """
@@ -82,9 +85,9 @@ class Snapshots:
             )
 
     def recover(self) -> bool:
-        """End what a nova-compute that was killed left behind.
+        """Undo interrupted snapshots.
 
-        :returns: whether nothing is left to do.
+        :returns: True if nothing is left to undo.
         """
         contents = self._journal.contents()
         if contents.is_empty:
@@ -121,7 +124,7 @@ def _warn_of_state_path() -> None:
     if settings.is_in_environment(path):
         LOG.warning(
             'The journal of snapshots is in %s, among the packages of Python, '
-            'and is lost when they are made anew; set [DEFAULT] state_path.',
+            'and is lost when they are reinstalled; set [DEFAULT] state_path.',
             path,
         )
 
@@ -130,16 +133,18 @@ def _log(recovery: operations.Recovery) -> None:
     entry = recovery.entry
     if recovery.left:
         LOG.error(
-            'The snapshot of server %(server)s that was interrupted has left '
-            'behind: %(left)s. Journal: %(path)s.',
+            'Undo steps of an interrupted snapshot of server %(server)s '
+            'failed: %(left)s. Journal: %(path)s.',
             {
                 'server': entry.instance_uuid,
                 'left': ', '.join(recovery.left),
                 'path': entry.path,
             },
+            instance_uuid=entry.instance_uuid,
         )
     elif not recovery.running:
         LOG.info(
-            'The snapshot of server %s that was interrupted is cleaned up.',
+            'An interrupted snapshot of server %s has been undone.',
             entry.instance_uuid,
+            instance_uuid=entry.instance_uuid,
         )

@@ -88,7 +88,7 @@ class RecoveryTest(base.NovaTestCase):
         self.assertFalse(self.domain.is_saved)
         self.assertFalse(self.folder_left.exists())
         self.assertEqual([], self.left())
-        self.assertIn('is cleaned up', self.log.output)
+        self.assertIn('has been undone', self.log.output)
 
     def test_image_is_named_where_there_is_no_login(self) -> None:
         self.leave(image_upload.RemoveRecord('the-image'))

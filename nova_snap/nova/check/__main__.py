@@ -12,10 +12,10 @@
 
 """Diagnosis of a compute host: ``nova-snap nova-check``.
 
-Runs as a process of its own (``python -m nova_snap.nova.check``), which
-imports Nova as nova-compute does and reads its configuration; the findings are
-written to standard output as JSON.  The command that shows them is
-``nova_snap/cmd/nova_check.py``.  Nothing on the host is changed.
+This module is run as a process of its own (``python -m
+nova_snap.nova.check``), which imports Nova as nova-compute does and reads its
+configuration.  It writes the findings to standard output as JSON;
+``nova_snap/cmd/nova_check.py`` shows them.  Nothing on the host is changed.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ from nova_snap.nova.check import findings
 def all_findings(arguments: list[str]) -> Iterator[findings.Finding]:
     """Run every check, in the order in which they depend on each other.
 
-    :param arguments: those of nova-compute: --config-file and so on.
+    :param arguments: the command line of nova-compute: --config-file etc.
     """
     if importlib.util.find_spec('nova') is None:
         yield findings.failed(
@@ -48,7 +48,7 @@ def all_findings(arguments: list[str]) -> Iterator[findings.Finding]:
     try:
         _configure(arguments)
     except (cfg.Error, OSError, UnicodeDecodeError) as error:
-        # oslo.config lets through what a file that is no text raises.
+        # oslo.config does not translate the error of a file that is no text.
         yield findings.failed('nova.conf', f'it cannot be read: {error}.')
         return
     for check in _checks():
@@ -56,7 +56,8 @@ def all_findings(arguments: list[str]) -> Iterator[findings.Finding]:
 
 
 def _checks() -> tuple[findings.Check, ...]:
-    # Not above: these modules import Nova, which has to be configured first.
+    # Imported late: these modules import Nova, which has to be configured
+    # first.
     from nova_snap.nova.check import configuration
     from nova_snap.nova.check import folders
     from nova_snap.nova.check import installation
@@ -93,8 +94,8 @@ def _configure(arguments: list[str]) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the findings."""
-    # Libraries of Nova import it to see whether it is there.
+    """Write the findings to standard output."""
+    # Libraries of Nova import eventlet to see whether it is installed.
     warnings.filterwarnings('ignore', r'\s*Eventlet is deprecated')
     found: list[dict[str, Any]] = [
         dataclasses.asdict(finding) for finding in all_findings(arguments)

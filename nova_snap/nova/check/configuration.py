@@ -24,7 +24,7 @@ from nova_snap.nova.check import findings
 
 CONF = nova.conf.CONF
 
-#: What nova.conf has to say.
+#: The value that compute_driver must have.
 DRIVER = 'nova_snap.LibvirtDriver'
 
 #: The groups of nova.conf that snapshots read, besides our own.
@@ -32,7 +32,7 @@ GROUPS = ('libvirt', 'workarounds', 'ephemeral_storage_encryption', 'glance')
 
 
 def check_configuration() -> Iterator[findings.Finding]:
-    """nova.conf names the driver."""
+    """Check that nova.conf names the driver."""
     files = ', '.join(CONF.config_file or []) or 'no file'
     if CONF.compute_driver == DRIVER:
         yield findings.ok('compute_driver', f'{DRIVER} (read: {files}).')
@@ -45,7 +45,7 @@ def check_configuration() -> Iterator[findings.Finding]:
 
 
 def check_options() -> Iterator[findings.Finding]:
-    """Every value is one that its option takes."""
+    """Check that every value is valid for its option."""
     wrong = [
         wrong
         for group in (*GROUPS, conf.GROUP)
@@ -64,13 +64,13 @@ def _wrong_values(
         try:
             options[name]
         except cfg.ConfigSourceValueError as error:
-            # What is around it names the place in the words of Python.
+            # The outer error names the place in terms of Python code.
             reason = error.__context__ or error
             yield findings.failed('options', f'[{group}] {name}: {reason}.')
 
 
 def _forget_wrong_values() -> None:
-    """Go on with the defaults of ours, so that the rest can be looked at."""
+    """Replace invalid values by defaults, so that later checks can run."""
     for option in conf.OPTS:
         try:
             CONF[conf.GROUP][option.dest]

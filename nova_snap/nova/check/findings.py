@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Findings of a check of the host, and how bad each of them is."""
+"""Findings of a check of the host, and how severe each of them is."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from nova_snap import exception
 
 
 class Result(enum.StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = 'ok'
     WARNING = 'warning'
@@ -32,7 +32,7 @@ class Result(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What was looked at, and what was found; ``detail`` is a sentence."""
+    """The subject and the result of a check; ``detail`` is a sentence."""
 
     check: str
     result: Result
@@ -43,27 +43,27 @@ Check = Callable[[], Iterator[Finding]]
 
 
 def ok(check: str, detail: object) -> Finding:
-    """It is as it should be."""
+    """Make a finding that needs no action."""
     return Finding(check, Result.OK, str(detail))
 
 
 def warning(check: str, detail: object) -> Finding:
-    """Snapshots are taken, but an operator should know."""
+    """Make a finding that an operator should know of; snapshots work."""
     return Finding(check, Result.WARNING, str(detail))
 
 
 def failed(check: str, detail: object) -> Finding:
-    """Snapshots, or the recovery of one, fail until this is changed."""
+    """Make a finding that keeps snapshots, or recovery, from working."""
     return Finding(check, Result.FAILED, str(detail))
 
 
 def run(check: Check) -> Iterator[Finding]:
-    """The findings of a check; one that breaks off has failed."""
+    """Yield the findings of a check; an exception is a failed finding."""
     name = check.__name__.removeprefix('check_')
     try:
         yield from check()
     except cfg.ConfigSourceValueError:
-        yield failed(name, 'not looked at: see options.')
+        yield failed(name, 'not checked: see options.')
     except exception.NovaSnapError as error:
         yield failed(name, error)
     except OSError as error:

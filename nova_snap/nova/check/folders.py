@@ -12,7 +12,7 @@
 
 """Checks of the folders that nova-compute and QEMU write to.
 
-Their owners, their permissions, and the free space in them; none is made.
+Owners, permissions and free space are checked; no folder is made.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,10 @@ MOUNTS = pathlib.Path('/proc/self/mountinfo')
 
 
 def check_user() -> Iterator[findings.Finding]:
-    """Permissions are seen right by the user that nova-compute runs as."""
+    """Check that this is run by the user of nova-compute.
+
+    Another user would see other permissions.
+    """
     path = pathlib.Path(CONF.instances_path)
     name = pwd.getpwuid(os.geteuid()).pw_name
     if not path.is_absolute() or not os.path.isdir(path):
@@ -57,13 +60,13 @@ def check_user() -> Iterator[findings.Finding]:
 
 
 def check_state() -> Iterator[findings.Finding]:
-    """The journal can be written to, and is not lost with a package."""
+    """Check that the journal is writable, and is not lost with a package."""
     path = settings.state_path()
     if settings.is_in_environment(path):
         yield findings.failed(
             'state_path',
-            f'{path} lies among the packages of Python and goes when they '
-            'are made anew, and with it what is owed to servers: set '
+            f'{path} is among the packages of Python, and is lost when they '
+            'are reinstalled, with the undo steps in its journal: set '
             '[DEFAULT] state_path, or [nova_snap] state_path.',
         )
         return
@@ -76,7 +79,7 @@ def check_state() -> Iterator[findings.Finding]:
 
 
 def check_folders() -> Iterator[findings.Finding]:
-    """Every folder for temporary files is fit for them."""
+    """Check every folder for temporary files."""
     options = settings.driver_options()
     is_pulled = decision.Method.PULL in options.live_methods
     scratch = options.scratch_directory
@@ -96,9 +99,10 @@ def _temporary(
     options: plan.Options,
     is_pulled: bool,
 ) -> Iterator[findings.Finding]:
-    """What there is to say of a folder for temporary files.
+    """Check a folder for temporary files.
 
-    :param is_pulled: ``pull`` has its sockets and its scratch files there.
+    :param is_pulled: True if ``pull`` has its sockets and scratch files
+        there.
     """
     problems = list(_problems(path))
     if is_pulled and not backup_job.is_short_enough(path):
@@ -113,13 +117,13 @@ def _temporary(
     yield _space(check, path, options, is_pulled)
     if _is_in_memory(_existing(path)):
         yield findings.warning(
-            check, f'{path} is in the memory of the host, and takes it.'
+            check, f'{path} is in the memory of the host, which guests need.'
         )
 
 
 def _existing(path: pathlib.Path) -> pathlib.Path:
-    """The path, or the folder in which it would be made."""
-    # Not by exists() of pathlib, which raises where one may not look.
+    """Return the path, or the folder in which it would be made."""
+    # Not by exists() of pathlib, which raises an error in a forbidden folder.
     while not os.path.lexists(path):
         path = path.parent
     return path
@@ -146,7 +150,7 @@ def _judged(
 
 
 def _problems(path: pathlib.Path) -> Iterator[str]:
-    """Why this user could not write to a folder, or not make it."""
+    """Yield why this user could not write to a folder, or not make it."""
     if not path.is_absolute():
         yield (
             f'{path} is relative to wherever nova-compute was started: '
@@ -161,7 +165,7 @@ def _problems(path: pathlib.Path) -> Iterator[str]:
 
 
 def _foreign_locks() -> Iterator[str]:
-    """Lock files that another user has made: snapshots would fail on them."""
+    """Yield lock files of another user, on which snapshots would fail."""
     folder = settings.locks_path()
     if os.path.isdir(folder) and _may(folder, os.R_OK | os.X_OK):
         for file in sorted(folder.iterdir()):
@@ -174,7 +178,7 @@ def _may(path: pathlib.Path, mode: int) -> bool:
 
 
 def _passable(check: str, path: pathlib.Path) -> findings.Finding:
-    """Whether QEMU, as a user of its own, gets to its files."""
+    """Check that QEMU, as a user of its own, can reach its files."""
     for folder in (_existing(path), *_existing(path).parents):
         if not folder.stat().st_mode & 0o001:
             return findings.warning(
@@ -182,7 +186,7 @@ def _passable(check: str, path: pathlib.Path) -> findings.Finding:
                 f'{folder} lets only its owner and group pass (o+x is '
                 'missing); QEMU has to be one of them.',
             )
-    return findings.ok(check, 'QEMU gets there, whoever it runs as.')
+    return findings.ok(check, 'QEMU can reach it as any user.')
 
 
 def _space(

@@ -24,29 +24,31 @@ from nova_snap.nova import finder
 from nova_snap.nova import interface
 from nova_snap.nova.check import findings
 
-#: Releases of Nova that the driver was tried with, by their first number.
+#: Releases of Nova with which all tests were run, and with which the driver
+#: was only loaded, by their first number.
 TESTED = ('34',)
 LOADED = ('32', '33')
 
 
 def check_nova() -> Iterator[findings.Finding]:
-    """Nova is in this Python's environment, in a release that is known."""
+    """Check that Nova's release is one that the driver was tested with."""
     number = version.version_string()
     major = number.partition('.')[0]
     if major in TESTED:
         yield findings.ok('Nova', f'{number}.')
     elif major in LOADED:
         yield findings.warning(
-            'Nova', f'{number}: it loads there, no more is tested.'
+            'Nova',
+            f'{number}: only loading the driver was tested with this release.',
         )
     else:
         yield findings.warning(
-            'Nova', f'{number}: this release was not tried.'
+            'Nova', f'{number}: the driver was not tested with this release.'
         )
 
 
 def check_hook() -> Iterator[findings.Finding]:
-    """Nova's name leads to our module, as in nova-compute."""
+    """Check that Python finds the driver by Nova's name for it."""
     check = 'import path'
     is_hooked = finder.HOOK in (
         getattr(found, '__name__', '') for found in sys.meta_path
@@ -65,7 +67,7 @@ def check_hook() -> Iterator[findings.Finding]:
 
 
 def check_driver() -> Iterator[findings.Finding]:
-    """The driver can be imported, and Nova has what it calls."""
+    """Check that the driver can be imported, and Nova has what it calls."""
     importlib.import_module(finder.NAME)
     objects.register_all()
     missing, changed = interface.missing(), interface.changed()

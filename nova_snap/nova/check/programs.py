@@ -22,12 +22,12 @@ from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import libnbd
 from nova_snap.virt import decision
 
-#: qemu-img, and what limits it.
+#: qemu-img, and the programs that limit its resources.
 PROGRAMS = ('qemu-img', 'setpriv', 'prlimit')
 
 
 def check_programs() -> Iterator[findings.Finding]:
-    """What is run can be found."""
+    """Check that the programs are installed."""
     for name in PROGRAMS:
         found = shutil.which(name)
         if found:
@@ -37,7 +37,7 @@ def check_programs() -> Iterator[findings.Finding]:
 
 
 def check_libnbd() -> Iterator[findings.Finding]:
-    """What pull needs is there, where pull is asked for."""
+    """Check that the libraries of pull are installed, if it is configured."""
     options = settings.driver_options()
     if decision.Method.PULL not in options.live_methods:
         yield findings.ok(
@@ -49,7 +49,7 @@ def check_libnbd() -> Iterator[findings.Finding]:
     except errors.LibraryMissing as error:
         yield findings.failed('libnbd', error)
     else:
-        yield findings.ok('libnbd', 'its Python binding is there.')
+        yield findings.ok('libnbd', 'its Python binding is installed.')
     if options.compression:
         try:
             codec.ALGORITHMS[options.streaming.compression](None)

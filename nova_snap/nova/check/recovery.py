@@ -26,7 +26,7 @@ CONF = nova.conf.CONF
 
 
 def check_recovery() -> Iterator[findings.Finding]:
-    """Nothing is owed, and what will be can be done."""
+    """Check that nothing is left to undo, and that recovery has a login."""
     yield from _journal()
     yield _login()
 
@@ -36,21 +36,21 @@ def _journal() -> Iterator[findings.Finding]:
     for file in contents.unreadable:
         yield findings.failed(
             'journal',
-            f'{file} It may be all that is left of a definition of a server: '
-            'keep it.',
+            f'{file} Do not remove it: it may have the only definition of a '
+            'server.',
         )
     for entry in contents.entries:
         yield findings.warning(
             'journal',
-            f'{entry.path} owes: {", ".join(entry.kinds)}; '
-            'nova-compute sees to it while it runs.',
+            f'{entry.path} has undo steps left: {", ".join(entry.kinds)}; '
+            'nova-compute does them while it runs.',
         )
     if contents.is_empty:
-        yield findings.ok('journal', 'nothing is owed.')
+        yield findings.ok('journal', 'nothing is left to undo.')
 
 
 def _login() -> findings.Finding:
-    """Whether a login can be made of the options; Keystone is not asked."""
+    """Check that the options make a login, without asking Keystone."""
     try:
         group = images.login_group()
     except exception.InvalidConfiguration:

@@ -33,9 +33,9 @@ CONF = nova.conf.CONF
 
 
 def check_libvirt() -> Iterator[findings.Finding]:
-    """libvirt and QEMU answer, and have what each server needs.
+    """Check libvirt and QEMU, and how each server's snapshot would be taken.
 
-    One check, so that a libvirt that does not answer is said once.
+    This is one check, so that a libvirt that does not answer is one finding.
     """
     host = host_lib.Host(settings.connection_uri())
     methods = settings.driver_options().live_methods
@@ -79,7 +79,7 @@ def _version(
 def _server(
     driver: driver_lib.LibvirtDriver, instance: instance_lib.Instance
 ) -> findings.Finding:
-    """Which way a server's snapshot would go, as it is now."""
+    """Return how a snapshot of a server would be taken now."""
     check = f'server {instance.uuid}'
     try:
         if volume_backed.is_volume_backed(driver.block_devices(instance)):

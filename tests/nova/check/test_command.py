@@ -91,7 +91,7 @@ class CheckTest(unit_base.TestCase):
         self.assertNotIn('failed', [result for result, _ in found.values()])
         for name in ('import path', 'driver', 'compute_driver', 'user'):
             self.assertEqual('ok', found[name][0], found[name])
-        self.assertEqual(['ok', 'nothing is owed.'], found['journal'])
+        self.assertEqual(['ok', 'nothing is left to undo.'], found['journal'])
         self.assertEqual('warning', found['login'][0])
 
     def test_each_server(self) -> None:
