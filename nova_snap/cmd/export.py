@@ -40,7 +40,7 @@ class Export(command.Command):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """The arguments."""
+        """Add the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument('server', metavar='SERVER', help='Name or ID.')
         parser.add_argument(
@@ -58,7 +58,7 @@ class Export(command.Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        """Export."""
+        """Write the image to the file."""
         driver = factory.libvirt_driver(conf.CONF)
         instance = driver.instance(parsed_args.server)
         manager = factory.snapshot_manager(conf.CONF, driver)

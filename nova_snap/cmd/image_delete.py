@@ -27,14 +27,14 @@ class DeleteImage(lister.Lister):
     """Delete an image.
 
     The image of a server that boots from a volume has no data, but names
-    snapshots in Cinder. Those stay, unless --with-snapshots is given; each
-    is then a row that says what became of it. A snapshot from which a volume
-    was made stays in any case. One that Cinder does not find is deleted
+    snapshots in Cinder. These stay, unless --with-snapshots is given; the
+    result for each snapshot is then a row. A snapshot from which a volume was
+    made stays in any case. A snapshot that Cinder does not find is deleted
     already, or hidden from the login in [cinder]; that is no error.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """The arguments."""
+        """Add the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument('image', metavar='IMAGE', help='Name or ID.')
         parser.add_argument(
@@ -47,7 +47,7 @@ class DeleteImage(lister.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Columns and rows, one for each snapshot."""
+        """Delete the image; return a row for each snapshot."""
         images = image_api.from_conf(conf.CONF)
         image = image_api.find(images, parsed_args.image)
         outcomes: list[image_deletion.Outcome] = []
@@ -67,11 +67,11 @@ class DeleteImage(lister.Lister):
         ]
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        """Print the rows; an error if a snapshot is known to be left."""
+        """Print the rows; raise Conflict if a snapshot may be left."""
         super().run(parsed_args)
         if self.any_stays:
             raise exception.Conflict(
-                'The image is deleted, and not all of its snapshots are; '
-                'what keeps each is said above.'
+                'The image is deleted, but not all of its snapshots; the '
+                'rows above have the reasons.'
             )
         return 0

@@ -30,12 +30,12 @@ from nova_snap.image import api as image_api
 class CreateImage(show.ShowOne):
     """Take an image of a server.
 
-    Returns when the image is complete. An interrupt (Ctrl-C) gives the
-    snapshot up and cleans up.
+    Returns when the image is complete. An interrupt (Ctrl-C) cancels the
+    snapshot and cleans up.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """The arguments, those of "nova image-create"."""
+        """Add the arguments, those of "nova image-create"."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument('server', metavar='SERVER', help='Name or ID.')
         parser.add_argument('name', metavar='NAME', help='Name of the image.')
@@ -55,14 +55,14 @@ class CreateImage(show.ShowOne):
         parser.add_argument(
             '--show',
             action='store_true',
-            help='Print all that is known of the image, not only its ID.',
+            help='Print all fields of the image, not only its ID and status.',
         )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        """The columns and values of the new image."""
+        """Take the image; return its columns and values."""
         driver = factory.libvirt_driver(conf.CONF)
         instance = driver.instance(parsed_args.server)
         manager = factory.snapshot_manager(conf.CONF, driver)
@@ -90,7 +90,7 @@ class ListImages(lister.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
-        """Columns and rows."""
+        """Return the columns and a row for each image."""
         images = image_api.from_conf(conf.CONF).list()
         return ('ID', 'Name', 'Status', 'Size', 'Server'), (
             (
@@ -108,7 +108,7 @@ class ShowImage(show.ShowOne):
     """Show an image."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """The arguments."""
+        """Add the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument('image', metavar='IMAGE', help='Name or ID.')
         return parser
@@ -116,7 +116,7 @@ class ShowImage(show.ShowOne):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        """The columns and values of the image."""
+        """Return the columns and values of the image."""
         images = image_api.from_conf(conf.CONF)
         return _columns(image_api.find(images, parsed_args.image))
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a signal does to a command that takes a snapshot."""
+"""Signal handling of commands that take a snapshot."""
 
 from collections.abc import Iterator
 import contextlib
@@ -24,10 +24,10 @@ from nova_snap import progress as progress_lib
 def cancelling(
     progress: progress_lib.Progress,
 ) -> Iterator[progress_lib.Progress]:
-    """Let signals that end a process cancel the snapshot first.
+    """Cancel the snapshot on signals that would end the process.
 
-    A second interrupt ends the command where it stands; "nova-snap recover"
-    then cleans up.
+    A second interrupt ends the command at once; "nova-snap recover" then
+    cleans up.
     """
 
     def cancel(number: int, _frame: Any) -> None:

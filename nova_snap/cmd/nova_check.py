@@ -21,32 +21,33 @@ from cliff import lister
 
 from nova_snap import exception
 
-#: Looks at the host in a Python of its own: Nova's options and ours have the
-#: same names, and one process can't have both.
+#: The module that checks the host, in a process of its own: Nova's options and
+#: ours have the same names, and one process can't have both.
 MODULE = 'nova_snap.nova.check'
 
 FAILED = 'failed'
 
-#: Columns of the table where there is no terminal that has a width.
+#: Columns of the table if the output is no terminal.
 WIDTH = 100
 
 
 class NovaCheck(lister.Lister):
-    """Say whether nova-compute on this host is set up for the driver.
+    """Check that nova-compute on this host is set up for the driver.
 
-    Run it as the user of nova-compute, with the nova-snap of its environment.
-    Looks at the import path, versions, permissions, folders, and libraries,
-    and says for each server how its snapshot would be taken. Changes nothing.
-    Ends with status 1 if something is "failed": snapshots, or the recovery of
-    one, would fail until it is changed. What is a "warning" does not end so,
-    also a server that cannot be snapshot as it is now.
+    Run this command as the user of nova-compute, with the nova-snap of its
+    environment. It checks the import path, versions, permissions, folders,
+    and libraries, and shows for each server how its snapshot would be taken.
+    It changes nothing. The exit status is 1 if a result is "failed":
+    snapshots, or the recovery of one, would fail until that is changed.
+    Warnings do not change the exit status; a server of which no snapshot can
+    be taken now is a warning.
     """
 
-    #: nova.conf is read instead, by the other Python.
+    #: False, since the other process reads nova.conf instead.
     reads_configuration = False
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """The arguments."""
+        """Add the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
             '--nova-config-file',
@@ -54,7 +55,7 @@ class NovaCheck(lister.Lister):
             action='append',
             default=[],
             help='Configuration file of nova-compute; may be given more than '
-            'once. Default: those that nova-compute reads.',
+            'once. Default: the files that nova-compute reads.',
         )
         if not sys.stdout.isatty() and not parser.get_default('max_width'):
             parser.set_defaults(max_width=WIDTH)
@@ -63,18 +64,18 @@ class NovaCheck(lister.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Columns and rows, one for each finding."""
+        """Return the columns and a row for each finding."""
         if self.app.options.config_file:
             raise exception.Invalid(
-                'nova-check reads the configuration of nova-compute, and '
-                'no nova_snap.conf: name files with --nova-config-file.'
+                'nova-check reads the configuration of nova-compute, not '
+                'nova_snap.conf: name files with --nova-config-file.'
             )
         rows = _findings(parsed_args.nova_config_file)
         self.failed = [row[0] for row in rows if row[1] == FAILED]
         return ('Check', 'Result', 'Detail'), rows
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        """Print the rows; an error if one has failed."""
+        """Print the rows; raise SnapshotFailed if a check has failed."""
         super().run(parsed_args)
         if self.failed:
             raise exception.SnapshotFailed(
@@ -85,8 +86,8 @@ class NovaCheck(lister.Lister):
 
 
 def _findings(config_files: list[str]) -> list[tuple[str, ...]]:
-    # -P: what lies in the current folder is nobody's business; without it,
-    # a nova.py there would be run, often as root.
+    # -P keeps the current folder out of sys.path; without it, a nova.py there
+    # would be run, often as root.
     argv = [sys.executable, '-P', '-m', MODULE]
     for file in config_files:
         argv += ['--config-file', file]
@@ -95,6 +96,6 @@ def _findings(config_files: list[str]) -> list[tuple[str, ...]]:
     )
     if process.returncode != 0:
         raise exception.Invalid(
-            'What Nova was asked for is not answered: see its error above.'
+            'The process that checks Nova failed: see its error above.'
         )
     return [tuple(finding.values()) for finding in json.loads(process.stdout)]

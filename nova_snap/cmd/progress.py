@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Showing the progress of a snapshot to a person, or to a log."""
+"""Display of a snapshot's progress, as a bar or as lines."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -25,23 +25,23 @@ from nova_snap import progress as progress_lib
 
 Listener = Callable[[progress_lib.Report], None]
 
-#: Seconds between two lines where there is no terminal.
+#: Seconds between two lines if the output is no terminal.
 LINE_INTERVAL = 5
 
-#: Width of a bar where the terminal does not know its own.
+#: Width of a bar if the terminal does not report its own.
 DEFAULT_COLUMNS = 80
 
 
 @contextlib.contextmanager
 def listener(wanted: bool) -> Iterator[Listener | None]:
-    """Something that shows progress on standard error, if wanted."""
+    """Yield a function that shows progress on standard error, if wanted."""
     if not wanted or sys.stderr is None:  # None: closed
         yield None
         return
     shown = _Bar() if sys.stderr.isatty() else _Lines()
 
     def show(report: progress_lib.Report) -> None:
-        # That nobody takes what is shown is no reason to give up.
+        # Failing to show progress must not fail the snapshot.
         with contextlib.suppress(OSError):
             shown.show(report)
 
@@ -60,7 +60,7 @@ class _Bar:
         self._bar: tqdm.tqdm | None = None
 
     def show(self, report: progress_lib.Report) -> None:
-        """Draw how far it is."""
+        """Draw the bar."""
         if self._bar is None or report.stage is not self._stage:
             self.close()
             self._stage = report.stage
@@ -75,7 +75,7 @@ class _Bar:
                 dynamic_ncols=columns is None,
                 leave=True,
             )
-        # Both may still change: a disk grows while it is copied.
+        # The total may still change: a disk grows while it is copied.
         self._bar.total = report.total
         self._bar.update(report.done - self._bar.n)
 
@@ -87,10 +87,10 @@ class _Bar:
 
 
 def _fixed_columns() -> int | None:
-    """The width of a bar on a terminal that says that it has none.
+    """Return the width of a bar for a terminal that reports the width 0.
 
-    Serial consoles and terminals of containers do; tqdm (4.67) draws an
-    empty line then.
+    Serial consoles and terminals of containers do so, and tqdm (4.67) would
+    draw an empty line.  For other terminals return None.
     """
     size = os.get_terminal_size(sys.stderr.fileno())
     return None if size.columns else DEFAULT_COLUMNS
@@ -112,7 +112,7 @@ class _Lines:
             self._print(report)
 
     def close(self) -> None:
-        """Print where it ended."""
+        """Print the last report."""
         if self._last is not None:
             self._print(self._last)
 

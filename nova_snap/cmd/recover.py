@@ -24,17 +24,17 @@ from nova_snap.image import api as image_api
 
 
 class Recover(lister.Lister):
-    """End what interrupted snapshots began.
+    """Undo interrupted snapshots.
 
-    Puts guests back as they were, and removes temporary files and image
-    records. Snapshots that are running are left alone. Run it when the host
+    This command puts guests back as they were, and removes temporary files
+    and image records. Running snapshots are left alone. Run it when the host
     starts, and after a snapshot was killed.
     """
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Columns and rows, one for each interrupted snapshot."""
+        """Recover; return a row for each interrupted snapshot."""
         snapshots = factory.snapshot_manager(conf.CONF)
         recoveries = list(snapshots.recover(image_api.from_conf(conf.CONF)))
         unreadable = snapshots.unreadable()
@@ -49,12 +49,12 @@ class Recover(lister.Lister):
         ]
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        """Print the rows; an error if something is left."""
+        """Print the rows; raise SnapshotFailed if a step is left."""
         super().run(parsed_args)
         if self.failed:
             raise exception.SnapshotFailed(
-                'Not everything could be put right; mend what is named '
-                'above, then run "nova-snap recover" again.'
+                'Not everything could be undone; remove the causes that are '
+                'named above, then run "nova-snap recover" again.'
             )
         return 0
 

@@ -30,7 +30,7 @@ class ListServers(lister.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[str, ...]]]:
-        """Columns and rows."""
+        """Return the columns and a row for each server."""
         instances = factory.libvirt_driver(conf.CONF).instances()
         return ('ID', 'Name', 'Power State'), (
             (instance.uuid, instance.name, state.name.lower())
@@ -41,16 +41,17 @@ class ListServers(lister.Lister):
 
 
 class Explain(lister.Lister):
-    """Say how a snapshot of a server would be taken, and why.
+    """Show how a snapshot of a server would be taken, and why.
 
-    Touches nothing. Each row is a fact, with the live methods that it allows;
-    the last row is the decision. A snapshot is live by the first method of
-    [snapshot] live_method that every fact allows, else cold. Of a server that
-    boots from a volume, each row is a volume that Cinder takes a snapshot of.
+    The server is not changed. Each row is a fact, with the live methods that
+    it allows; the last row is the decision. A snapshot is live by the first
+    method of [snapshot] live_method that every fact allows, else cold. If the
+    server boots from a volume, each row is a volume that Cinder takes a
+    snapshot of.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """The arguments."""
+        """Add the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument('server', metavar='SERVER', help='Name or ID.')
         return parser
@@ -58,7 +59,7 @@ class Explain(lister.Lister):
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Columns and rows."""
+        """Return the columns, a row for each fact, and the decision."""
         driver = factory.libvirt_driver(conf.CONF)
         instance = driver.instance(parsed_args.server)
         rows = None

@@ -44,7 +44,7 @@ EXIT_STATUS: dict[type[BaseException], int] = {
     KeyboardInterrupt: 130,
 }
 
-#: Libraries whose chatter says nothing of a snapshot.
+#: Libraries whose debug messages do not help with a snapshot.
 QUIET_LOGGERS = ('stevedore', 'urllib3')
 
 EPILOG = """
@@ -70,7 +70,7 @@ class Commands(commandmanager.CommandManager):
 class Shell(app.App):
     """The application; commands are entry points of ``nova_snap.cli``."""
 
-    #: Warnings and errors; -v adds what happens, --debug everything.
+    #: Warnings and errors; -v adds informational messages, --debug all.
     DEFAULT_VERBOSE_LEVEL = 0
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Shell(app.App):
     def build_option_parser(
         self, *args: Any, **kwargs: Any
     ) -> argparse.ArgumentParser:
-        """The options that come before the command."""
+        """Add the options that come before the command."""
         parser: argparse.ArgumentParser = super().build_option_parser(
             *args, **kwargs
         )
@@ -108,10 +108,10 @@ class Shell(app.App):
     def prepare_to_run_command(self, cmd: Any) -> None:
         """Read the configuration, before a command runs.
 
-        A command whose ``reads_configuration`` is False has another.
+        A command whose ``reads_configuration`` is False does not use it.
 
-        :raises oslo_config.cfg.Error: it is missing, or wrong.
-        :raises Invalid: it can't be read.
+        :raises oslo_config.cfg.Error: a file is missing, or invalid.
+        :raises Invalid: a file can't be read.
         """
         if not getattr(cmd, 'reads_configuration', True):
             return
@@ -122,14 +122,15 @@ class Shell(app.App):
                 default_config_files=self.options.config_file,
             )
         except (OSError, UnicodeDecodeError) as error:
-            # oslo.config lets through what a file that is no text raises.
+            # oslo.config does not translate the error of a file that is no
+            # text.
             files = ', '.join(self.options.config_file or ['nova_snap.conf'])
             raise exception.Invalid(
                 f'The configuration ({files}) cannot be read: {error}'
             ) from error
 
     def interact(self) -> None:
-        """Refuse options without a command; cliff would begin a session."""
+        """Print an error for a missing command, instead of cliff's session."""
         self.status = EXIT_STATUS[exception.Invalid]
         print(
             'nova-snap: no command was given; "nova-snap --help" lists them.',
@@ -144,7 +145,7 @@ class Shell(app.App):
 
 
 def exit_status(error: BaseException) -> int:
-    """The exit status for an error."""
+    """Return the exit status for an error."""
     for category, status in EXIT_STATUS.items():
         if isinstance(error, category):
             return status
@@ -164,10 +165,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _printed(status: int) -> int:
-    """The exit status, once all that was printed has gone out.
+    """Flush the output and return the exit status.
 
-    Where a reader has gone away or a disk is full, Python itself would fail
-    when it ends, with a status of its own (120).
+    If the reader of a pipe has ended or a disk is full, Python itself would
+    end with a status of its own (120).
     """
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -10,33 +10,33 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Write a qcow2 image as a stream: in order, in one pass, never seeking.
+"""Writer of qcow2 images as a stream: in one pass, without seeking.
 
-Open this package when an image has to go somewhere while it is being read.
-It knows neither libvirt nor Glance, and of this project only
+Open this package to send an image somewhere while its disk is being read.
+The package knows neither libvirt nor Glance, and of this project only
 :mod:`nova_snap.concurrency`.  To use it, see :mod:`nova_snap.qcow2.writer`;
-``python -m nova_snap.qcow2`` is the same as a command.
+``python -m nova_snap.qcow2`` does the same as a command.
 
 ========================  ================================================
-module                    the one thing that it knows
+module                    content
 ========================  ================================================
 ``format``                the bytes of the format: header, entries
-``allocation``            which clusters hold data
-``layout``                where everything lies in the file
+``allocation``            the clusters with data
+``layout``                the offsets of all parts of the file
 ``tables``                the bytes of L1, L2 and refcount tables
-``source``                what is read: the protocol, and checked reads
+``source``                the protocol of sources, and checked reads
 ``file_source``           raw files and block devices
 ``nbd_source``            NBD exports, over several of ``nbd_connection``
-``libnbd``                where the Python binding of libnbd is
-``throttle``              a source that is read no faster than wished
-``codec``                 zstd and zlib clusters
-``zone``                  compressed clusters and where they lie
-``packer``                from source clusters to compressed bytes
-``estimate``              how much room compressed clusters need: arithmetic
-``reserve``               the same by samples of the data
-``pool``                  work done ahead by threads, in order
-``writer``                the two ways of writing a qcow2 image
-``raw``                   the way of writing a raw one
-``stream``                what a caller gets: chunks, or a file to read
+``libnbd``                the search for the Python binding of libnbd
+``throttle``              a source with a limited bandwidth
+``codec``                 compression of a cluster by zstd or zlib
+``zone``                  compressed clusters and their offsets
+``packer``                reading and compressing of spans of clusters
+``estimate``              arithmetic: the size of all compressed clusters
+``reserve``               sizes of the zones, from samples of the data
+``pool``                  native threads with results in order
+``writer``                the functions that write a qcow2 image
+``raw``                   the function that writes a raw image
+``stream``                the result: chunks of bytes, or a file to read
 ========================  ================================================
 """

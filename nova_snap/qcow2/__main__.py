@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""``python -m nova_snap.qcow2 SOURCE -o FILE``: a stream into a file."""
+"""The command ``python -m nova_snap.qcow2 SOURCE -o FILE``."""
 
 import argparse
 from collections.abc import Generator
@@ -76,7 +76,7 @@ def _source(name: str) -> file_source.FileSource | nbd_source.NbdSource:
 
 @contextlib.contextmanager
 def _output(name: str) -> Generator[BinaryIO, None, None]:
-    """A new file, which is removed if anything fails; or standard output."""
+    """Open a new file, removed if anything fails; or standard output."""
     if name == '-':
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -109,7 +109,7 @@ def _write(arguments: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Run the command; the value is its exit code."""
+    """Run the command and return its exit status."""
     try:
         _write(_parser().parse_args())
     except (errors.Qcow2Error, OSError) as error:

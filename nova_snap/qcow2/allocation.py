@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which clusters of a disk hold data.
+"""Map of the clusters of a disk that have data.
 
-One bit for each guest cluster, kept as one integer for each L2 table that has
-any: 1 KiB for 512 MiB of disk, whatever the number of extents, and nothing
-for what is empty.
+The map has one bit for each guest cluster, as one integer for each L2 table
+with data: 1 KiB for 512 MiB of disk, whatever the number of extents, and
+nothing for an L2 table without data.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ class Span:
 class Allocation:
     """The clusters with data, in the order of the disk.
 
-    :ivar count: how many there are.
+    :ivar count: the number of these clusters.
     """
 
     def __init__(self) -> None:
@@ -79,13 +79,13 @@ class Allocation:
             first += count
 
     def tables(self) -> Iterator[tuple[int, int]]:
-        """(number of the L2 table, its number of clusters), in order."""
+        """Yield (number of an L2 table, its number of clusters), in order."""
         for table in sorted(self._tables):
             yield table, self._tables[table].bit_count()
 
     def runs(self, table: int) -> Iterator[Span]:
-        """The runs of clusters in one L2 table, from its own entry 0."""
-        # Text is searched in C; a loop over bits would be in Python.
+        """Yield the runs of clusters in one L2 table, from its entry 0."""
+        # Searching text runs in C; a loop over bits would run in Python.
         digits = f'{self._tables[table]:b}'[::-1]
         first = digits.find('1')
         while first >= 0:
@@ -95,7 +95,7 @@ class Allocation:
             first = digits.find('1', beyond)
 
     def spans(self, limit: int) -> Iterator[Span]:
-        """All clusters, in runs of at most ``limit``."""
+        """Yield all clusters, in runs of at most ``limit``."""
         for table in sorted(self._tables):
             for run in self.runs(table):
                 first = table * L2_ENTRIES + run.first
@@ -104,7 +104,7 @@ class Allocation:
                     yield Span(start, min(limit, beyond - start))
 
     def sample(self, number: int, behind: int = 0) -> Iterator[Span]:
-        """``number`` single clusters, evenly spread over the data.
+        """Yield ``number`` single clusters, evenly spread over the data.
 
         :param behind: how many clusters at the beginning to leave out.
         """

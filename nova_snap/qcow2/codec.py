@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Compressing one cluster: zstd, or zlib for readers before QEMU 5.1.
+"""Compression of one cluster: zstd, or zlib for readers before QEMU 5.1.
 
 zstd is the standard library's (``compression.zstd``) or, before Python 3.14,
-its copy ``backports.zstd``.  For zlib, ``isal`` is several times as fast as
-the standard library, which does where it is missing.
+its copy ``backports.zstd``.  For zlib, ``isal`` is used if it is installed,
+since it is several times as fast as the standard library.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from nova_snap.qcow2 import source as source_lib
 
 CLUSTER = qcow2_format.CLUSTER
 
-#: A cluster that would not become smaller than this is stored as it is:
+#: A cluster that would not become smaller than this is stored uncompressed:
 #: saving less than 1/64 is not worth the reader's time.
 WORTHWHILE = CLUSTER - CLUSTER // 64
 
@@ -47,20 +47,20 @@ _ZLIB_WINDOW = -12
 
 
 class Codec(Protocol):
-    """One thread's means of compressing.
+    """A compressor for one thread.
 
-    :ivar compression: what the image's header says.
-    :ivar stored_size: bytes of a cluster that was stored.
+    :ivar compression: the compression type in the image's header.
+    :ivar stored_size: bytes of a cluster that is stored uncompressed.
     """
 
     compression: int
     stored_size: int
 
     def compress(self, cluster: memoryview) -> bytes:
-        """The compressed cluster, however long that is."""
+        """Return the compressed cluster, whatever its length."""
 
     def store(self, cluster: memoryview) -> list[source_lib.Bytes]:
-        """The pieces of a valid compressed cluster, not compressed."""
+        """Return the pieces of a valid cluster with uncompressed data."""
 
 
 class Zstd:
@@ -78,12 +78,12 @@ class Zstd:
         self._mode = compressor.FLUSH_FRAME
 
     def compress(self, cluster: memoryview) -> bytes:
-        """The compressed cluster, however long that is."""
+        """Return the compressed cluster, whatever its length."""
         packed: bytes = self._compress(cluster, self._mode)
         return packed
 
     def store(self, cluster: memoryview) -> list[source_lib.Bytes]:
-        """A frame with one raw block."""
+        """Return a frame with one raw block."""
         return [_ZSTD_STORED, cluster]
 
 
@@ -99,14 +99,14 @@ class Zlib:
         self._level = _valid(default if level is None else level, levels)
 
     def compress(self, cluster: memoryview) -> bytes:
-        """The compressed cluster, however long that is."""
+        """Return the compressed cluster, whatever its length."""
         packed: bytes = self._compress(
             cluster, level=self._level, wbits=_ZLIB_WINDOW
         )
         return packed
 
     def store(self, cluster: memoryview) -> list[source_lib.Bytes]:
-        """Two uncompressed blocks."""
+        """Return two uncompressed blocks."""
         end = CLUSTER - 1
         return [_ZLIB_FIRST, cluster[:end], _ZLIB_SECOND, cluster[end:]]
 
@@ -128,7 +128,7 @@ def _zstd() -> Any:
 
 
 def _zlib() -> tuple[Any, int, range]:
-    """The fastest deflate that is there, its default level and its levels."""
+    """Return the fastest deflate, its default level and its levels."""
     try:
         return importlib.import_module('isal.isal_zlib'), 2, range(4)
     except ImportError:

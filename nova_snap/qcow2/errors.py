@@ -10,22 +10,21 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What can go wrong while an image is written; the callers translate these.
+"""Errors of writing an image; the callers of the package translate them.
 
-The package stands alone, so its errors do not come from
-:mod:`nova_snap.exception`.
+The package does not depend on :mod:`nova_snap.exception`.
 """
 
 
 class Qcow2Error(Exception):
-    """Base of all errors of this package."""
+    """Base class of the errors of this package."""
 
 
 class SourceError(Qcow2Error):
     """The source could not be opened or read, or contradicts itself.
 
-    :ivar source: what was read (a path or a URI).
-    :ivar reason: what happened.
+    :ivar source: a path or a URI.
+    :ivar reason: a sentence.
     """
 
     def __init__(self, source: str, reason: str) -> None:
@@ -47,7 +46,7 @@ class UnsupportedSize(Qcow2Error):
 
 
 class InvalidLevel(Qcow2Error):
-    """There is no such ``level`` of compression; ``levels`` are valid."""
+    """The ``level`` of compression is not one of the valid ``levels``."""
 
     def __init__(self, level: int, levels: range) -> None:
         self.level = level
@@ -59,10 +58,10 @@ class InvalidLevel(Qcow2Error):
 
 
 class LibraryMissing(Qcow2Error):
-    """A library that this machine does not have is needed.
+    """A library that is needed is not installed.
 
     :ivar library: its name.
-    :ivar remedy: what to install.
+    :ivar remedy: the package to install.
     """
 
     def __init__(self, library: str, remedy: str) -> None:

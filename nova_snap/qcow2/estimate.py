@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How much room the compressed clusters of a disk will need.
+"""Estimate of the room that the compressed clusters of a disk will need.
 
 A sample of single clusters, spread evenly over the data, is compressed.
-Compressing is deterministic, so a disk that is sampled whole is known
-exactly.
+Compressing is deterministic, so the estimate is exact for a disk that is
+sampled whole.
 """
 
 from collections.abc import Sequence
@@ -26,21 +26,21 @@ from nova_snap.qcow2 import format as qcow2_format
 
 CLUSTER = qcow2_format.CLUSTER
 
-#: Fewer clusters than this say too little; smaller disks are sampled whole.
+#: Clusters of a sample at least; a smaller disk is sampled whole.
 MIN_SAMPLE = 512
-#: More clusters than this say little more; the error is below 1 % already.
+#: Clusters of a sample at most; the error is below 1 % by then.
 MAX_SAMPLE = 8192
-#: One cluster in this many.
+#: One of so many clusters is sampled, within these limits.
 SAMPLE_SHARE = 40
-#: Share of what is probably needed at least that counts as certain.
+#: Share of the probable minimum that is taken as certain.
 CERTAIN = 0.98
-#: A disk that stays larger than this share of itself is not compressed.
+#: A disk whose compressed share is larger than this is not compressed.
 INCOMPRESSIBLE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a sample says about the data.
+    """An estimate from a sample of the data.
 
     :ivar clusters: number of clusters with data.
     :ivar mean: bytes of a compressed cluster on the average.
@@ -53,12 +53,12 @@ class Estimate:
 
     @property
     def ratio(self) -> float:
-        """Compressed size by size."""
+        """Compressed size divided by size."""
         return self.mean / CLUSTER
 
     @property
     def certain(self) -> int:
-        """Bytes that will be needed in 99 of 100 cases, and some less."""
+        """Bytes needed at least in 99 of 100 cases, less a margin."""
         if not self.error:
             return self.reserve
         least = statistics.NormalDist(self.mean, self.error).inv_cdf(0.01)
@@ -66,12 +66,13 @@ class Estimate:
 
     @property
     def reserve(self) -> int:
-        """Bytes to set aside, at which the expected loss is least.
+        """Bytes to reserve, with the least expected loss.
 
-        A byte too much is one byte of padding.  A byte too little makes
-        clusters go uncompressed that would have shrunk to ``ratio``: it
-        costs ``1 / ratio - 1`` bytes.  The best size is then the quantile
-        ``1 - ratio`` of what the size may be (the newsvendor's problem).
+        A byte too much is one byte of padding.  A byte too little leaves
+        clusters uncompressed that would have shrunk to ``ratio``, which costs
+        ``1 / ratio - 1`` bytes.  The best size is then the quantile
+        ``1 - ratio`` of the distribution of the size (the newsvendor
+        problem).
         """
         if not self.error:
             return math.ceil(self.mean * self.clusters)
@@ -81,7 +82,7 @@ class Estimate:
 
 
 def sample_size(clusters: int) -> int:
-    """How many of so many clusters to look at."""
+    """Return how many of so many clusters to sample."""
     wanted = min(MAX_SAMPLE, max(MIN_SAMPLE, clusters // SAMPLE_SHARE))
     return min(wanted, clusters)
 
@@ -89,9 +90,9 @@ def sample_size(clusters: int) -> int:
 def from_sample(sizes: Sequence[int], clusters: int) -> Estimate:
     """Estimate from the sizes of an evenly spread sample, in disk order.
 
-    Neighbours are alike, so the spread of such a sample is judged by the
-    differences between one and the next; and what was seen is certain, so
-    the error shrinks to nothing as the sample grows to the whole.
+    Neighbouring clusters are alike, so the variance is estimated from the
+    differences of neighbours.  The error is that of a sample without
+    replacement: it becomes 0 when all clusters are sampled.
 
     :param sizes: bytes of each cluster of the sample; not empty.
     :param clusters: number of clusters with data.

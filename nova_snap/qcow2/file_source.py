@@ -25,14 +25,14 @@ from nova_snap.qcow2 import source as source_lib
 class FileSource:
     """A raw file or block device.
 
-    Extents are the file system's (SEEK_DATA and SEEK_HOLE); where it has
-    none, and on a block device, everything is data.
+    Extents are the file system's (SEEK_DATA and SEEK_HOLE).  On a block
+    device, and on a file system without these, everything is data.
 
-    :param path: what to read.
-    :raises SourceError: it can't be opened.
+    :param path: of the file or device.
+    :raises SourceError: the file can't be opened.
     """
 
-    #: The page cache answers fast; two keep a slow disk busy.
+    #: Two reads at once keep a slow disk busy.
     parallel = 2
 
     def __init__(self, path: str) -> None:
@@ -49,7 +49,7 @@ class FileSource:
         self.close()
 
     def extents(self) -> Iterator[source_lib.Extent]:
-        """Data and holes, as the file system has them."""
+        """Yield data and holes, as the file system reports them."""
         position = 0
         while position < self.size:
             data = self._seek(position, os.SEEK_DATA)
@@ -61,7 +61,7 @@ class FileSource:
             yield source_lib.Extent(data, position - data, True)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes, or an error where the file became shorter."""
+        """Return exactly these bytes; raise if the file has become shorter."""
         pieces = []
         with self._translated():
             while length:
@@ -82,7 +82,7 @@ class FileSource:
             self._descriptor = -1
 
     def _seek(self, position: int, whence: int) -> int:
-        """Where data or a hole begins; the end where there is no more."""
+        """Return where the next data or hole begins; else the file's end."""
         try:
             found = os.lseek(self._descriptor, position, whence)
         except OSError as error:

@@ -12,8 +12,8 @@
 
 """The bytes of the qcow2 format, as QEMU's docs/interop/qcow2.txt has them.
 
-Open this file for the meaning of a field.  Everything here is a constant or
-a pure function; where things lie is the business of ``layout``.
+Open this file for the meaning of a field.  It has constants and pure functions
+only; offsets in the file are computed in ``layout``.
 """
 
 import struct
@@ -36,7 +36,7 @@ MAX_VIRTUAL_SIZE = (32 << 20) // 8 * L2_ENTRIES * CLUSTER
 COPIED = 1 << 63
 #: The L2 entry describes a compressed cluster.
 COMPRESSED = 1 << 62
-#: Where such an entry's count of additional sectors begins.
+#: First bit of the number of additional sectors in such an entry.
 SECTORS_SHIFT = 62 - (CLUSTER_BITS - 8)
 
 #: Values of the header's compression type.
@@ -55,7 +55,7 @@ _FEATURE = struct.Struct('>BB46s')
 
 
 def ceil_div(number: int, divisor: int) -> int:
-    """Division that rounds up."""
+    """Divide and round up."""
     return -(-number // divisor)
 
 
@@ -68,10 +68,10 @@ def header(
     reftable_clusters: int,
     compression: int,
 ) -> bytes:
-    """The header's cluster, of version 3.
+    """Return the cluster with the header, of version 3.
 
     Images without zstd clusters have the shortest header of version 3, which
-    every reader since QEMU 1.1 takes.
+    every QEMU since 1.1 reads.
 
     :param virtual_size: bytes, a multiple of 512.
     :param compression: ``ZLIB`` or ``ZSTD``.
@@ -103,23 +103,23 @@ def header(
 
 
 def _zstd_extra(compression: int) -> bytes:
-    """The compression type, and its name for readers too old to know it."""
+    """Return the compression type, and its name for older readers."""
     name = _FEATURE.pack(0, 3, b'compression type')
     extension = _EXTENSION.pack(_FEATURE_NAMES, len(name))
     return _COMPRESSION.pack(compression) + extension + name
 
 
 def standard_entry(offset: int) -> int:
-    """The L1 or L2 entry of the one reference to a host cluster."""
+    """Return the L1 or L2 entry of a host cluster with refcount 1."""
     return COPIED | offset
 
 
 def compressed_entry(offset: int, size: int) -> int:
-    """The L2 entry of a compressed cluster.
+    """Return the L2 entry of a compressed cluster.
 
-    :param offset: where its bytes begin; any byte of the file.
-    :param size: how many there are; may exceed a cluster, as long as the
-        eight bits of the count of sectors hold it.
+    :param offset: of its first byte; need not be aligned.
+    :param size: its number of bytes; may exceed a cluster, as long as the
+        number of sectors fits into eight bits.
     """
     sectors = (offset + size - 1) // SECTOR - offset // SECTOR
     return COMPRESSED | sectors << SECTORS_SHIFT | offset

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Where everything lies in the file: arithmetic, no I/O.
+"""Offsets of the parts of an image: arithmetic, no I/O.
 
 An image has these parts, in this order::
 
@@ -20,10 +20,11 @@ The zones are room for compressed clusters, ``raw`` is room for clusters that
 are not compressed; a plain image is one whose zones are empty.
 
 The header comes first and points to L1 and to the refcount table, so their
-place, the end of zone 1, is decided before the first byte, when nobody knows
-how far the data will shrink.  They in turn point to the L2 tables and to the
-refcount blocks, so the end of zone 2 is decided when zone 1 is full, which is
-when most of the data is behind us and little is left to guess.
+offset, the end of zone 1, is fixed before the first byte is written, when the
+size of the compressed data is not known.  L1 and the refcount table point to
+the L2 tables and to the refcount blocks, so the end of zone 2 is fixed when
+zone 1 is full; by then most of the data is compressed, and the estimate of the
+rest is good.
 doc/source/contributor/qcow2-writer.rst has the picture.
 """
 
@@ -40,7 +41,7 @@ FIRST_ZONE_OFFSET = CLUSTER
 
 @dataclasses.dataclass(frozen=True)
 class Anchors:
-    """What has to be known before the first byte.
+    """The numbers that are fixed before the first byte is written.
 
     :ivar virtual_size: bytes; a multiple of 512.
     :ivar first_zone_clusters: size of the first zone.
@@ -56,7 +57,7 @@ class Anchors:
 
     @property
     def l1_offset(self) -> int:
-        """Where the L1 table begins: behind the first zone."""
+        """Offset of the L1 table, behind the first zone."""
         return FIRST_ZONE_OFFSET + self.first_zone_clusters * CLUSTER
 
     @property
@@ -66,16 +67,16 @@ class Anchors:
 
     @property
     def reftable_offset(self) -> int:
-        """Where the refcount table begins."""
+        """Offset of the refcount table."""
         return self.l1_offset + self.l1_clusters * CLUSTER
 
     @property
     def second_zone_offset(self) -> int:
-        """Where the second zone begins."""
+        """Offset of the second zone."""
         return self.reftable_offset + self.reftable_clusters * CLUSTER
 
     def header(self, compression: int) -> bytes:
-        """The header's cluster."""
+        """Return the cluster with the header."""
         return qcow2_format.header(
             virtual_size=self.virtual_size,
             l1_offset=self.l1_offset,
@@ -88,9 +89,9 @@ class Anchors:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What has to be known when the first zone is full.
+    """The numbers that are fixed when the first zone is full.
 
-    :ivar anchors: what the header says.
+    :ivar anchors: the numbers in the header.
     :ivar second_zone_clusters: size of the second zone.
     :ivar refblocks: number of refcount blocks.
     :ivar l2_tables: number of L2 tables.
@@ -103,7 +104,7 @@ class Layout:
 
     @property
     def refblocks_offset(self) -> int:
-        """Where the refcount blocks begin: behind the second zone."""
+        """Offset of the refcount blocks, behind the second zone."""
         return (
             self.anchors.second_zone_offset
             + self.second_zone_clusters * CLUSTER
@@ -111,24 +112,24 @@ class Layout:
 
     @property
     def l2_offset(self) -> int:
-        """Where the L2 tables begin."""
+        """Offset of the L2 tables."""
         return self.refblocks_offset + self.refblocks * CLUSTER
 
     @property
     def raw_offset(self) -> int:
-        """Where the raw clusters begin."""
+        """Offset of the raw clusters."""
         return self.l2_offset + self.l2_tables * CLUSTER
 
     def length(self, raw_clusters: int) -> int:
-        """Bytes of the whole file, with so many raw clusters at its end."""
+        """Return the bytes of the file with so many raw clusters."""
         return self.raw_offset + raw_clusters * CLUSTER
 
 
 def virtual_size(size: int) -> int:
-    """The size of the image of a disk of ``size`` bytes.
+    """Return the virtual size of the image of a disk of ``size`` bytes.
 
-    A qcow2 image has whole sectors; the last one is filled with zeros, which
-    is how QEMU itself shows a raw file of such a size.
+    A qcow2 image has whole sectors; the last one is filled with zeros, as
+    QEMU itself does with a raw file of such a size.
 
     :raises UnsupportedSize: QEMU would not open the image.
     """
@@ -146,20 +147,20 @@ def anchor(
     l2_tables: int,
     data_clusters: int,
 ) -> Anchors:
-    """Fix what the header says.
+    """Compute the numbers in the header.
 
     :param size: bytes of the disk.
     :param first_zone_clusters: size of the first zone.
-    :param most_clusters: what the second may have at most.
-    :param l2_tables: how many there are at most.
-    :param data_clusters: how many could become raw clusters.
+    :param most_clusters: size of the second zone at most.
+    :param l2_tables: number of L2 tables at most.
+    :param data_clusters: number of raw clusters at most.
     """
     rounded = virtual_size(size)
     l1_entries = qcow2_format.ceil_div(
         rounded, CLUSTER * qcow2_format.L2_ENTRIES
     )
-    # A disk of no bytes gets a table too; QEMU opens it with more entries
-    # than it needs, and calls a table without entries a leak.
+    # A disk of 0 bytes gets an L1 table, too: QEMU accepts more entries than
+    # needed, and reports a table without entries as a leak.
     anchors = Anchors(rounded, first_zone_clusters, max(1, l1_entries), 1)
     while True:
         largest = finish(anchors, most_clusters, l2_tables, data_clusters)
@@ -177,13 +178,13 @@ def finish(
     l2_tables: int,
     raw_clusters: int,
 ) -> Layout:
-    """Lay out what is behind the first zone.
+    """Compute the layout behind the first zone.
 
-    The refcount blocks count themselves, so their number is approached from
-    below; it grows at most twice.
+    The refcount blocks count themselves, too, so their number is found by
+    iteration; it grows at most twice.
 
-    :param raw_clusters: how many there may be; where there are fewer in the
-        end, some refcount blocks may have nothing to count.
+    :param raw_clusters: number of raw clusters at most; with fewer in the
+        end, some refcount blocks may be empty.
     """
     layout = Layout(anchors, second_zone_clusters, 0, l2_tables)
     while True:

@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Finding the distribution's Python binding of libnbd.
+"""Import of the distribution's Python binding of libnbd.
 
-It is not on PyPI.  In a virtual environment that does not see the system's
+The binding is not on PyPI.  In a virtual environment without the system's
 packages a plain import fails, so the two files of ``python3-libnbd`` are
 loaded by their paths, and nothing else from their directory.  The extension
-module works with one minor version of CPython only; its file name says which,
-and another one is not found.
+module works with one minor version of CPython only, which is in its file
+name; a module for another version is not found.
 """
 
 import functools
@@ -29,7 +29,7 @@ from types import ModuleType
 
 from nova_snap.qcow2 import errors
 
-#: Where distributions put the modules of their own Python.
+#: Directories in which distributions install modules for their own Python.
 _DIRECTORIES = (
     '/usr/lib/python3/dist-packages',
     '/usr/lib64/python{0.major}.{0.minor}/site-packages',
@@ -39,9 +39,9 @@ _DIRECTORIES = (
 
 @functools.cache
 def load() -> ModuleType:
-    """The module ``nbd``.
+    """Import the module ``nbd``.
 
-    :raises LibraryMissing: it is not there, for this version of Python.
+    :raises LibraryMissing: it is not installed for this version of Python.
     """
     try:
         return importlib.import_module('nbd')
@@ -52,7 +52,7 @@ def load() -> ModuleType:
         for suffix in importlib.machinery.EXTENSION_SUFFIXES:
             extension = path / f'libnbdmod{suffix}'
             if extension.exists():
-                # The second imports the first by its name.
+                # nbd.py imports libnbdmod by its name.
                 _load_file('libnbdmod', extension)
                 return _load_file('nbd', path / 'nbd.py')
     raise errors.LibraryMissing("libnbd's Python binding", 'python3-libnbd')

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One connection to an NBD server, with limits that libnbd does not have."""
+"""One connection to an NBD server, with timeouts that libnbd does not have."""
 
 from collections.abc import Generator
 import contextlib
@@ -23,9 +23,9 @@ from nova_snap.qcow2 import libnbd
 #: The metadata context that tells data from holes and zeros (NBD protocol,
 #: "Metadata querying").
 _ALLOCATION = 'base:allocation'
-#: Bytes that are read at once.
+#: Bytes that are read by one request.
 _BUFFER = 1 << 20
-#: Milliseconds of waiting after which the clock is looked at.
+#: Milliseconds between two checks of the timeout.
 _POLL = 1000
 
 
@@ -33,14 +33,14 @@ class NbdConnection:
     """A connection for one thread at a time.
 
     :ivar size: bytes of the export.
-    :ivar is_shareable: whether several connections see the same
+    :ivar is_shareable: True if all connections see the same data
         (multi-conn).
-    :ivar has_map: whether the server knows what is data.
+    :ivar has_map: True if the server has an allocation map.
 
     :param uri: of the export.
     :param timeout: seconds within which the server has to answer a request.
     :raises LibraryMissing: libnbd's Python binding is not installed.
-    :raises SourceError: there is no such export.
+    :raises SourceError: the connection failed.
     """
 
     def __init__(self, uri: str, timeout: float) -> None:
@@ -61,7 +61,7 @@ class NbdConnection:
         self._step = min(maximum or _BUFFER, _BUFFER)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes."""
+        """Return exactly these bytes."""
         beyond = offset + length
         pieces = [
             self._read(start, min(self._step, beyond - start))
@@ -70,9 +70,9 @@ class NbdConnection:
         return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 
     def status(self, offset: int, length: int) -> list[tuple[int, int]]:
-        """(length, flags) of extents from ``offset``, one at least.
+        """Return (length, flags) of extents from ``offset``, at least one.
 
-        They need not reach to the end of what was asked for.
+        The extents may end before ``length`` bytes.
         """
         found: list[int] = []
 
@@ -90,7 +90,7 @@ class NbdConnection:
         return list(zip(found[::2], found[1::2], strict=True))
 
     def disconnect(self) -> None:
-        """Say good-bye, without waiting for an answer.
+        """Send a disconnect request, without waiting.
 
         libnbd closes the connection when nothing refers to it any more.
         """
@@ -103,10 +103,10 @@ class NbdConnection:
         return bytes(self._memory[:length])
 
     def _buffer(self, length: int) -> Any:
-        """The beginning of the one piece of memory, for libnbd.
+        """Return a buffer of libnbd over the beginning of the memory.
 
-        libnbd 1.14 never lets go of a buffer that it has read into, so there
-        is one for each length and none for each request.
+        libnbd 1.14 never frees a buffer that it has read into, so there is
+        one buffer for each length, not for each request.
         """
         if length not in self._buffers:
             self._buffers[length] = self._nbd.Buffer.from_buffer(
@@ -115,15 +115,16 @@ class NbdConnection:
         return self._buffers[length]
 
     def _wait(self, cookie: int) -> None:
-        """Wait for an answer, but not for ever.
+        """Wait for an answer, until the timeout.
 
-        libnbd's synchronous calls have no limit, and whoever closes a stream
-        waits for the reads that are under way.
+        libnbd's synchronous calls have no timeout, and closing a stream waits
+        for the reads that are under way.
         """
         deadline = time.monotonic() + self._timeout
         while not self._handle.aio_command_completed(cookie):
             if self._is_stuck or time.monotonic() > deadline:
-                # A late answer may still come into the memory.
+                # A late answer may still be written to the memory, so the
+                # connection is not used any more.
                 self._is_stuck = True
                 raise errors.SourceError(
                     self._uri,

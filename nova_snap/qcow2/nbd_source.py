@@ -23,7 +23,7 @@ from nova_snap.qcow2 import source as source_lib
 
 #: Flag of the context base:allocation: the extent reads as zeros.
 _STATE_ZERO = 1 << 1
-#: Bytes whose extents are asked for at once; the protocol has 32 bits.
+#: Bytes whose extents one request asks for; the protocol has 32 bits.
 _STATUS_LENGTH = 1 << 30
 
 
@@ -32,11 +32,11 @@ class NbdSource:
 
     :param uri: such as ``nbd+unix:///EXPORT?socket=PATH`` or
         ``nbd://HOST/EXPORT``.
-    :param connections: how many to open, where the server says that they
-        all see the same (multi-conn); else there is one.
+    :param connections: how many to open, if the server supports several
+        (multi-conn); otherwise one is opened.
     :param timeout: seconds within which the server has to answer a request.
     :raises LibraryMissing: libnbd's Python binding is not installed.
-    :raises SourceError: there is no such export.
+    :raises SourceError: the connection failed.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class NbdSource:
         self.close()
 
     def extents(self) -> Iterator[source_lib.Extent]:
-        """What the server's allocation map says; without one, all data."""
+        """Yield the server's allocation map; without one, all is data."""
         with self._borrow() as connection:
             if self.size and not connection.has_map:
                 yield source_lib.Extent(0, self.size, True)
@@ -71,7 +71,7 @@ class NbdSource:
                     position += length
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes."""
+        """Return exactly these bytes."""
         with self._borrow() as connection:
             return connection.read(offset, length)
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""From spans of the source to batches of bytes; runs in native threads."""
+"""Reading and compressing of spans of clusters, in native threads."""
 
 import dataclasses
 
@@ -31,11 +31,11 @@ _ZEROS = bytearray(CLUSTER)
 class Batch:
     """A span, read and perhaps compressed.
 
-    :ivar span: which clusters.
+    :ivar span: the clusters.
     :ivar data: their bytes.
-    :ivar sizes: bytes of each when compressed, 0 for zeros; None when there
-        was no attempt.
-    :ivar packed: the compressed clusters behind one another.
+    :ivar sizes: bytes of each compressed cluster, 0 for zeros; None if the
+        span was not compressed.
+    :ivar packed: the compressed clusters, one after the other.
     """
 
     span: allocation_lib.Span
@@ -44,7 +44,7 @@ class Batch:
     packed: source_lib.Bytes = b''
 
     def behind(self, count: int) -> 'Batch':
-        """What is left without the first clusters."""
+        """Return the batch without its first ``count`` clusters."""
         span = allocation_lib.Span(
             self.span.first + count, self.span.count - count
         )
@@ -56,7 +56,7 @@ class Batch:
 
 
 def read(source: source_lib.Source, span: allocation_lib.Span) -> Batch:
-    """Read whole clusters; behind the disk's end there are zeros."""
+    """Read whole clusters, with zeros behind the disk's end."""
     offset = span.first * CLUSTER
     whole = span.count * CLUSTER
     length = min(whole, source.size - offset)
@@ -67,16 +67,15 @@ def read(source: source_lib.Source, span: allocation_lib.Span) -> Batch:
 
 
 class Packer:
-    """Reads and compresses.
+    """A function for a pool that reads and compresses spans.
 
-    :ivar enabled: whether to go on compressing; any thread may set it.
+    :ivar enabled: False to stop compressing; any thread may set it.
     :ivar threads: how many threads should call this at once.
-    :ivar compression: what the image's header says.
-    :ivar stored_size: bytes of a cluster that did not compress.
+    :ivar compression: the compression type in the image's header.
+    :ivar stored_size: bytes of a cluster that is stored uncompressed.
 
-    :param source: what to read.
-    :param codecs: what to compress with; their number is how many threads
-        compress at once.
+    :param source: the disk.
+    :param codecs: as many threads as there are codecs compress at once.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Packer:
         self._source = source
         self._codecs = pool.Shelf(codecs)
         self.enabled = True
-        # While these read, as many as there are codecs compress.
+        # Some threads read while as many as there are codecs compress.
         self.threads = source.parallel + len(codecs)
         self.compression = codecs[0].compression
         self.stored_size = codecs[0].stored_size

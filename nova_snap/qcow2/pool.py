@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Work done ahead by native threads, with its results in the given order.
+"""Native threads that work ahead and give results in the order of the jobs.
 
-Nothing else in the package starts a thread.  A pool is a few jobs ahead of
-its consumer and never more: a slow consumer slows the reading down.  The
+No other module of the package starts threads.  A pool is a limited number of
+jobs ahead of its consumer: a slow consumer slows the reading down.  The
 threads of a ``concurrent.futures`` pool would be green under eventlet, even
 those of the module that ``patcher.original`` returns (eventlet 0.41).
 """
@@ -49,22 +49,22 @@ class _Slot(Generic[J, R]):
             try:
                 self.result = function(self.job)  # type: ignore[arg-type]
             except BaseException as error:
-                # It is the consumer's, which raises it.
+                # The consumer raises it.
                 self.error = error
 
 
 class OrderedPool(Generic[J, R]):
-    """Map a function over jobs, several at once; iterate for the results.
+    """A function mapped over jobs by threads; iterate for the results.
 
-    An error of the function is raised in its result's place; one of the jobs'
-    iterator is raised at their end.  Close the pool whether it is used up or
-    not.
+    An error of the function is raised in place of its result; an error of the
+    jobs' iterator is raised after the results before it.  Close the pool even
+    if all results were taken.
 
     :param function: runs in a native thread; must not use green threads.
-    :param jobs: taken from one at a time, only as far as there is room.
+    :param jobs: an iterator; a job is taken when there is room for a result.
     :param threads: how many run at once.
-    :param depth: how many jobs are begun and not yet taken; default one for
-        each thread, and two results that wait.
+    :param depth: how many jobs may be begun whose results are not taken;
+        default one for each thread, and two results that wait.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class OrderedPool(Generic[J, R]):
                 self._changed.notify_all()
 
     def _begin(self) -> _Slot[J, R] | None:
-        """The next job, once there is room for its result; None at the end."""
+        """Take the next job once there is room for it; None at the end."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._ended or len(self._slots) < self._depth
@@ -146,10 +146,10 @@ class OrderedPool(Generic[J, R]):
 
 
 class Shelf(Generic[T]):
-    """Things of which each serves one native thread at a time.
+    """Objects that each serve one native thread at a time.
 
-    Whoever wants one when all are out waits, so their number is also a limit
-    of how many threads are at that work.
+    A thread waits while all objects are in use, so their number limits how
+    many threads do that work at once.
     """
 
     def __init__(self, things: Iterable[T]) -> None:
@@ -159,7 +159,7 @@ class Shelf(Generic[T]):
 
     @contextlib.contextmanager
     def borrow(self) -> Generator[T, None, None]:
-        """Take one, and put it back."""
+        """Take an object for the block."""
         thing = self._things.get()
         try:
             yield thing

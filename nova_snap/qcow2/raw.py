@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Writing a raw image: the bytes of the disk, in order.
+"""Writer of raw images as a stream: the bytes of the disk, in order.
 
-Open this file when a raw image has to go somewhere while it is being read;
-what is not data is sent as zeros without being read.
+Open this file to send a raw image somewhere while its disk is being read.
+Extents that are not data are sent as zeros without being read.
 """
 
 from collections.abc import Generator
@@ -27,7 +27,7 @@ from nova_snap.qcow2 import pool
 from nova_snap.qcow2 import source as source_lib
 from nova_snap.qcow2 import stream
 
-#: Bytes that are read and handed on together.
+#: Bytes that are read and sent together.
 SPAN = 1 << 20
 
 _ZEROS = bytes(SPAN)
@@ -43,7 +43,7 @@ def write_raw(source: source_lib.Source) -> stream.Stream:
 
 
 class RawWriter:
-    """Makes the bytes of one raw image; see ``stream.Writer``."""
+    """The writer of one raw image; see ``stream.Writer``."""
 
     def __init__(
         self, source: source_lib.Source, extents: list[source_lib.Extent]
@@ -55,7 +55,7 @@ class RawWriter:
         self.length = source.size
 
     def chunks(self) -> Generator[source_lib.Bytes, None, None]:
-        """The bytes, in order; ending it early ends its threads."""
+        """Yield the bytes in order; closing the generator ends its threads."""
         read = functools.partial(_read, self._source)
         spans = pool.OrderedPool(read, self._spans(), self._source.parallel)
         with contextlib.closing(spans):

@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""How large the two zones are made: by compressing samples of the data.
+"""Sizes of the two zones, from compressed samples of the data.
 
-The first zone shall certainly become full, the second shall end where the
+The first zone has to become full, and the second should end where the
 compressed data ends.  ``estimate`` has the arithmetic.
 """
 
@@ -27,23 +27,26 @@ from nova_snap.qcow2 import pool as pool_lib
 
 
 class Reserve(Protocol):
-    """Says how many bytes to set aside; any numbers give a correct image."""
+    """Chooses the sizes of the zones; the image is correct with any sizes."""
 
     def first(self) -> int | None:
-        """Bytes of the first zone; None where compressing is useless."""
+        """Return the bytes of the first zone; None if compressing is useless.
+
+        A plain image is written then.
+        """
 
     def second(self, behind: int) -> int:
-        """Bytes of the second zone, when so many clusters are in the first.
+        """Return the bytes of the second zone.
 
-        Is asked only if there are more.
+        :param behind: the clusters in the first zone, less than there are.
         """
 
 
 class Sampled:
-    """What samples say, one before the first zone and one behind it.
+    """Sizes from two samples, one before the first zone and one behind it.
 
     :param allocation: the clusters with data.
-    :param packer: what reads and compresses them.
+    :param packer: reads and compresses the samples.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class Sampled:
         self._packer = packer
 
     def first(self) -> int | None:
-        """What the data surely needs; all of it where that is known."""
+        """Return the bytes that the data needs almost certainly."""
         if not self._allocation.count:
             return 0
         found = self._sample(0)
@@ -64,7 +67,7 @@ class Sampled:
         return found.certain
 
     def second(self, behind: int) -> int:
-        """What the rest most probably needs."""
+        """Return the bytes to reserve for the rest of the data."""
         return self._sample(behind).reserve
 
     def _sample(self, behind: int) -> estimate.Estimate:

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What an image is made from, and the checks that every source must pass.
+"""The protocol of sources, and the checks that every source must pass.
 
 Open this file to write another source; ``file_source`` and ``nbd_source``
 are the two that come with the project.
@@ -38,8 +38,8 @@ class Extent:
 class Source(Protocol):
     """A disk that does not change while it is read.
 
-    :ivar name: what it is called in messages.
-    :ivar size: bytes.
+    :ivar name: for messages.
+    :ivar size: in bytes.
     :ivar parallel: how many reads at once are useful.
 
     Every method raises :class:`~nova_snap.qcow2.errors.SourceError`.
@@ -50,28 +50,28 @@ class Source(Protocol):
     parallel: int
 
     def extents(self) -> Iterator[Extent]:
-        """What is data and what is not: in order, without gaps, to the end.
+        """Yield the extents in order, without gaps, to the end of the disk.
 
         Runs in one thread; blocks.
         """
 
     def read(self, offset: int, length: int) -> Bytes:
-        """Exactly these bytes, which lie inside the disk.
+        """Return exactly these bytes, which are inside the disk.
 
-        Is called by several native threads at once; blocks, but not for
-        ever: whoever closes a stream waits for the reads that are under way.
+        Several native threads call this at once.  It may block, but has to
+        have a timeout: closing a stream waits for the reads under way.
         """
 
     def close(self) -> None:
-        """Let go of everything; safe to call twice."""
+        """Release all resources; safe to call twice."""
 
 
 def checked(source: Source) -> Iterable[Extent]:
-    """The extents of a source, with proof that they cover it.
+    """Yield the extents of a source, and check that they cover the disk.
 
-    A map with a hole in it would lose the guest's data silently.
+    A gap in the map would lose the guest's data silently.
 
-    :raises SourceError: they don't.
+    :raises SourceError: the extents have a gap or overlap.
     """
     expected = 0
     for extent in source.extents():
@@ -91,7 +91,7 @@ def checked(source: Source) -> Iterable[Extent]:
 
 
 def read_exactly(source: Source, offset: int, length: int) -> Bytes:
-    """Read, and never take a short answer for a whole one."""
+    """Read, and raise SourceError if too few or too many bytes come."""
     data = source.read(offset, length)
     if len(data) != length:
         raise errors.SourceError(

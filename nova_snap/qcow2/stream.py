@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a caller gets: an image as chunks of bytes, or as a file to read."""
+"""An image as a stream: as chunks of bytes, or as a file to read."""
 
 from collections.abc import Generator
 import dataclasses
@@ -26,11 +26,11 @@ from nova_snap.qcow2 import source as source_lib
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a stream is.
+    """Progress of a stream.
 
-    :ivar done: bytes of the source's data that are behind us.
+    :ivar done: bytes of the source's data that have been read.
     :ivar total: bytes of data that the source has.
-    :ivar written: bytes of the image that have been handed out.
+    :ivar written: bytes of the image that the consumer has taken.
     """
 
     done: int
@@ -39,9 +39,9 @@ class Progress:
 
 
 class Writer(Protocol):
-    """What makes the bytes of an image; see ``writer``.
+    """The protocol of writers, which make the bytes of an image.
 
-    :ivar done: bytes of the source's data that are behind us.
+    :ivar done: bytes of the source's data that have been read.
     :ivar total: bytes of data that the source has.
     :ivar length: bytes of the image, once known.
     """
@@ -54,18 +54,18 @@ class Writer(Protocol):
         """Bytes of the image, once known."""
 
     def chunks(self) -> Generator[source_lib.Bytes, None, None]:
-        """The bytes, in order; ending it early ends its threads."""
+        """Yield the bytes in order; closing the generator ends its threads."""
 
 
 class Stream:
-    """An image on its way: iterate over it for chunks of its bytes.
+    """An image that is being written: iterate over it for chunks of bytes.
 
-    Reading and compressing go on in native threads, a bounded number of
-    chunks ahead; when the consumer waits, they wait.  Whatever goes wrong in
-    them is raised from the iteration, and the threads have ended by then.
-    Under eventlet the other green threads run while the consumer waits.
+    Native threads read and compress a bounded number of chunks ahead; they
+    wait while the consumer takes none.  An error in a thread is raised from
+    the iteration, and the threads have ended by then.  Under eventlet the
+    other green threads run while the consumer waits.
 
-    Use it as a context manager, inside that of its source.
+    Use a stream as a context manager, inside that of its source.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -96,20 +96,23 @@ class Stream:
 
     @property
     def length(self) -> int | None:
-        """Bytes of the whole image; None as long as it is not known."""
+        """Bytes of the whole image; None as long as they are not known."""
         return self._writer.length
 
     @property
     def progress(self) -> Progress:
-        """How far it is; cheap, and any thread may ask."""
+        """Progress of the stream; cheap, and safe in any thread."""
         return Progress(self._writer.done, self._writer.total, self._written)
 
     def close(self) -> None:
-        """End the threads, after the reads under way; safe to call twice."""
+        """Wait for the reads under way and end the threads.
+
+        Safe to call twice.
+        """
         concurrency.run_blocking(self._chunks.close)
 
     def as_file(self) -> BinaryIO:
-        """The stream as a file that can be read once, from its start.
+        """Return the stream as a file that can be read once.
 
         Closing the file closes the stream.
         """
@@ -154,7 +157,7 @@ class _File(io.RawIOBase):
         super().close()
 
     def _fill(self) -> bool:
-        """Have something at hand; False at the end of the stream."""
+        """Get a chunk if none is left; return False at the stream's end."""
         if self.closed:
             raise ValueError('The stream was closed.')
         if not self._rest:

@@ -12,8 +12,8 @@
 
 """The bytes of the tables, made piece by piece.
 
-No table is kept: each is made from the allocation and the zones when its
-place in the stream has come.
+No table is kept in memory: each is made from the allocation and the zones when
+it is written to the stream.
 """
 
 import array
@@ -32,16 +32,16 @@ CLUSTER = qcow2_format.CLUSTER
 class Tables:
     """L1, refcount table, refcount blocks and L2 tables.
 
-    Made when the first zone has ended; see ``layout``.
+    An object is made when the first zone is full; see ``layout``.
 
-    :ivar layout: where they lie.
-    :ivar second_zone: the second zone, empty yet.
+    :ivar layout: the offsets of the tables.
+    :ivar second_zone: the second zone, still empty.
 
-    :param anchors: what the header says.
+    :param anchors: the numbers in the header.
     :param allocation: the clusters with data.
-    :param first_zone: the first of them, compressed.
+    :param first_zone: the first clusters with data, compressed.
     :param second_zone_clusters: size of the second zone.
-    :param stored_size: bytes of a cluster there that did not compress.
+    :param stored_size: bytes of a cluster there that is stored uncompressed.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Tables:
 
     @property
     def raw_clusters(self) -> int:
-        """How many clusters found no room in the zones."""
+        """Number of clusters for which the zones have no room."""
         packed = len(self._first_zone) + len(self.second_zone)
         return self._allocation.count - packed
 
@@ -77,17 +77,17 @@ class Tables:
         return self.layout.length(self.raw_clusters)
 
     def between_zones(self) -> Iterator[bytes]:
-        """L1 and the refcount table."""
+        """Yield L1 and the refcount table."""
         yield self._l1()
         yield self._refcount_table()
 
     def behind_zones(self) -> Iterator[bytes]:
-        """Refcount blocks and L2 tables, when the second zone has ended."""
+        """Yield refcount blocks and L2 tables, after the second zone."""
         yield from self._refcount_blocks()
         yield from self._l2_tables()
 
     def _used_tables(self) -> Iterator[int]:
-        """The L2 tables that have an entry, as far as can be known yet."""
+        """Yield the L2 tables that have, or may still get, an entry."""
         first = 0
         for table, count in self._allocation.tables():
             if self._first_zone.any_data(first, first + count):
@@ -150,7 +150,7 @@ class Tables:
 
 
 def _big_endian(numbers: 'array.array[int]') -> bytes:
-    """The numbers as the format has them; spoils the array."""
+    """Return the numbers in big-endian order; changes the array."""
     if sys.byteorder == 'little':
         numbers.byteswap()
     return numbers.tobytes()

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A source that is read no faster than its owner wishes."""
+"""A source that limits the bandwidth of reading another source."""
 
 from collections.abc import Iterator
 import time
@@ -22,8 +22,7 @@ from nova_snap.qcow2 import source as source_lib
 class ThrottledSource:
     """Another source, read with at most ``limit`` bytes per second.
 
-    Each read has its place on one time line, whichever thread makes it, so
-    the limit is that of all together.
+    The limit applies to the reads of all threads together.
     """
 
     def __init__(self, source: source_lib.Source, limit: int) -> None:
@@ -37,11 +36,11 @@ class ThrottledSource:
         self._free_at = time.monotonic()
 
     def extents(self) -> Iterator[source_lib.Extent]:
-        """Those of the other source."""
+        """Return the extents of the other source."""
         return self._source.extents()
 
     def read(self, offset: int, length: int) -> source_lib.Bytes:
-        """Read, once it is our turn."""
+        """Wait as long as the limit demands, then read."""
         with self._lock:
             now = time.monotonic()
             turn = max(now, self._free_at)

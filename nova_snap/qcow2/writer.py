@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The two ways of writing an image; open this file to use the package.
+"""The functions that write a qcow2 image; open this file to use the package.
 
 ::
 
@@ -19,10 +19,11 @@
             for chunk in stream:
                 send(chunk)
 
-Both know the extents before they return, and ``write_compressed`` has read
-its sample.  The length of a plain image is known from the beginning; that of
-a compressed one when its data has been compressed, because clusters that find
-no room in the packed zone lie uncompressed behind the tables.
+Both functions read the extents before they return, and ``write_compressed``
+reads its sample, too.  The length of a plain image is known from the
+beginning; that of a compressed image is known when all data is compressed,
+since clusters for which the zones have no room are stored uncompressed behind
+the tables.
 """
 
 from collections.abc import Callable
@@ -48,10 +49,10 @@ from nova_snap.qcow2 import zone as zone_lib
 
 CLUSTER = qcow2_format.CLUSTER
 
-#: Clusters that are read, compressed and handed on together: 512 KiB.  Twice
-#: that takes 20 MiB more memory and saves nothing.
+#: Clusters that are read, compressed and sent together: 512 KiB.  Twice as
+#: many take 20 MiB more memory and are no faster.
 SPAN = 8
-#: Bytes of padding that are handed on together.
+#: Bytes of padding that are sent together.
 _PADDING = 1 << 20
 
 _Batches = Iterator[packer_lib.Batch]
@@ -61,7 +62,7 @@ _Pool = pool_lib.OrderedPool[allocation_lib.Span, packer_lib.Batch]
 def write_plain(source: source_lib.Source) -> stream_lib.Stream:
     """Write an uncompressed image; its length is known at once.
 
-    Only what the extents call data is in it.
+    The image has only the extents with data.
 
     :raises SourceError: the extents can't be read.
     :raises UnsupportedSize: the disk is too large.
@@ -77,15 +78,14 @@ def write_compressed(
     threads: int = 2,
     reserve: reserve_lib.Reserve | None = None,
 ) -> stream_lib.Stream:
-    """Write a compressed image, or a plain one where that is no larger.
+    """Write a compressed image, or a plain one if compressing is useless.
 
     :param algorithm: ``zstd`` (QEMU 5.1 and later) or ``zlib``.
-    :param level: the algorithm's own; default see ``codec``.
+    :param level: of the algorithm; for the default see ``codec``.
     :param threads: how many threads compress at once.
-    :param reserve: says how much room to set aside for compressed clusters;
-        by default from samples.
+    :param reserve: chooses the sizes of the zones; by default from samples.
     :raises InvalidLevel: the algorithm has no such level.
-    :raises LibraryMissing: zstd is wanted and not installed.
+    :raises LibraryMissing: zstd is asked for and not installed.
     :raises SourceError: the extents or the sample can't be read.
     :raises UnsupportedSize: the disk is too large.
     """
@@ -124,12 +124,12 @@ def _allocation(source: source_lib.Source) -> allocation_lib.Allocation:
 
 @dataclasses.dataclass(frozen=True)
 class Compression:
-    """How an image is compressed.
+    """Parameters of a compressed image.
 
-    :ivar packer: what reads and compresses.
+    :ivar packer: reads and compresses the clusters.
     :ivar first_zone: bytes of the first zone.
-    :ivar second_zone: gives the bytes of the second, when it is known how
-        many clusters are in the first.
+    :ivar second_zone: returns the bytes of the second zone for a number of
+        clusters in the first.
     """
 
     packer: packer_lib.Packer
@@ -138,9 +138,9 @@ class Compression:
 
 
 class ImageWriter:
-    """Makes the bytes of one image, in order.
+    """The writer of one qcow2 image; see ``stream.Writer``.
 
-    :ivar done: bytes of the source's data that are behind us.
+    :ivar done: bytes of the source's data that have been read.
     :ivar total: bytes of data that the source has.
     :ivar length: bytes of the image, once known.
 
@@ -170,7 +170,7 @@ class ImageWriter:
             self.length = self._tables(self._first_zone(), 0).length
 
     def chunks(self) -> Generator[source_lib.Bytes, None, None]:
-        """The bytes, in order; ending it early ends its threads."""
+        """Yield the bytes in order; closing the generator ends its threads."""
         with contextlib.closing(self._pool()) as batches:
             yield self._header()
             zone = self._first_zone()
@@ -210,7 +210,10 @@ class ImageWriter:
         )
 
     def _second_zone(self, behind: int) -> int:
-        """How many host clusters to set aside, behind so many of the disk."""
+        """Return the host clusters of the second zone.
+
+        :param behind: the number of clusters in the first zone.
+        """
         if self._compression is None or behind == self._allocation.count:
             return 0
         size = self._compression.second_zone(behind)
@@ -236,14 +239,14 @@ class ImageWriter:
         return pool_lib.OrderedPool(packer, spans, packer.threads)
 
     def _stop_packing(self) -> None:
-        """What is read from now on shall be raw."""
+        """Stop compressing: clusters that are read from now on stay raw."""
         if self._compression is not None:
             self._compression.packer.enabled = False
 
     def _fill(
         self, zone: zone_lib.Zone, batches: _Batches
     ) -> Generator[source_lib.Bytes, None, _Batches]:
-        """Fill a zone to its end; the value is what found no room."""
+        """Fill a zone to its end; return the batches that have no room."""
         rest: _Batches = iter(())
         for batch in batches:
             left = self._allocation.count - self.done // CLUSTER

@@ -10,12 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A zone of compressed clusters while it fills: what it has, how large it is.
+"""A zone of compressed clusters while it is being filled.
 
-Compressed clusters lie behind one another without gaps, in the order of the
-disk, so that their sizes say everything: offsets, L2 entries and refcounts
-follow.  A size takes two bytes; this is the one thing that grows with the
-data, by 32 KiB for each GiB.
+Compressed clusters are stored without gaps, in the order of the disk, so
+offsets, L2 entries and refcounts follow from their sizes.  A size takes two
+bytes.  Only these sizes grow with the data, by 32 KiB for each GiB.
 """
 
 import array
@@ -28,20 +27,20 @@ from nova_snap.qcow2 import format as qcow2_format
 
 CLUSTER = qcow2_format.CLUSTER
 
-#: Stands for a cluster that did not compress.
+#: The size that stands for a cluster that is stored uncompressed.
 _STORED = 0xFFFF
 
 
 class Zone:
-    """Room for compressed clusters, taken from its beginning.
+    """Room for compressed clusters, filled from its beginning.
 
-    :ivar position: where the next compressed cluster will begin.
-    :ivar raw_offset: where uncompressed clusters begin, if there are any.
-    :ivar raw_clusters: how many of them there are.
+    :ivar position: offset of the next compressed cluster.
+    :ivar raw_offset: offset of the raw clusters, if there are any.
+    :ivar raw_clusters: number of the raw clusters.
 
-    :param offset: where it begins; at a host cluster.
-    :param clusters: its size in host clusters.
-    :param stored_size: bytes of every cluster that did not compress.
+    :param offset: of the zone, a multiple of a cluster.
+    :param clusters: size of the zone in host clusters.
+    :param stored_size: bytes of a cluster that is stored uncompressed.
     """
 
     def __init__(self, offset: int, clusters: int, stored_size: int) -> None:
@@ -54,12 +53,12 @@ class Zone:
         self.raw_clusters = 0
 
     def __len__(self) -> int:
-        """How many of the disk's clusters it decided, zeros included."""
+        """Return the number of the disk's clusters in it, zeros included."""
         return len(self._sizes) + self.raw_clusters
 
     @property
     def unused(self) -> int:
-        """Bytes that are left at the end."""
+        """Number of free bytes at the end."""
         if self.raw_offset is None:
             return self._end - self.position
         return self._end - self.raw_offset - self.raw_clusters * CLUSTER
@@ -69,11 +68,11 @@ class Zone:
         return self._offset + self._clusters * CLUSTER
 
     def take(self, sizes: Sequence[int]) -> int:
-        """Put clusters of these sizes behind one another.
+        """Add compressed clusters of these sizes.
 
         :param sizes: bytes of each; 0 for a cluster of zeros, which takes no
             room.
-        :returns: how many of them fitted.
+        :returns: how many of them had room.
         """
         beyond = self.position
         taken = 0
@@ -87,12 +86,13 @@ class Zone:
         return taken
 
     def take_raw(self, clusters: int) -> int | None:
-        """Put all that is left of the disk here, if there is room for it.
+        """Add all remaining clusters of the disk raw, if there is room.
 
-        Room that is left over is lost anyway: it may as well save the work
-        of compressing.
+        Free room of the zone is lost anyway, so it may save the work of
+        compressing.
 
-        :returns: bytes of padding in front of it; None if there is no room.
+        :returns: bytes of padding before the raw clusters; None if there is
+            no room.
         """
         start = qcow2_format.ceil_div(self.position, CLUSTER) * CLUSTER
         if start + clusters * CLUSTER > self._end:
@@ -102,11 +102,11 @@ class Zone:
         return start - self.position
 
     def any_data(self, start: int, stop: int) -> bool:
-        """Whether any of these clusters is not zeros, by their numbers."""
+        """Return True if one of these clusters is not zeros."""
         return stop > len(self._sizes) or any(self._sizes[start:stop])
 
     def entries(self) -> Iterator[int]:
-        """The L2 entries of its clusters; 0 for zeros."""
+        """Yield the L2 entries of its clusters; 0 for zeros."""
         offset = self._offset
         for size in self._real_sizes():
             yield (qcow2_format.compressed_entry(offset, size) if size else 0)
@@ -117,7 +117,7 @@ class Zone:
             yield from range(first, beyond, CLUSTER)
 
     def refcounts(self) -> Iterator[int]:
-        """The refcounts of its host clusters."""
+        """Yield the refcounts of its host clusters."""
         unused = self.unused // CLUSTER
         packed = itertools.chain(
             count_references(self._real_sizes()), itertools.repeat(0)
@@ -135,10 +135,10 @@ class Zone:
 
 
 def count_references(sizes: Iterable[int]) -> Iterator[int]:
-    """How many of these clusters touch each host cluster, from the first.
+    """Yield how many compressed clusters are in each host cluster.
 
-    Every compressed cluster counts in all the host clusters that it lies in;
-    QEMU counts whole sectors, which never cross a host cluster's end.
+    A compressed cluster counts in every host cluster that it is in.  QEMU
+    counts whole sectors, which never cross the end of a host cluster.
     """
     end = 0
     boundary = CLUSTER
