@@ -26,6 +26,7 @@ from oslo_log import log as logging
 from nova_snap import exception
 from nova_snap import undo
 from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import events
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
@@ -48,6 +49,10 @@ class EndMirror(undo.Step, kind='end the block job'):
     source: str = ''
     source_format: str = ''
     run: str | None = None
+    #: Of the connection on which this process hears how the job ends.
+    generation: int | None = dataclasses.field(
+        default=None, metadata=undo.VOLATILE
+    )
 
     def undo(self, resources: undo.Resources) -> None:
         """End the job, and keep a delta that somebody else made use of.
@@ -66,7 +71,9 @@ class EndMirror(undo.Step, kind='end the block job'):
                 'copy it back with "virsh blockcopy --pivot" before the '
                 'server is shut off.',
             )
-        if run is None or run != self.run:
+        if run is not None and run == self.run:
+            return
+        if not self._is_known_to_have_failed(guest):
             self._keep_unless_copy(guest)
 
     def _end(self, guest: guest_lib.Guest) -> bool:
@@ -80,6 +87,18 @@ class EndMirror(undo.Step, kind='end the block job'):
             return False
         device.abort_job()
         return True
+
+    def _is_known_to_have_failed(self, guest: guest_lib.Guest) -> bool:
+        """Return True if this process knows that there was no pivot.
+
+        libvirt says at once when a job is completed by a pivot.
+        """
+        host = guest.host
+        return (
+            self.generation == host.generation
+            and host.events.block_job(guest.uuid, self.device)
+            is not events.BlockJobStatus.COMPLETED
+        )
 
     def _keep_unless_copy(self, guest: guest_lib.Guest) -> None:
         """Keep a delta in which there may be what the disk has not.

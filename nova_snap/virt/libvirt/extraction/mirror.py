@@ -100,6 +100,7 @@ def _end_mirror(
         source=context.disk.source.describe(),
         source_format=context.disk.source.format,
         run=context.guest.run(),
+        generation=context.guest.host.generation,
     )
 
 
