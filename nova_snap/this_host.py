@@ -12,7 +12,8 @@
 
 """Identity of this host and of its current boot.
 
-What is written down for a later process says where and when it was true.
+Data that is written for a later process has these ids, by which the process
+can tell whether the data is still valid.
 """
 
 import pathlib

@@ -17,7 +17,7 @@ import enum
 
 
 class Path(enum.StrEnum):
-    """What happens to the guest while its disk is read."""
+    """The way of reading a disk: of a running guest, or a stopped one."""
 
     LIVE = 'live'
     COLD = 'cold'
@@ -44,8 +44,8 @@ class Reason:
 class Decision:
     """The path, what it does to the guest, and the reasons for it.
 
-    ``considered`` are the live methods that the configuration admits, the
-    preferred one first; ``method`` is the one chosen, None on the cold path.
+    ``considered`` are the live methods that the configuration allows, the
+    preferred one first; ``method`` is the chosen one, None on the cold path.
     """
 
     path: Path
@@ -56,13 +56,13 @@ class Decision:
 
     @property
     def objections(self) -> tuple[Reason, ...]:
-        """The reasons that speak against a method that was considered."""
+        """Reasons that forbid a method that was considered."""
         considered = set(self.considered)
         return tuple(r for r in self.reasons if considered - r.allows)
 
     @property
     def alternatives(self) -> frozenset[Method]:
-        """The live methods that are possible, and were not considered."""
+        """Live methods that are possible, but were not considered."""
         possible = frozenset(Method).intersection(
             *(reason.allows for reason in self.reasons)
         )

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a hypervisor offers to operations on instances: the abstract classes.
+"""Abstract classes of drivers and plans, and the results of a plan.
 
 Open this file to write another driver, or another way to read disks.
 """
@@ -32,16 +32,16 @@ from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
 
-#: Freezes an instance for a block, which is told whether it is frozen.
+#: Makes a context manager that freezes an instance and yields True if frozen.
 Quiesced = Callable[[journal.Entry], contextlib.AbstractContextManager[bool]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """One operation on an instance, as the frame around it has begun it.
+    """One operation on an instance, begun by the frame around it.
 
-    ``entry`` takes the undo steps of whatever is begun; ``progress`` is
-    reported to, and says when the operation is cancelled.
+    ``entry`` takes the undo steps of the operation's changes; ``progress``
+    takes its reports, and raises if it is cancelled.
     """
 
     instance: instance_lib.Instance
@@ -53,8 +53,8 @@ class Operation:
 class ImageData:
     """The bytes of an image.
 
-    ``size`` is in bytes, None where it is not known yet; ``progress`` is what
-    the sending of the bytes is reported to.
+    ``size`` is in bytes, None if it is not known yet; ``progress`` takes the
+    reports of sending the bytes.
     """
 
     stream: BinaryIO
@@ -65,9 +65,9 @@ class ImageData:
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """Where the bytes of an image already are, as Glance's locations have it.
+    """The location of an image's existing bytes, as in Glance.
 
-    ``url`` is such as ``rbd://FSID/POOL/IMAGE/SNAPSHOT``.
+    An example of ``url`` is ``rbd://FSID/POOL/IMAGE/SNAPSHOT``.
     """
 
     url: str
@@ -75,10 +75,10 @@ class Location:
 
 @dataclasses.dataclass(frozen=True)
 class Extraction:
-    """What was read of an instance.
+    """The data that was read of an instance.
 
     ``disks`` are the images of its disks, the root disk first;
-    ``properties`` are what the image record of the root disk gets besides.
+    ``properties`` are additional properties of the root disk's image record.
     """
 
     disks: tuple[ImageData | Location, ...]
@@ -87,9 +87,9 @@ class Extraction:
 
 @dataclasses.dataclass(frozen=True)
 class Plan(abc.ABC):
-    """How an instance will be read; made from one reading of its guest.
+    """The plan of an extraction; made from one reading of the guest.
 
-    ``disk_format`` is Glance's word, ``virtual_size`` is in bytes.
+    ``disk_format`` is a disk_format of Glance, ``virtual_size`` is in bytes.
     """
 
     instance: instance_lib.Instance
@@ -102,17 +102,17 @@ class Plan(abc.ABC):
     ) -> contextlib.AbstractContextManager[Extraction]:
         """Read the disks as planned, for the length of a block.
 
-        When the block has ended, the guest is as it was, or the entry of the
-        operation has what is still to undo.
+        After the block the guest is as it was, or the entry of the operation
+        has the steps that are still to be undone.
 
         :raises SnapshotFailed: or one of its subclasses.
-        :raises SnapshotCancelled: somebody cancelled the operation.
-        :raises MethodUnavailable: it can't be read this way; nothing of the
-            guest was changed.
+        :raises SnapshotCancelled: the operation was cancelled.
+        :raises MethodUnavailable: the disks can't be read this way; nothing
+            of the guest was changed.
         """
 
     def alternatives(self) -> Iterator['Plan']:
-        """Make the plans to follow where this one is not available."""
+        """Yield the plans to try if this one is not available."""
         return iter(())
 
 
@@ -134,11 +134,11 @@ class ComputeDriver(abc.ABC):
     def instances(
         self,
     ) -> list[tuple[instance_lib.Instance, power_state.PowerState]]:
-        """All instances of this host, with their states."""
+        """Return all instances of this host, with their states."""
 
     @abc.abstractmethod
     def instance(self, server: str) -> instance_lib.Instance:
-        """The instance with this uuid or name.
+        """Return the instance with this uuid or name.
 
         :raises InstanceNotFound: there is none.
         :raises InstanceAmbiguous: several have the name.
@@ -148,7 +148,7 @@ class ComputeDriver(abc.ABC):
     def block_devices(
         self, instance: instance_lib.Instance
     ) -> tuple[instance_lib.BlockDevice, ...]:
-        """Its disks, the root disk first."""
+        """Return the disks of an instance, the root disk first."""
 
     @abc.abstractmethod
     def quiescing(
@@ -156,11 +156,12 @@ class ComputeDriver(abc.ABC):
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
     ) -> Quiesced:
-        """Find out whether it can be frozen; return what freezes it.
+        """Find out whether an instance can be frozen.
 
-        What is returned raises QuiesceNotPossible, too.
+        Return a function that freezes it, which may raise QuiesceNotPossible,
+        too.
 
-        :param image_properties: those of the image that it was made from.
+        :param image_properties: those of the base image.
         :raises QuiesceNotPossible: os_require_quiesce can't be met.
         """
 
@@ -168,9 +169,9 @@ class ComputeDriver(abc.ABC):
     def explain(
         self, instance: instance_lib.Instance
     ) -> decision_lib.Decision:
-        """How a snapshot would be taken; touches nothing.
+        """Return how a snapshot would be taken; change nothing.
 
-        :raises UnsupportedGuest: none can be taken.
+        :raises UnsupportedGuest: no snapshot can be taken.
         """
 
     @abc.abstractmethod
@@ -179,9 +180,9 @@ class ComputeDriver(abc.ABC):
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
     ) -> Plan:
-        """Decide, and find out whatever would make a snapshot fail.
+        """Decide, and check everything that could make a snapshot fail.
 
-        Nothing of the guest is touched.
+        Nothing of the guest is changed.
 
         :param image_properties: those of the base image.
         :raises UnsupportedGuest: no image can be taken of this guest.
@@ -191,7 +192,7 @@ class ComputeDriver(abc.ABC):
 
     @abc.abstractmethod
     def resources(self, instance_uuid: str) -> Sequence[object]:
-        """Return what the undo steps of an instance work on.
+        """Return the objects that the undo steps of an instance work on.
 
         The instance need not exist any more.
         """

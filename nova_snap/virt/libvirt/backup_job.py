@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A backup job of a guest in pull mode: its disk as it was, over NBD.
+"""Backup jobs in pull mode: a disk at one point in time, over NBD.
 
 libvirt (6.0.0 and later, complete since 7.2.0) lets QEMU export the disk as
-it is when the job begins; what the guest overwrites later is first copied to
-a scratch file.  https://libvirt.org/formatbackup.html
+it is when the job begins.  Old data that the guest overwrites later is first
+copied to a scratch file.  https://libvirt.org/formatbackup.html
 """
 
 import dataclasses
@@ -39,25 +39,25 @@ MAX_SOCKET_PATH = 107
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """Where the frozen disk is to be read, and where old data goes."""
+    """The files of an export: its socket, and the scratch file."""
 
     socket: pathlib.Path
     scratch: pathlib.Path
 
     @classmethod
     def in_folder(cls, folder: pathlib.Path) -> 'Export':
-        """The export that has a folder for itself."""
+        """Return the export whose files are in a folder."""
         return cls(folder / 'nbd.sock', folder / 'scratch.qcow2')
 
     @property
     def uri(self) -> str:
-        """As libnbd has it: nbd+unix:///root?socket=PATH."""
+        """The URI for libnbd: nbd+unix:///root?socket=PATH."""
         query = urllib.parse.urlencode({'socket': str(self.socket)})
         return f'nbd+unix:///{EXPORT}?{query}'
 
 
 def is_short_enough(directory: pathlib.Path) -> bool:
-    """Whether the socket of an export in it gets a path that is allowed.
+    """Return True if the path of a socket in the directory is short enough.
 
     An export has a folder of its own in the directory, named by a uuid.
     """
@@ -66,7 +66,7 @@ def is_short_enough(directory: pathlib.Path) -> bool:
 
 
 def begin(guest: guest_lib.Guest, device: str, export: Export) -> None:
-    """Fix the point in time and export it.
+    """Begin the backup job; the disk as of now is exported.
 
     :raises HypervisorError: libvirt refused, as it does while another
         backup job runs.
@@ -79,7 +79,7 @@ def begin(guest: guest_lib.Guest, device: str, export: Export) -> None:
 
 
 def is_running(guest: guest_lib.Guest, export: Export | None = None) -> bool:
-    """Whether a backup job runs: any, or the one of this export."""
+    """Return True if a backup job runs: any, or that of an export."""
     xml = guest.backup_job_xml()
     if xml is None:
         return False
@@ -90,7 +90,7 @@ def is_running(guest: guest_lib.Guest, export: Export | None = None) -> bool:
 
 
 def end(guest: guest_lib.Guest, export: Export) -> None:
-    """End the job of this export, if it runs; insists.
+    """End the job of this export, if it runs; retry if libvirtd is gone.
 
     A job of another program is left alone.
     """

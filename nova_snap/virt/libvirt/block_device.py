@@ -23,7 +23,7 @@ from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import events
 from nova_snap.virt.libvirt import guest as guest_lib
 
-#: What blockJobAbort answers when there is no job (libvirt 9.0:
+#: Errors of blockJobAbort if there is no job (libvirt 9.0:
 #: VIR_ERR_OPERATION_INVALID, "disk vda does not have an active block job").
 _NO_JOB_CODES = {
     libvirt.VIR_ERR_OPERATION_INVALID,
@@ -40,7 +40,7 @@ _NO_JOBS_CODES = {
 
 @dataclasses.dataclass(frozen=True)
 class BlockJob:
-    """How far a job is, as QEMU counts: bytes, now and in all."""
+    """Progress of a job as QEMU counts it: bytes done, and in all."""
 
     cur: int
     end: int
@@ -57,14 +57,14 @@ class BlockDevice:
         self.device = device
 
     def virtual_size(self) -> int:
-        """The size that the guest sees, in bytes.
+        """Return the size that the guest sees, in bytes.
 
-        libvirt reads it by the format that the XML names.
+        libvirt reads the size by the format that the XML names.
         """
         return self._info()[0]
 
     def allocation(self) -> int:
-        """The bytes that the topmost layer takes on the host."""
+        """Return the bytes that the topmost layer takes on the host."""
         return self._info()[1]
 
     def _info(self) -> tuple[int, int]:
@@ -76,9 +76,9 @@ class BlockDevice:
         return int(capacity), int(allocation)
 
     def supports_block_jobs(self) -> bool:
-        """Whether libvirt knows block jobs on this disk; touches nothing.
+        """Return True if libvirt supports block jobs on this disk.
 
-        Only the answer VIR_ERR_CONFIG_UNSUPPORTED speaks against it.
+        Only the error VIR_ERR_CONFIG_UNSUPPORTED means that it does not.
         """
         try:
             self.job()
@@ -87,7 +87,7 @@ class BlockDevice:
         return True
 
     def job(self) -> BlockJob | None:
-        """The job on this disk; None if there is none."""
+        """Return the job on this disk, or None."""
         info: dict[str, Any] | None = self._guest.call(
             'read the block job of its root disk',
             lambda domain: domain.blockJobInfo(
@@ -98,11 +98,11 @@ class BlockDevice:
         return BlockJob(cur=info['cur'], end=info['end']) if info else None
 
     def mirror(self) -> domain_xml.Mirror | None:
-        """The mirror that the live XML shows on this disk."""
+        """Return the mirror that the live XML shows on this disk."""
         return domain_xml.mirror(self._guest.xml(), self.device)
 
     def require_no_foreign_job(self, directory: pathlib.Path) -> None:
-        """Refuse to work on a disk on which another program does.
+        """Raise if another program's job runs on this disk.
 
         :param directory: a copy to a folder in it is ours.
         :raises BlockJobRunning: another program's job runs on the disk.
@@ -122,10 +122,10 @@ class BlockDevice:
             )
 
     def rebase(self, target: str) -> None:
-        """Begin to copy this disk's own data into ``target``.
+        """Begin to copy the data of the topmost layer into ``target``.
 
         The target exists and has the backing file that this disk has.  The
-        guest must not be persistent: libvirt refuses it then.
+        guest has to be transient: libvirt copies no disk of a persistent one.
         """
         self._guest.host.events.forget_block_job(self._guest.uuid, self.device)
         flags = (
@@ -139,12 +139,13 @@ class BlockDevice:
         )
 
     def abort_job(self) -> bool:
-        """End the job, without a pivot; say whether there was one.
+        """End the job, without a pivot; return True if there was one.
 
-        Returns when the job has ended (libvirt's synchronous mode); insists.
+        Returns when the job has ended (libvirt's synchronous mode).  The call
+        is retried if libvirtd is gone.
 
-        :raises HypervisorError: libvirt refused, other than for want of a
-            job; code VIR_ERR_CONFIG_UNSUPPORTED: it knows no block jobs.
+        :raises HypervisorError: libvirt could not end the job; code
+            VIR_ERR_CONFIG_UNSUPPORTED: libvirt supports no block jobs.
         """
         try:
             self._guest.call(
@@ -159,5 +160,5 @@ class BlockDevice:
         return True
 
     def ended_status(self) -> events.BlockJobStatus | None:
-        """How the newest job ended, if libvirt has said so by now."""
+        """Return how the newest job ended, if its event has arrived."""
         return self._guest.host.events.block_job(self._guest.uuid, self.device)

@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Reading libvirt's domain XML: pure functions from text to plain types.
+"""Parser of libvirt's domain XML: pure functions from text to plain types.
 
-The XML is what libvirtd says of its guests, never what a guest says; the
-formats and paths of disks come from here and from nowhere else.
+The XML comes from libvirtd, and a guest can't change it.  The formats and
+paths of disks are taken from the XML and from nowhere else.
 https://libvirt.org/formatdomain.html
 """
 
@@ -37,15 +37,15 @@ AGENT_CHANNEL = 'org.qemu.guest_agent.0'
 
 
 class Unsupported(ValueError):
-    """The domain has something that can't be snapshot; the text says what."""
+    """No image can be taken of the domain; the text has the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RootDisk:
     """The root disk; ``device`` is its target name, such as ``vda``.
 
-    ``has_iothread`` says that a thread of QEMU beside its main loop does the
-    disk's requests.
+    ``has_iothread`` is True if an iothread of QEMU, not its main loop, does
+    the disk's requests.
     """
 
     device: str
@@ -55,7 +55,7 @@ class RootDisk:
 
 @dataclasses.dataclass(frozen=True)
 class Mirror:
-    """What the live XML says of a copy that a disk is being mirrored to."""
+    """A mirror in the live XML: the copy of a disk that is under way."""
 
     target: str | None
     is_ready: bool
@@ -65,8 +65,8 @@ class Mirror:
 class PassthroughDevice:
     """A PCI device of the host that a guest has.
 
-    ``address`` is the host's, for messages; ``alias`` is libvirt's name for
-    it in the running guest; ``xml`` attaches it again.
+    ``address`` is that on the host, for messages; ``alias`` is libvirt's name
+    of the device in the running guest; ``xml`` attaches the device again.
     """
 
     address: str
@@ -75,14 +75,14 @@ class PassthroughDevice:
 
 
 def virt_type(xml: str) -> str:
-    """``kvm``, ``qemu``, ``lxc`` and so on."""
+    """Return the type of the domain: ``kvm``, ``qemu``, ``lxc``, etc."""
     return _parse(xml).get('type', '')
 
 
 def root_disk(xml: str) -> RootDisk:
-    """The first device of kind ``disk``.
+    """Return the first device of kind ``disk``.
 
-    :raises Unsupported: there is none, or it is not one that can be read.
+    :raises Unsupported: there is none, or it can't be read.
     """
     root = _parse(xml)
     for disk in _disks(root):
@@ -103,7 +103,7 @@ def root_disk(xml: str) -> RootDisk:
 def _has_iothread(
     root: ElementTree.Element, disk: ElementTree.Element
 ) -> bool:
-    """Return True if the disk, or a controller it may be at, has one.
+    """Return True if a disk, or a controller it may be at, has an iothread.
 
     https://libvirt.org/formatdomain.html#iothreads-allocation
     """
@@ -118,7 +118,7 @@ def _has_iothread(
 
 
 def block_devices(xml: str) -> tuple[instance_lib.BlockDevice, ...]:
-    """All hard disks, the root disk first.
+    """Return all hard disks, the root disk first.
 
     Nova and Cinder make the id of a volume the serial number of its disk.
     """
@@ -136,15 +136,15 @@ def block_devices(xml: str) -> tuple[instance_lib.BlockDevice, ...]:
 
 
 def disk_devices(xml: str) -> list[str]:
-    """The target names of all disks, CD-ROM drives and the like included."""
+    """Return the target names of all disks, CD-ROM drives included."""
     disks = _parse(xml).iterfind('./devices/disk')
     return [_device(disk) for disk in disks]
 
 
 def qemu_uid(xml: str) -> int | None:
-    """The user that QEMU runs as, where libvirt labels what it opens.
+    """Return the user id that QEMU runs as, or None if it is not labelled.
 
-    In the live XML it is the label of the model "dac", as ``+UID:+GID``.
+    The live XML has the label of the model "dac", as ``+UID:+GID``.
     """
     for label in _parse(xml).iterfind('./seclabel'):
         if label.get('model') == 'dac':
@@ -154,7 +154,7 @@ def qemu_uid(xml: str) -> int | None:
 
 
 def has_volatile_tpm(xml: str) -> bool:
-    """Return True if it has an emulated TPM whose state goes with the domain.
+    """Return True if the state of an emulated TPM is lost with the domain.
 
     https://libvirt.org/formatdomain.html#tpm-device
     """
@@ -166,7 +166,7 @@ def has_volatile_tpm(xml: str) -> bool:
 
 
 def mirror(xml: str, device: str) -> Mirror | None:
-    """The mirror of a disk, while one is under way."""
+    """Return the mirror of a disk that is under way, or None."""
     for disk in _disks(_parse(xml)):
         element = disk.find('mirror')
         if _device(disk) == device and element is not None:
@@ -179,21 +179,21 @@ def mirror(xml: str, device: str) -> Mirror | None:
 
 
 def has_agent(xml: str) -> bool:
-    """Whether the guest has a channel to a guest agent."""
+    """Return True if the guest has a channel to a guest agent."""
     return _agent_channel(xml) is not None
 
 
 def is_agent_connected(xml: str) -> bool:
-    """Whether an agent in the guest has opened its end of the channel.
+    """Return True if an agent in the guest has opened the channel.
 
-    Only the live XML tells (libvirt 1.1.3).
+    Only the live XML has this state (libvirt 1.1.3).
     """
     channel = _agent_channel(xml)
     return channel is not None and channel.get('state') == 'connected'
 
 
 def passthrough_devices(xml: str) -> list[PassthroughDevice]:
-    """PCI devices and SR-IOV interfaces that the guest has of the host.
+    """Return the PCI devices and SR-IOV interfaces of the host in a guest.
 
     A guest can't be saved while it has them.
     """
@@ -207,7 +207,7 @@ def passthrough_devices(xml: str) -> list[PassthroughDevice]:
 
 
 def nova_instance(xml: str) -> instance_lib.Instance:
-    """What is known of the instance: Nova's metadata, else the domain."""
+    """Return the instance by Nova's metadata, or else by the domain."""
     root = _parse(xml)
     instance = instance_lib.Instance(
         uuid=root.findtext('uuid', ''), name=root.findtext('name', '')
@@ -266,7 +266,7 @@ def _child(
     element: ElementTree.Element | None, name: str
 ) -> ElementTree.Element | None:
     # By local name: the namespace ends in the version of the metadata, which
-    # has grown from 1.0 to 1.1 and will grow on.
+    # was 1.0, is 1.1 and may change again.
     for child in element if element is not None else ():
         if _local_name(child) == name:
             return child
@@ -315,7 +315,10 @@ def _source(disk: ElementTree.Element) -> storage.DiskSource:
 def _layer(
     element: ElementTree.Element, format_name: str | None
 ) -> storage.DiskSource:
-    """A ``<disk>`` or ``<backingStore>`` element with what is below it."""
+    """Return the layer of a ``<disk>`` or ``<backingStore>``, with its chain.
+
+    :raises Unsupported: the element has no format or no source.
+    """
     if not format_name:
         raise Unsupported('libvirt does not say what format its disk has.')
     source = element.find('source')
@@ -343,7 +346,10 @@ def _backing(
 
 
 def _is_chain_known(element: ElementTree.Element | None) -> bool:
-    """An empty <backingStore/> ends a chain; a missing one says nothing."""
+    """Return True if an empty <backingStore/> ends the chain.
+
+    Without one the chain may go on.
+    """
     if element is None:
         return False
     if element.find('source') is None:
@@ -394,7 +400,7 @@ def _rbd(source: ElementTree.Element) -> storage.RbdLocation:
 
 
 def _secret(element: ElementTree.Element | None) -> str | None:
-    """The id of the secret of an encrypted layer; '' when none is named."""
+    """Return the id of an encrypted layer's secret; '' if none is named."""
     if element is None:
         return None
     secret = element.find('secret')
@@ -419,7 +425,7 @@ def _passthrough_device(element: ElementTree.Element) -> PassthroughDevice:
 
 
 def _pci_address(element: ElementTree.Element | None) -> str:
-    """As lspci has it: 0000:03:00.1."""
+    """Return a PCI address as lspci prints it: 0000:03:00.1."""
     if element is None:
         return 'unknown'
 

@@ -10,7 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The driver for libvirt: finds guests, decides and plans."""
+"""The driver for libvirt: finds guests, decides and plans.
+
+Open this file for the checks that are made before a snapshot begins.
+"""
 
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -46,7 +49,7 @@ from nova_snap.virt.storage import qemu_img
 
 LOG = logging.getLogger(__name__)
 
-#: States in which a hypervisor process holds the disk and can't be suspended.
+#: States in which QEMU has the disk open and can't be suspended.
 _UNREADABLE_STATES = {
     power_state.PowerState.NOSTATE: 'its state is not known.',
     power_state.PowerState.CRASHED: 'it has crashed; stop or reset it first.',
@@ -57,7 +60,7 @@ _UNREADABLE_STATES = {
 
 
 class LibvirtDriver(driver.ComputeDriver):
-    """The guests of one libvirt connection.
+    """The driver for the guests of one libvirt connection.
 
     :param disk_operation_slot: held while an image is converted.
     :param hooks: of the program that owns the guests.
@@ -78,7 +81,7 @@ class LibvirtDriver(driver.ComputeDriver):
     def instances(
         self,
     ) -> list[tuple[instance_lib.Instance, power_state.PowerState]]:
-        """All guests of this host; one that goes meanwhile is left out."""
+        """Return all guests of this host, without those deleted meanwhile."""
         found = []
         for domain_uuid, name in self._host.domain_uuids():
             guest = guest_lib.Guest(self._host, domain_uuid, name)
@@ -88,7 +91,7 @@ class LibvirtDriver(driver.ComputeDriver):
         return found
 
     def instance(self, server: str) -> instance_lib.Instance:
-        """The instance with this uuid, Nova name or libvirt name."""
+        """Return the instance with this uuid, Nova name or libvirt name."""
         if uuidutils.is_uuid_like(server):
             return self._instance_by_uuid(str(uuid.UUID(server)), server)
         found = {
@@ -107,7 +110,7 @@ class LibvirtDriver(driver.ComputeDriver):
     def block_devices(
         self, instance: instance_lib.Instance
     ) -> tuple[instance_lib.BlockDevice, ...]:
-        """Its disks, as the XML has them now."""
+        """Return the disks of an instance, as in its current XML."""
         return domain_xml.block_devices(self._guest(instance).xml())
 
     def quiescing(
@@ -115,7 +118,7 @@ class LibvirtDriver(driver.ComputeDriver):
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
     ) -> driver.Quiesced:
-        """Freeze by the guest's agent, if it has one."""
+        """Return a function that freezes a guest by its agent."""
         found = inspection_lib.inspect(self._guest(instance))
         plan = self._plan_quiesce(found, image_properties)
         return lambda entry: quiesce.quiesced(found.guest, plan, entry)
@@ -123,7 +126,7 @@ class LibvirtDriver(driver.ComputeDriver):
     def explain(
         self, instance: instance_lib.Instance
     ) -> decision_lib.Decision:
-        """Decide by what is so now."""
+        """Decide by the current state of the guest."""
         found = inspection_lib.inspect(self._guest(instance))
         decision = self._decide(found, self._root_disk(found))
         self._require_suspendable(found, decision)
@@ -134,7 +137,7 @@ class LibvirtDriver(driver.ComputeDriver):
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
     ) -> plan_lib.LibvirtPlan:
-        """Decide, and look for whatever would make the snapshot fail."""
+        """Decide, and check everything that could make the snapshot fail."""
         found = inspection_lib.inspect(self._guest(instance))
         disk = self._root_disk(found)
         decision = self._decide(found, disk)
@@ -250,9 +253,9 @@ class LibvirtDriver(driver.ComputeDriver):
         disk: domain_xml.RootDisk,
         decision: decision_lib.Decision,
     ) -> None:
-        """Refuse while another program copies the disk.
+        """Raise if another program's block job runs on the disk.
 
-        A mirror would end its job, and libvirt saves no guest that has one.
+        A mirror would end that job, and libvirt saves no guest that has one.
         """
         if decision.method is decision_lib.Method.MIRROR or decision.suspends:
             device = block_device.BlockDevice(found.guest, disk.device)
@@ -279,7 +282,7 @@ class LibvirtDriver(driver.ComputeDriver):
             return self._options.image_format
         if source.source_type is storage.SourceType.QCOW2:
             return 'qcow2'
-        # As Nova has it: LVM and RBD hold raw bytes.
+        # As in Nova: disks on LVM and RBD are raw.
         return 'raw'
 
     def _is_compressed(self, image_format: str) -> bool:
@@ -287,10 +290,10 @@ class LibvirtDriver(driver.ComputeDriver):
 
 
 def _require_no_backup(found: inspection_lib.Inspection) -> None:
-    """Refuse while another program backs the guest up.
+    """Raise Conflict if another program's backup of the guest runs.
 
-    A mirror begins with blockJobAbort, and that ends a backup, too (libvirt
-    9.0); so does suspending the guest.
+    blockJobAbort before a mirror would end a backup, too (libvirt 9.0), and
+    so would suspending the guest.
     """
     if found.has_backup_job:
         raise exception.Conflict(
@@ -301,7 +304,7 @@ def _require_no_backup(found: inspection_lib.Inspection) -> None:
 
 
 def _without_suspending(decision: decision_lib.Decision) -> str:
-    """Return which other methods there are, as a sentence, or nothing."""
+    """Return a sentence that names live methods to configure, or ''."""
     methods = sorted(decision.alternatives)
     if not methods:
         return ''
@@ -315,14 +318,14 @@ def _virtual_size(
     found: inspection_lib.Inspection, disk: domain_xml.RootDisk
 ) -> int:
     if found.power_state.is_active or disk.source.type == 'block':
-        # A block device may be libvirt's to read and not ours.
+        # Only libvirt may have the permission to read a block device.
         device = block_device.BlockDevice(found.guest, disk.device)
         return device.virtual_size()
     return qemu_img.info(disk.source).virtual_size
 
 
 def _require_short(directory: pathlib.Path) -> None:
-    """Refuse a directory in which the path of a socket gets too long."""
+    """Raise if the path of a socket in the directory would be too long."""
     if not backup_job.is_short_enough(directory):
         raise exception.InvalidConfiguration(
             option='[snapshot] scratch_directory',

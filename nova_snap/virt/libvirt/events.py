@@ -10,13 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What libvirt says by itself: the event loop and a record of events.
+"""libvirt's event loop, and a record of its events.
 
-Some answers come only as events: whether a block job that was ended wrote all
-its data, whether a guest let go of a device or refuses to, and why a guest
-that is not persistent stopped.  The callbacks
-run in a native thread of libvirt's event loop, under eventlet too, so they do
-no more than note what they were told; the pipelines look when they poll.
+libvirt reports some facts only as events: whether a block job that was ended
+wrote all its data, whether a guest released a device, and why a transient
+guest stopped.  The callbacks run in a native thread of libvirt's event loop,
+under eventlet too, so they only record the event; the pipelines read the
+record when they poll.
 """
 
 import enum
@@ -30,7 +30,7 @@ from nova_snap import concurrency
 
 
 class BlockJobStatus(enum.IntEnum):
-    """virConnectDomainEventBlockJobStatus."""
+    """A status of a block job (virConnectDomainEventBlockJobStatus)."""
 
     COMPLETED = libvirt.VIR_DOMAIN_BLOCK_JOB_COMPLETED
     FAILED = libvirt.VIR_DOMAIN_BLOCK_JOB_FAILED
@@ -70,15 +70,15 @@ class EventRecord:
             connection.domainEventRegisterAny(None, event, callback, None)
 
     def forget_block_job(self, uuid: str, device: str) -> None:
-        """Forget what was heard of earlier jobs on a device."""
+        """Forget the events of earlier jobs on a device."""
         self._block_jobs.pop((uuid, device), None)
 
     def block_job(self, uuid: str, device: str) -> BlockJobStatus | None:
-        """The newest status of a job on a device."""
+        """Return the newest status of a job on a device, or None."""
         return self._block_jobs.get((uuid, device))
 
     def take_removal_refused(self, uuid: str, alias: str) -> bool:
-        """Whether the guest refused to let go of a device; asked once."""
+        """Return True if a guest refused to release a device; forget it."""
         return self._refused_removals.pop((uuid, alias), False)
 
     def has_crashed(self, uuid: str) -> bool:
@@ -118,8 +118,8 @@ _is_running = False
 def start_loop() -> None:
     """Run libvirt's event loop in a native thread, once in a process.
 
-    Has to happen before the first connection is opened.  Also makes
-    keep-alive work, which finds out that a daemon hangs.
+    Call this before the first connection is opened.  The loop also sends
+    keep-alive messages, which detect a daemon that hangs.
     """
     global _is_running
     with _started:
@@ -131,7 +131,7 @@ def start_loop() -> None:
 
 
 def adopt_loop() -> None:
-    """Rely on the loop that the program around us runs already."""
+    """Use the loop that another part of this process runs already."""
     global _is_running
     _is_running = True
 

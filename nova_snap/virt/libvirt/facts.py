@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Gathering the facts that a decision is made from; touches nothing."""
+"""Gathering of the facts that a decision is made from; changes nothing."""
 
 from nova_snap.qcow2 import codec
 from nova_snap.qcow2 import errors
@@ -31,7 +31,7 @@ def gather(
 ) -> policy.Facts:
     """Gather the facts about a guest.
 
-    :param compression: how a stream would be compressed; None: not at all.
+    :param compression: how a stream would be compressed; None if it would not.
     """
     host, state = found.guest.host, found.power_state
     device = block_device.BlockDevice(found.guest, disk.device)

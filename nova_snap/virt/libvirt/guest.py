@@ -10,11 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The domain that runs an instance, by what is wanted of it.
+"""The domain that runs an instance, with a method for each call of libvirt.
 
 A :class:`Guest` keeps no libvirt object, only the uuid: the domain is looked
-up for each call, so that a guest outlives a restart of libvirtd, and the
-moment in which it is undefined.  Disks are in ``block_device.py``.
+up for each call, so the object can be used after a restart of libvirtd, and
+after the domain was undefined.  Disks are in ``block_device.py``.
+
+Many methods retry if libvirtd is gone; see ``insist`` of :meth:`Host.call`.
 """
 
 from collections.abc import Callable
@@ -35,7 +37,7 @@ from nova_snap.virt.libvirt import host as host_lib
 
 T = TypeVar('T')
 
-#: Seconds for which a thaw is tried: the agent may be busy with a late freeze.
+#: Seconds for which a thaw is retried: a late freeze may keep the agent busy.
 THAW_TIMEOUT = 60
 
 #: Seconds in which a living agent answers a simple question.
@@ -52,7 +54,7 @@ _STATES = {
     libvirt.VIR_DOMAIN_RUNNING: power_state.PowerState.RUNNING,
     libvirt.VIR_DOMAIN_BLOCKED: power_state.PowerState.RUNNING,
     libvirt.VIR_DOMAIN_PAUSED: power_state.PowerState.PAUSED,
-    # On its way down the guest still runs, and may change its mind.
+    # A guest that is shutting down still runs, and may not shut down.
     libvirt.VIR_DOMAIN_SHUTDOWN: power_state.PowerState.RUNNING,
     libvirt.VIR_DOMAIN_SHUTOFF: power_state.PowerState.SHUTDOWN,
     libvirt.VIR_DOMAIN_CRASHED: power_state.PowerState.CRASHED,
@@ -69,7 +71,7 @@ _CRASHED = (
 
 @dataclasses.dataclass(frozen=True)
 class Definition:
-    """What undefining would lose; the XML has passwords in it."""
+    """The definition of a guest, with passwords in the XML."""
 
     xml: str = dataclasses.field(repr=False)
     autostart: bool
@@ -103,12 +105,12 @@ class Guest:
                 ) from error
             raise
 
-    # What it is
+    # State
 
     def power_state(self) -> power_state.PowerState:
-        """The state now; of a domain that is gone, SHUTDOWN.
+        """Return the current state; SHUTDOWN if the domain does not exist.
 
-        A domain that is undefined while it runs is gone once it stops.
+        A domain that is undefined while it runs ceases to exist when it stops.
         """
         try:
             state, _reason = self.call(
@@ -119,9 +121,9 @@ class Guest:
         return _STATES[state]
 
     def run(self) -> str | None:
-        """Return a name for this run of its QEMU, or None if it has none.
+        """Return a name for the current run of QEMU, or None if shut off.
 
-        Equal names mean that it was not shut off in between.
+        Equal names mean that the guest was not shut off in between.
         """
         try:
             number = self.call(
@@ -132,7 +134,7 @@ class Guest:
         return None if number < 0 else f'{this_host.boot_id()}/{number}'
 
     def has_crashed(self) -> bool:
-        """Return True if its QEMU ended without having been told to."""
+        """Return True if QEMU has ended without having been told to."""
         if self.host.events.has_crashed(self.uuid):
             return True
         try:
@@ -140,13 +142,13 @@ class Guest:
                 'read its state', lambda domain: domain.state(), insist=True
             )
         except exception.GuestGone:
-            # It was not persistent, and only the event says why it stopped.
+            # A transient guest: only the event has the reason.
             time.sleep(EVENT_DELAY)
             return self.host.events.has_crashed(self.uuid)
         return tuple(state) in _CRASHED
 
     def is_persistent(self) -> bool:
-        """Whether it would be there after it is shut off."""
+        """Return True if the guest has a persistent definition."""
         return bool(
             self.call(
                 'read whether it is persistent',
@@ -156,9 +158,9 @@ class Guest:
         )
 
     def has_metadata(self) -> bool:
-        """Return True if libvirt keeps snapshots or checkpoints of it.
+        """Return True if the guest has libvirt snapshots or checkpoints.
 
-        Undefining it removes what libvirt knows of them.
+        Undefining the guest removes libvirt's metadata of them.
         """
         return bool(
             self._counted('snapshots', lambda domain: domain.snapshotNum())
@@ -176,14 +178,14 @@ class Guest:
             raise
 
     def xml(self) -> str:
-        """The XML as of now: the live one of a running guest."""
+        """Return the current XML: the live XML of a running guest."""
         xml: str = self.call(
             'read its XML', lambda domain: domain.XMLDesc(), insist=True
         )
         return xml
 
     def definition(self) -> Definition:
-        """The persistent definition, passwords included."""
+        """Return the persistent definition, passwords included."""
         flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
         return self.call(
             'read its definition',
@@ -195,18 +197,18 @@ class Guest:
     # Defining
 
     def undefine(self) -> None:
-        """Make it transient; firmware variables and TPM state are kept."""
+        """Make the guest transient; keep firmware variables and TPM state."""
         flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
         if self.host.libvirt_version() >= MIN_LIBVIRT_KEEP_TPM:
             flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
         self.call('undefine it', lambda domain: domain.undefineFlags(flags))
 
     def restore_definition(self, definition: Definition) -> None:
-        """Make it persistent and autostarted as before; insists.
+        """Make the guest persistent, with its former autostart flag.
 
-        Also right for a guest that has stopped meanwhile, and with that
-        ceased to exist.  Autostart is set on a persistent guest, too: our
-        process may have died after it defined the guest.
+        The guest may have stopped meanwhile, and not exist any more.  The
+        autostart flag of a persistent guest is set, too: the process that
+        defined the guest may have died before it set the flag.
         """
         if not self._is_there_and_persistent():
             self.host.define(definition.xml)
@@ -225,7 +227,7 @@ class Guest:
     # Suspending
 
     def managed_save(self) -> None:
-        """Write its memory to disk and stop it."""
+        """Save the guest's memory to disk and stop the guest."""
         self.call('save its memory', lambda domain: domain.managedSave())
 
     def abort_job(self) -> None:
@@ -233,9 +235,9 @@ class Guest:
         self.call('abort its job', lambda domain: domain.abortJob())
 
     def job(self) -> tuple[int, int] | None:
-        """(bytes done, bytes in all) of a managed save; None without one.
+        """Return (bytes done, bytes in all) of a managed save, or None.
 
-        A guest that does not run, any more, has none.
+        A guest that does not run has none.
         """
         try:
             info = self.call(
@@ -249,7 +251,7 @@ class Guest:
         return None if kind == libvirt.VIR_DOMAIN_JOB_NONE else (done, total)
 
     def has_managed_save(self) -> bool:
-        """Whether its memory is saved on disk."""
+        """Return True if the guest's memory is saved on disk."""
         return bool(
             self.call(
                 'read whether it is saved',
@@ -259,25 +261,25 @@ class Guest:
         )
 
     def remove_managed_save(self) -> None:
-        """Remove its saved memory."""
+        """Remove the guest's saved memory."""
         self.call(
             'remove its saved memory',
             lambda domain: domain.managedSaveRemove(),
         )
 
     def start(self, paused: bool) -> None:
-        """Start it, from saved memory where there is any; insists."""
+        """Start the guest, from its saved memory if there is any."""
         flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
 
         def start(domain: Any) -> None:
-            # A call that is repeated may find that the first one got through.
+            # A retry may find that the first call was successful.
             if not domain.isActive():
                 domain.createWithFlags(flags)
 
         self.call('start it', start, insist=True)
 
     def is_paused_by_io_error(self) -> bool:
-        """Whether QEMU has paused it because it could not write."""
+        """Return True if QEMU has paused the guest after an I/O error."""
         try:
             state = self.call(
                 'read its state', lambda domain: domain.state(), insist=True
@@ -290,13 +292,13 @@ class Guest:
         )
 
     def resume(self) -> None:
-        """Let a paused guest go on."""
+        """Resume a paused guest."""
         self.call('resume it', lambda domain: domain.resume())
 
     # The guest agent
 
     def is_agent_alive(self) -> bool:
-        """Whether the guest agent answers within AGENT_ANSWER_TIMEOUT."""
+        """Return True if the agent answers within AGENT_ANSWER_TIMEOUT."""
         if not domain_xml.is_agent_connected(self.xml()):
             return False
         self._set_agent_timeout(AGENT_ANSWER_TIMEOUT)
@@ -309,9 +311,9 @@ class Guest:
         return True
 
     def freeze(self, timeout: int) -> None:
-        """Freeze its file systems, within ``timeout`` seconds.
+        """Freeze the guest's file systems, within ``timeout`` seconds.
 
-        After an error they may be frozen all the same, or get frozen later.
+        After an error they may be frozen all the same, or be frozen later.
         """
         self._set_agent_timeout(timeout)
         try:
@@ -322,10 +324,10 @@ class Guest:
             self._set_agent_timeout(None)
 
     def thaw(self) -> None:
-        """Thaw its file systems, unless it does not run; insists.
+        """Thaw the guest's file systems, if the guest runs.
 
-        Tries for THAW_TIMEOUT seconds, since an agent that did not answer a
-        freeze in time may only be about to carry it out.
+        Errors are retried for THAW_TIMEOUT seconds, since an agent that did
+        not answer a freeze in time may still carry it out.
         """
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(exception.HypervisorError),
@@ -349,7 +351,7 @@ class Guest:
             self._set_agent_timeout(None)
 
     def _set_agent_timeout(self, seconds: int | None) -> None:
-        """Seconds for the agent's answers; None: libvirt's default."""
+        """Set the timeout for the agent's answers; None: libvirt's default."""
         value = (
             libvirt.VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK
             if seconds is None
@@ -364,7 +366,7 @@ class Guest:
     # Backup jobs
 
     def backup_job_xml(self) -> str | None:
-        """Return the XML of its backup job, or None if none is running."""
+        """Return the XML of the guest's backup job, or None."""
         try:
             xml: str = self.call(
                 'read its backup job',
@@ -386,7 +388,7 @@ class Guest:
     # Devices
 
     def detach_device(self, xml: str) -> None:
-        """Ask the running guest to let go of a device; returns at once."""
+        """Ask the running guest to release a device; return at once."""
         self.call(
             'detach a device',
             lambda domain: domain.detachDeviceFlags(
@@ -395,7 +397,7 @@ class Guest:
         )
 
     def attach_device(self, xml: str) -> None:
-        """Give a device to the running guest."""
+        """Attach a device to the running guest."""
         self.call(
             'attach a device',
             lambda domain: domain.attachDeviceFlags(

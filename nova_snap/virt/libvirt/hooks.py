@@ -13,8 +13,8 @@
 """Hooks for a program, such as nova-compute, that owns the guests.
 
 Open this file to run the pipelines inside a program that manages the guests:
-that starts them, gives devices to them and deletes them.  The class here is
-what happens where there is no such program.
+that starts them, attaches devices and deletes them.  The class here is used
+where there is no such program.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ from nova_snap.virt.storage import disk_source as storage
 
 
 class Hooks:
-    """The hooks where libvirt alone looks after the guests."""
+    """The hooks of a host where no program owns the guests."""
 
     def is_being_deleted(self, instance_uuid: str) -> bool:
-        """Return True if the guest is being deleted and must not come back."""
+        """Return True if the guest is being deleted; don't define it again."""
         return False
 
     def take_back(self, path: pathlib.Path) -> None:
-        """Make a file ours again that libvirt gave to QEMU for a while.
+        """Make this user the owner of a file again that QEMU has used.
 
-        libvirt does that itself with ``remember_owner = 1`` in its qemu.conf,
+        libvirt does so itself with ``remember_owner = 1`` in its qemu.conf,
         the default since 5.0 on file systems with extended attributes.
 
-        :raises NovaSnapError: the file stays QEMU's.
+        :raises NovaSnapError: the owner can't be changed.
         """
 
     def reading(
@@ -48,14 +48,14 @@ class Hooks:
         return contextlib.nullcontext()
 
     def prepare_start(self, instance_uuid: str) -> None:
-        """Do what has to be done before a saved guest is started again."""
+        """Prepare the host before a saved guest is started again."""
 
     def without_devices(
         self, guest: guest_lib.Guest, entry: journal.Entry
     ) -> contextlib.AbstractContextManager[None] | None:
-        """Take the host's devices from a guest, and give them back.
+        """Detach the host's devices for a block, and attach them again.
 
-        :returns: None where the pipeline shall do it by libvirt alone.
+        :returns: None if the pipeline shall do so by libvirt alone.
         """
         return None
 

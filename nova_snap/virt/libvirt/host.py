@@ -12,10 +12,10 @@
 
 """The connection to libvirt: calls, errors, versions, lookup of guests.
 
-The only module besides ``guest.py``, ``block_device.py`` and ``events.py``
-that touches the ``libvirt`` package.  Every call goes through
-:meth:`Host.call`, which translates errors, keeps eventlet's hub free and,
-where asked to, outlasts a restart of the daemon.
+Only this module, ``guest.py``, ``block_device.py`` and ``events.py`` use the
+``libvirt`` package.  Every call goes through :meth:`Host.call`, which
+translates errors, does not block eventlet's hub and, if asked to, retries
+after a restart of the daemon.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ RECONNECT_TIMEOUT = 60
 #: Seconds between keep-alive messages, and how many may stay unanswered.
 KEEPALIVE = (5, 6)
 
-# What libvirt's client library raises when the daemon is gone.
+# Error codes of libvirt's client library when the daemon is gone.
 _CONNECTION_CODES = {
     libvirt.VIR_ERR_SYSTEM_ERROR,
     libvirt.VIR_ERR_INTERNAL_ERROR,
@@ -62,7 +62,7 @@ _CONNECTION_DOMAINS = {
     libvirt.VIR_FROM_AUTH,
 }
 
-#: Codes of what libvirt says of a QEMU that hangs up ("Unable to read from
+#: Error codes of libvirt if QEMU ends meanwhile ("Unable to read from
 #: monitor", "End of file from qemu monitor", "domain is no longer running").
 HANGING_UP = (
     libvirt.VIR_ERR_SYSTEM_ERROR,
@@ -76,18 +76,18 @@ Version = tuple[int, int, int]
 class Host:
     """One libvirt connection, made when it is first needed.
 
-    :param uri: as libvirt has them, such as ``qemu:///system``.
+    :param uri: of libvirt, such as ``qemu:///system``.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.events = events.EventRecord()
-        #: Grows with each connection; events before it may be missing.
+        #: Number of the connection; earlier events may be missing.
         self.generation = 0
         self._connection: Any = None
         self._may_wait = False
         self._lock = threading.Lock()
-        # The bindings print every error to standard error otherwise.
+        # By default the bindings print every error to standard error.
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
 
     def call(
@@ -98,13 +98,13 @@ class Host:
     ) -> T:
         """Call ``function(connection)``.
 
-        :param action: what is being done, for messages: "read its state".
-        :param insist: when libvirtd is gone, wait up to RECONNECT_TIMEOUT
-            for it and call again.  Only for calls that may be repeated.
-            There is no wait where it has never answered, nor after one in
-            vain: a snapshot that ends has several such calls to make.
+        :param action: a phrase for messages, such as "read its state".
+        :param insist: if libvirtd is gone, retry for RECONNECT_TIMEOUT
+            seconds.  Only for calls that may be repeated.  If libvirtd has
+            never answered, or an earlier retry failed, there is no retry, as
+            the end of a snapshot has several such calls.
         :raises HypervisorUnavailable: libvirt does not answer.
-        :raises HypervisorError: libvirt refused; has libvirt's code.
+        :raises HypervisorError: the call failed; has libvirt's code.
         """
         if not insist or not self._may_wait:
             return self._call(action, function)
@@ -127,11 +127,11 @@ class Host:
         return result
 
     def domain(self, uuid: str) -> Callable[[Any], Any]:
-        """A function that looks a domain up on a connection."""
+        """Return a function that looks a domain up on a connection."""
         return lambda connection: connection.lookupByUUIDString(uuid)
 
     def domain_uuids(self) -> Iterator[tuple[str, str]]:
-        """(uuid, name) of every domain, running or not."""
+        """Yield (uuid, name) of every domain, running or not."""
         domains = self.call(
             'list the servers', lambda connection: connection.listAllDomains()
         )
@@ -139,9 +139,9 @@ class Host:
             yield domain.UUIDString(), domain.name()
 
     def users_of(self, path: str) -> Iterator[str]:
-        """Yield the uuid of each domain that names a file.
+        """Yield the uuid of each domain whose definition names a file.
 
-        In its live or its persistent definition, in a disk or below one.
+        The live and the persistent definition are searched.
         """
         wanted = saxutils.escape(path, {"'": '&apos;'})
         domains = self.call(
@@ -155,9 +155,9 @@ class Host:
                 yield domain.UUIDString()
 
     def define(self, xml: str) -> None:
-        """Make a domain persistent; insists.
+        """Make a domain persistent; retry if libvirtd is gone.
 
-        The XML is what libvirt itself gave out, so it is not validated.
+        The XML comes from libvirt itself, so it is not validated.
         """
         self.call(
             'define the server',
@@ -166,7 +166,7 @@ class Host:
         )
 
     def hypervisor_version(self) -> Version:
-        """The version of QEMU (or another hypervisor)."""
+        """Return the version of QEMU (or another hypervisor)."""
         return _version(
             self.call(
                 'read the version of the hypervisor',
@@ -175,7 +175,7 @@ class Host:
         )
 
     def libvirt_version(self) -> Version:
-        """The version of the libvirt daemon."""
+        """Return the version of the libvirt daemon."""
         return _version(
             self.call(
                 'read the version of libvirt',
@@ -197,7 +197,7 @@ class Host:
         return self.call(f'read the state of its network {name}', look)
 
     def secret(self, uuid: str) -> bytes:
-        """The value of a libvirt secret.
+        """Return the value of a libvirt secret.
 
         :raises HypervisorError: there is none, or it is private.
         """
@@ -257,7 +257,7 @@ class Host:
 
 
 def _keep_alive(connection: Any) -> None:
-    """Find out when the daemon hangs; some drivers have none that could."""
+    """Switch on keep-alive messages, if the driver supports them."""
     try:
         connection.setKeepAlive(*KEEPALIVE)
     except libvirt.libvirtError as error:
@@ -266,12 +266,12 @@ def _keep_alive(connection: Any) -> None:
 
 
 def _version(number: int) -> Version:
-    """libvirt packs a version as major * 10^6 + minor * 10^3 + release."""
+    """Unpack a version: major * 10^6 + minor * 10^3 + release."""
     return number // 1000000, number // 1000 % 1000, number % 1000
 
 
 def _definitions(domain: Any, _connection: Any) -> str:
-    """Return the live and the persistent XML, '' if it is gone just now."""
+    """Return the live and the persistent XML, '' if the domain is gone."""
     try:
         inactive = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         return str(domain.XMLDesc() + inactive)

@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""One reading of a guest, from which everything about it is decided.
+"""One reading of a guest's state, from which a plan is made.
 
-What could have changed by the time of acting is read again then.
+State that may change before the plan is followed is read again then.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ from nova_snap.virt.libvirt import guest as guest_lib
 class Inspection:
     """A guest at one moment; ``xml`` is the live one of a running guest.
 
-    ``has_backup_job`` says that somebody's backup job runs,
-    ``has_metadata`` that libvirt keeps snapshots or checkpoints of it.
+    ``has_backup_job`` is True if any backup job runs, ``has_metadata`` if the
+    guest has libvirt snapshots or checkpoints.
     """
 
     guest: guest_lib.Guest
@@ -41,7 +41,7 @@ class Inspection:
 def inspect(guest: guest_lib.Guest) -> Inspection:
     """Read a guest once.
 
-    :raises GuestGone: it does not exist.
+    :raises GuestGone: the guest does not exist.
     """
     state = guest.power_state()
     return Inspection(

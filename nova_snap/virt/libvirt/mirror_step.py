@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The undo step of a mirror, and what becomes of its delta.
+"""The undo step of a mirror, which removes or keeps the delta.
 
-A delta is a copy of the guest's disk, and is thrown away if the snapshot
-fails.  But another program may have ended the copy with a pivot; then the
-delta is where the guest has written since.  Open this file to change how one
-is told from the other.
+A delta is a copy of the guest's disk, and is removed if the snapshot fails.
+But another program may have ended the copy with a pivot; then the guest has
+written to the delta since.  Open this file to change how the two cases are
+told apart.
 """
 
 import dataclasses
@@ -55,7 +55,7 @@ class EndMirror(undo.Step, kind='end the block job'):
     )
 
     def undo(self, resources: undo.Resources) -> None:
-        """End the job, and keep a delta that somebody else made use of.
+        """End the job, and keep a delta that another program has pivoted to.
 
         :raises UnsafeDisk: the guest writes to the delta, or will when it
             starts.
@@ -77,12 +77,12 @@ class EndMirror(undo.Step, kind='end the block job'):
             self._keep_unless_copy(guest)
 
     def _end(self, guest: guest_lib.Guest) -> bool:
-        """End the job if it is there; return True if it was."""
+        """End the job; return True if it was running."""
         device = block_device.BlockDevice(guest, self.device)
         try:
             mirror = device.mirror()
         except exception.GuestGone:
-            return False  # it stopped just now, and the job with it
+            return False  # the guest stopped just now, and the job with it
         if mirror is None or mirror.target != self.target:
             return False
         device.abort_job()
@@ -101,10 +101,10 @@ class EndMirror(undo.Step, kind='end the block job'):
         )
 
     def _keep_unless_copy(self, guest: guest_lib.Guest) -> None:
-        """Keep a delta in which there may be what the disk has not.
+        """Keep a delta that may have data which the disk has not.
 
-        The guest has been shut off since the job began.  If it had not been
-        made to write to the delta before, the delta is a part of the disk.
+        The guest has been shut off since the job began.  Unless another
+        program pivoted before that, all data of the delta is in the disk.
         """
         delta = pathlib.Path(self.target)
         if not delta.exists() or self._is_copy():
@@ -112,10 +112,10 @@ class EndMirror(undo.Step, kind='end the block job'):
         kept = delta.parent.parent / f'kept-{delta.name}'
         delta.rename(kept)
         LOG.error(
-            'The copy of disk %(disk)s of server %(server)s is not like the '
-            'disk. The server may have written to it, if another program had '
-            'ended the copy with a pivot before the server was shut off; then '
-            'what it wrote is only there. It is kept as %(kept)s: use it or '
+            'The copy of disk %(disk)s of server %(server)s differs from the '
+            'disk. If another program ended the copy with a pivot before the '
+            'server was shut off, the server has written to the copy, and '
+            'only the copy has that data. It is kept as %(kept)s: use it or '
             'remove it.',
             {
                 'disk': self.device,
@@ -138,7 +138,7 @@ class EndMirror(undo.Step, kind='end the block job'):
             )
             return qemu_img.is_equal(source, delta)
         except exception.NovaSnapError as error:
-            LOG.debug('Not compared: %s', error)
+            LOG.debug('Delta and disk cannot be compared: %s', error)
             return False
 
 

@@ -10,7 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The plan of reading a guest of libvirt, and how it is followed."""
+"""The plan of an extraction from a guest of libvirt.
+
+Open this file to see how a decision selects one of the pipelines.
+"""
 
 from collections.abc import Iterator
 import contextlib
@@ -41,7 +44,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What an operator sets; names as in the configuration.
+    """Options of the driver, named as in the configuration.
 
     ``image_format`` None means the format of the root disk;
     ``reserved_space`` is in bytes, the timeouts in seconds.  A ``pull``
@@ -67,7 +70,7 @@ class Options:
     ceph_conf: str | None = None
 
     def directory(self, decision: decision_lib.Decision) -> pathlib.Path:
-        """Return where the temporary files of an extraction are."""
+        """Return the directory for the temporary files of an extraction."""
         if decision.method is decision_lib.Method.PULL:
             return self.scratch_directory or self.snapshots_directory
         return self.snapshots_directory
@@ -75,7 +78,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class LibvirtPlan(driver.Plan):
-    """A plan with what it was made from.
+    """A plan, with the decision and the state that it is made from.
 
     :ivar disk_operation_slot: held while an image is converted.
     """
@@ -147,7 +150,7 @@ class LibvirtPlan(driver.Plan):
 
     @contextlib.contextmanager
     def _folder(self, entry: journal.Entry) -> Iterator[pathlib.Path]:
-        """Make a folder that only QEMU and we can use."""
+        """Make a folder that only QEMU and this user can use."""
         folder = self.options.directory(self.decision) / str(uuid.uuid4())
         with entry.undoing(undo_steps.RemoveFolder(str(folder))):
             if self.decision.method is decision_lib.Method.PULL:
@@ -157,6 +160,6 @@ class LibvirtPlan(driver.Plan):
                 )
             else:
                 folder.mkdir()
-                # QEMU may enter it, and nobody may list it.
+                # QEMU's user may enter the folder, but not list it.
                 folder.chmod(0o701)
             yield folder

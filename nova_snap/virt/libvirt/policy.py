@@ -55,7 +55,7 @@ STREAM_FORMATS = ('qcow2', 'raw')
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a decision is made from."""
+    """The facts that a decision is made from."""
 
     power_state: power_state.PowerState
     virt_type: str
@@ -78,7 +78,7 @@ class Facts:
 def decide(
     facts: Facts, methods: Sequence[decision.Method]
 ) -> decision.Decision:
-    """The first of the methods that every fact allows, else cold."""
+    """Choose the first of the methods that every fact allows, else cold."""
     reasons = tuple(_reasons(facts))
     allowed = _BOTH.intersection(*(reason.allows for reason in reasons))
     method = next((method for method in methods if method in allowed), None)
@@ -136,7 +136,7 @@ def _reasons(facts: Facts) -> Iterator[decision.Reason]:
 
 
 def _mirror_reasons(facts: Facts) -> Iterator[decision.Reason]:
-    """Yield what undefining the guest for a mirror would lose."""
+    """Yield the reasons about state that a mirror's undefining would lose."""
     yield _reason(
         'libvirt snapshots or checkpoints',
         facts.has_metadata,

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Freezing a guest's file systems for the moment that an image shows."""
+"""Freezing of a guest's file systems at the moment that an image shows."""
 
 from collections.abc import Iterator
 import contextlib
@@ -32,7 +32,11 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Quiesce:
-    """Whether a guest is frozen, must be, and within how many seconds."""
+    """How to freeze a guest.
+
+    ``wanted`` is True if the guest shall be frozen, ``required`` if the image
+    must not be taken otherwise; ``timeout`` is in seconds.
+    """
 
     wanted: bool
     required: bool
@@ -42,10 +46,10 @@ class Quiesce:
 def plan(
     found: inspection_lib.Inspection, required: bool, timeout: int
 ) -> Quiesce:
-    """Find out what can be known before anything is copied.
+    """Find out whether the guest can be frozen, before its disk is copied.
 
     :param required: the image property os_require_quiesce.
-    :raises QuiesceNotPossible: it is required and can't be had.
+    :raises QuiesceNotPossible: freezing is required and not possible.
     """
     guest = found.guest
     # A paused guest writes nothing, and its agent can't answer.
@@ -58,6 +62,7 @@ def plan(
             'Server %(server)s is not frozen for its snapshot: %(reason)s '
             'The image will be as after a power failure.',
             {'server': guest.uuid, 'reason': hindrance},
+            instance_uuid=guest.uuid,
         )
     return Quiesce(
         wanted=runs and not hindrance, required=required, timeout=timeout
@@ -79,9 +84,11 @@ def _hindrance(found: inspection_lib.Inspection) -> str | None:
 def quiesced(
     guest: guest_lib.Guest, quiesce: Quiesce, entry: journal.Entry
 ) -> Iterator[bool]:
-    """Freeze for the block, and always thaw; yields whether it is frozen.
+    """Freeze the guest for the block, and always thaw it.
 
-    :raises QuiesceNotPossible: it is required and failed.
+    Yield True if the guest is frozen.
+
+    :raises QuiesceNotPossible: freezing is required and failed.
     """
     if not quiesce.wanted or not _can_freeze(guest, quiesce):
         yield False
@@ -94,14 +101,16 @@ def quiesced(
         LOG.info(
             'The file systems of server %(server)s were frozen for %(ms)d ms.',
             {'server': guest.uuid, 'ms': (time.monotonic() - began) * 1000},
+            instance_uuid=guest.uuid,
         )
 
 
 def _can_freeze(guest: guest_lib.Guest, quiesce: Quiesce) -> bool:
-    """Whether there is somebody to ask, now that the time has come.
+    """Return True if the guest runs and its agent is still connected.
 
-    What is not even asked for need not be undone: to thaw by an agent that
-    is gone would be tried in vain, and owed until the guest is shut off.
+    Otherwise no freeze is requested and no thaw is needed.  Thawing by an
+    agent that is gone would fail, and the undo step would stay in the journal
+    until the guest is shut off.
     """
     if guest.power_state() is not power_state.PowerState.RUNNING:
         return False
@@ -121,11 +130,12 @@ def _freeze(guest: guest_lib.Guest, quiesce: Quiesce) -> bool:
 
 
 def _not_frozen(guest: guest_lib.Guest, quiesce: Quiesce, reason: str) -> None:
-    """Fail where freezing is required, else say what the image will be."""
+    """Raise an error if freezing is required, or else log a warning."""
     if quiesce.required:
         raise exception.QuiesceNotPossible(server=guest.uuid, reason=reason)
     LOG.warning(
         'Server %(server)s could not be frozen for its snapshot; the '
         'image will be as after a power failure: %(reason)s',
         {'server': guest.uuid, 'reason': reason},
+        instance_uuid=guest.uuid,
     )

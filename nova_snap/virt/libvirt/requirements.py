@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a running guest needs to be started again from its saved memory.
+"""Files and networks that a guest needs to be started from saved memory.
 
 A running QEMU keeps its files open, so a guest does not notice that one of
-them was deleted, nor that its network was stopped.  Once it is suspended, it
-can't be started any more.  Open this file to look for one more such thing
-before a guest is suspended.
+them was deleted, nor that its network was stopped.  Once such a guest is
+suspended, it can't be started any more.  Open this file to check one more
+requirement before a guest is suspended.
 """
 
 from collections.abc import Iterator
@@ -38,10 +38,10 @@ DROPPED_IF_MISSING = ('requisite', 'optional')
 
 
 def require(guest: guest_lib.Guest, xml: str, advice: str = '') -> None:
-    """Refuse to suspend a guest that could not be started again.
+    """Raise if a guest could not be started again after suspending it.
 
-    :param xml: the live one.
-    :param advice: a sentence on what to do in place of that.
+    :param xml: the live XML.
+    :param advice: a sentence on what to do instead.
     :raises UnsupportedGuest: names everything that is missing.
     """
     missing = tuple(_missing(guest.host, ElementTree.fromstring(xml)))  # noqa: S314  # nosec B314
@@ -64,7 +64,7 @@ def _missing(
 
 
 def _files(domain: ElementTree.Element) -> Iterator[tuple[str, str]]:
-    """Yield what each file is that QEMU opens when it starts, and its path."""
+    """Yield a phrase and the path for each file that QEMU opens to start."""
     for element in domain.iterfind('./os/*'):
         if element.tag in ('loader', 'kernel', 'initrd', 'dtb'):
             yield f'its {element.tag}', element.text or ''
@@ -97,7 +97,7 @@ def _source(element: ElementTree.Element, attribute: str) -> str:
 
 
 def _exists(path: str) -> bool:
-    """Return False if a path surely leads nowhere."""
+    """Return False if a path certainly does not exist."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

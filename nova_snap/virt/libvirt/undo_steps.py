@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The undo steps of a guest; what a step is, is in ``nova_snap/undo.py``.
+"""The undo steps of a guest; their base class is in ``nova_snap/undo.py``.
 
-Each finds in its resources the guest, which need not exist any more, and the
-hooks of the program that owns it.
+The resources of each step have the guest, which need not exist any more, and
+the hooks of the program that owns it.
 """
 
 from collections.abc import Mapping
@@ -37,10 +37,10 @@ from nova_snap.virt.libvirt import host as host_lib
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds for which a managed save that goes on without us is waited for.
+#: Seconds to wait for a managed save that libvirtd carries on alone.
 SAVE_TIMEOUT = 3600
 
-#: Seconds for which a device that is on its way out is waited for.
+#: Seconds to wait for a device that the guest is about to release.
 DETACH_GRACE = 20
 
 
@@ -51,11 +51,11 @@ class RemoveFolder(undo.Step, kind='remove the folder'):
     folder: str
 
     def undo(self, resources: undo.Resources) -> None:
-        """Remove the folder, unless a guest's disk has come to lie there.
+        """Remove the folder, unless a guest uses a delta in it as its disk.
 
-        That is so when another program ended the mirror with a pivot.
+        A guest does so after another program ended the mirror with a pivot.
 
-        :raises UnsafeDisk: it is so.
+        :raises UnsafeDisk: a guest uses a delta in the folder.
         """
         host = resources.get(guest_lib.Guest).host
         for delta in pathlib.Path(self.folder).glob('*.delta'):
@@ -64,7 +64,7 @@ class RemoveFolder(undo.Step, kind='remove the folder'):
 
 
 def _require_unused(host: host_lib.Host, delta: pathlib.Path) -> None:
-    """Refuse to touch a file that the definition of any guest names."""
+    """Raise UnsafeDisk if the definition of any guest names the file."""
     for uuid in host.users_of(str(delta)):
         raise exception.UnsafeDisk(
             disk=delta,
@@ -77,8 +77,8 @@ def _require_unused(host: host_lib.Host, delta: pathlib.Path) -> None:
 def remove_folder(folder: pathlib.Path) -> None:
     """Remove a folder with all that is in it."""
     while folder.exists():
-        # Gone meanwhile: libvirt removes the scratch file of an export that
-        # was ended a moment ago.
+        # A file may be gone meanwhile: libvirt removes the scratch file of an
+        # export that was ended a moment ago.
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)
 
@@ -87,8 +87,8 @@ def remove_folder(folder: pathlib.Path) -> None:
 class EndExport(undo.Step, kind='end the export'):
     """End the backup job that exports a disk.
 
-    :ivar folder: where socket and scratch file are.
-    :ivar running: the guest ran when the export began.
+    :ivar folder: of the socket and the scratch file.
+    :ivar running: True if the guest ran when the export began.
     """
 
     folder: str
@@ -97,8 +97,8 @@ class EndExport(undo.Step, kind='end the export'):
     def undo(self, resources: undo.Resources) -> None:
         """End the export.
 
-        A guest that ran, and that QEMU paused because its old data found no
-        room, goes on.
+        A guest that ran, and that QEMU has paused because the scratch file
+        had no room for old data, is resumed.
         """
         guest = resources.get(guest_lib.Guest)
         folder = pathlib.Path(self.folder)
@@ -122,7 +122,7 @@ class Define(undo.Step, kind='define the guest again'):
     def undo(self, resources: undo.Resources) -> None:
         """Define the guest, unless it is being deleted.
 
-        Nobody would delete it once more.
+        A guest that is defined after its deletion would never be deleted.
         """
         guest = resources.get(guest_lib.Guest)
         if not _is_being_deleted(guest, resources):
@@ -150,8 +150,8 @@ class Resume(undo.Step, kind='start the guest again'):
     def undo(self, resources: undo.Resources) -> None:
         """Start the guest.
 
-        A guest that is shut off without saved memory was shut off by
-        somebody else, and stays so; as does one that was undefined.
+        A guest that is shut off without saved memory was shut off by somebody
+        else, and stays shut off; a guest that was undefined is not started.
         """
         guest = resources.get(guest_lib.Guest)
         if _is_being_deleted(guest, resources):
@@ -165,8 +165,8 @@ class Resume(undo.Step, kind='start the guest again'):
                 guest.start(paused=self.paused)
         except exception.GuestGone:
             LOG.warning(
-                'Server %s was undefined while it was suspended, so it is '
-                'not started again.',
+                'Server %s was undefined while it was suspended, and is not '
+                'started again.',
                 guest.uuid,
                 instance_uuid=guest.uuid,
             )
@@ -185,8 +185,8 @@ def _wait_for_save(guest: guest_lib.Guest) -> None:
 
 
 def _remove_broken_save(guest: guest_lib.Guest) -> None:
-    # A libvirtd that is killed while it saves a guest leaves the part that
-    # it has written (seen with 9.0); the guest runs on.
+    # A libvirtd that is killed while it saves a guest leaves a partial file
+    # (seen with 9.0); the guest runs on.
     if guest.has_managed_save():
         guest.remove_managed_save()
 
@@ -210,14 +210,14 @@ class AttachDevices(undo.Step, kind='attach the devices again'):
     def undo(self, resources: undo.Resources) -> None:
         """Attach each device that is missing.
 
-        :raises HypervisorError: for the last of those that failed; each is
-            logged by its address.
+        :raises HypervisorError: the error of the last device that failed;
+            each is logged by its address.
         """
         guest = resources.get(guest_lib.Guest)
         if not guest.power_state().is_active:
             LOG.warning(
-                'Server %s does not run, so devices that it had are not '
-                'attached; it gets them when it starts.',
+                'Server %s does not run, so its devices are not attached; it '
+                'gets them when it starts.',
                 guest.uuid,
                 instance_uuid=guest.uuid,
             )
@@ -269,7 +269,7 @@ def _is_being_deleted(
     is_so = resources.get(hooks_lib.Hooks).is_being_deleted(guest.uuid)
     if is_so:
         LOG.info(
-            'Server %s is being deleted, so it is left to that.',
+            'Server %s is being deleted, so it is left alone.',
             guest.uuid,
             instance_uuid=guest.uuid,
         )

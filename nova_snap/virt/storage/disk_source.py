@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Where a disk's bytes are, and how QEMU's tools are told to open them.
+"""The layers of a disk, and the image name that QEMU's tools open.
 
-Every layer of a disk is named with its format, down to the last backing
-file, so that nothing is ever probed: a guest may write a qcow2 header into
-the first sector of its raw disk, and probing would follow it to any file of
-the host.
+Every layer of a disk is named with its format, down to the base image, so
+that no format is ever probed: a guest may write a qcow2 header into the first
+sector of its raw disk, and probing would follow the header to any file of the
+host.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ KEY_OBJECT = 'disk-key'
 
 
 class SourceType(enum.StrEnum):
-    """Where a root disk lives, in the words of Nova's images_type."""
+    """The storage of a root disk, as in Nova's images_type."""
 
     QCOW2 = 'qcow2'
     RAW = 'raw'
@@ -51,9 +51,9 @@ class RbdLocation:
 class DiskSource:
     """One layer of a disk, and the layers below it.
 
-    ``location`` is the path of a file or block device, or a place in Ceph.
-    ``backing`` is None where the chain ends; ``is_chain_known`` is False
-    where libvirt has not said whether it does (a guest that is shut off).
+    ``location`` is the path of a file or block device, or an image in Ceph.
+    ``backing`` is None at the end of the chain; ``is_chain_known`` is False
+    if libvirt does not report the chain, as for a guest that is shut off.
     """
 
     type: str
@@ -65,10 +65,7 @@ class DiskSource:
 
     @property
     def source_type(self) -> SourceType:
-        """Nova's word for where this is.
-
-        Like Nova, any block device counts as ``lvm``.
-        """
+        """The source type; as in Nova, any block device is ``lvm``."""
         if isinstance(self.location, RbdLocation):
             return SourceType.RBD
         if self.type == 'block':
@@ -77,23 +74,23 @@ class DiskSource:
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether this layer or one below it is encrypted by QEMU."""
+        """True if this layer or one below it is encrypted by QEMU."""
         return self.encryption_secret is not None or bool(
             self.backing and self.backing.is_encrypted
         )
 
     def describe(self) -> str:
-        """The location, for messages."""
+        """Return the location, for messages."""
         if isinstance(self.location, RbdLocation):
             return f'rbd:{self.location.pool}/{self.location.image}'
         return self.location
 
 
 def image_name(source: DiskSource) -> str:
-    """The name under which QEMU's tools open a disk with its whole chain.
+    """Return the name by which QEMU's tools open a disk with its chain.
 
-    That is QEMU's "json:" pseudo-protocol, which carries the driver of every
-    layer; it says what ``-f`` and ``-F`` say, for each layer.
+    The name is a "json:" pseudo-protocol of QEMU with the driver of every
+    layer, so the options ``-f`` and ``-F`` are not needed.
     """
     return 'json:' + json.dumps(_node(source))
 
@@ -106,7 +103,7 @@ def _node(source: DiskSource) -> dict[str, Any]:
     if source.backing is not None:
         node['backing'] = _node(source.backing)
     elif source.format != 'raw':
-        # Not even the header's own backing file is opened.
+        # A backing file that only the header names is not opened.
         node['backing'] = None
     if source.encryption_secret is not None:
         _add_encryption(node)
@@ -114,7 +111,7 @@ def _node(source: DiskSource) -> dict[str, Any]:
 
 
 def _add_encryption(node: dict[str, Any]) -> None:
-    """LUKS around the bytes of a raw disk, or inside the format."""
+    """Add LUKS, as a layer around a raw disk or as a part of the format."""
     if node['driver'] == 'raw':
         node['driver'] = 'luks'
         node['key-secret'] = KEY_OBJECT

@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The only place that runs qemu-img.
+"""Functions that run qemu-img; no other module does.
 
-Each call names the formats of what it opens (see ``disk_source.py``), and runs
-under limits of memory and, where it is short, of processor time: the header
-of a disk may be damaged or made to be expensive.
+Each call names the formats of the layers that it opens (see
+``disk_source.py``).  It runs with a limit of memory and, if it should be
+short, of processor time: the header of a disk may be damaged, or forged to
+use up resources.
 """
 
 from collections.abc import Callable
@@ -36,14 +37,14 @@ GIB = 1 << 30
 #: For calls that read a header, as Nova has them.
 INFO_LIMITS = process.Limits(address_space=1 * GIB, cpu=30)
 
-#: For calls that move data: their time is the disk's, their memory is a few
-#: buffers and the tables of the disk.
+#: For calls that move data: their time depends on the disk, their memory is a
+#: few buffers and the tables of the disk.
 DATA_LIMITS = process.Limits(address_space=4 * GIB)
 
-#: Bytes of a map of extents, of about 130 bytes each, that are looked at.
+#: Bytes of a map of extents that are read; an extent has about 130 bytes.
 MAX_MAP = 16 << 20
 
-#: Bytes that qemu-io is told to write at once; from 2 GiB on it refuses.
+#: Bytes that one command of qemu-io writes; 2 GiB and more are an error.
 MAX_REQUEST = 1 * GIB
 
 _PROGRESS = re.compile(rb'\((\d+\.\d+)/100%\)')
@@ -61,7 +62,7 @@ class _Extent:
 
 @dataclasses.dataclass(frozen=True)
 class ImageInfo:
-    """What the header of an image says; sizes in bytes."""
+    """Fields of the header of an image; sizes in bytes."""
 
     virtual_size: int
     backing_file: str | None
@@ -71,7 +72,7 @@ class ImageInfo:
 def info(source: storage.DiskSource) -> ImageInfo:
     """Read the header of the topmost layer.
 
-    :raises ProgramFailed: it can't be read.
+    :raises ProgramFailed: the header can't be read.
     """
     top = dataclasses.replace(source, backing=None)
     output = process.run(
@@ -94,12 +95,12 @@ def info(source: storage.DiskSource) -> ImageInfo:
 
 
 def with_known_chain(source: storage.DiskSource) -> storage.DiskSource:
-    """The same disk with all its layers, where libvirt did not name them.
+    """Return the disk with all layers, read from headers if need be.
 
-    Only headers that name the format of their backing file are followed.
+    A header has to name the format of its backing file.
 
-    :raises UnsafeDisk: a header does not, or points elsewhere than to a
-        file of this host.
+    :raises UnsafeDisk: a header names no format, or a backing file that is
+        no file of this host.
     """
     if source.is_chain_known or source.format == 'raw':
         return source
@@ -140,10 +141,11 @@ def create_delta(
 ) -> storage.DiskSource:
     """Make an empty qcow2 file of ``size`` bytes over a backing file.
 
-    Nobody else may read it; libvirt gives it to QEMU's user when it is used.
+    Other users can't read the file; libvirt makes QEMU's user its owner when
+    QEMU opens it.
 
     :returns: the delta with its chain.
-    :raises ProgramFailed: it can't be made.
+    :raises ProgramFailed: the file can't be made.
     """
     argv = ['qemu-img', 'create', '-q', '-f', 'qcow2']
     if backing is not None:
@@ -173,10 +175,10 @@ def is_equal(one: storage.DiskSource, other: storage.DiskSource) -> bool:
 
 
 def can_flatten(delta: storage.DiskSource) -> bool:
-    """Whether :func:`flatten` would open only what the delta itself names.
+    """Return True if :func:`flatten` would probe no format.
 
-    It opens the layers below the delta by their headers, so that there may
-    be one such layer, whose format the delta records, and no more.
+    ``flatten`` opens the layers below the delta by their headers, so there
+    may be only one such layer, whose format the delta records.
     """
     return delta.backing is None or delta.backing.backing is None
 
@@ -184,8 +186,8 @@ def can_flatten(delta: storage.DiskSource) -> bool:
 def flatten(delta: storage.DiskSource, progress: Progress) -> None:
     """Make a delta independent of its backing file, in place.
 
-    Copies only what the backing file has and the delta has not, so the data
-    of the delta is neither written a second time nor held twice on the disk.
+    Only clusters that the delta has not are copied from the backing file, so
+    the data of the delta is not written a second time.
 
     :param progress: as for :func:`convert`.
     :raises ProgramFailed: qemu-img failed, as it does on a full disk.
@@ -204,7 +206,7 @@ def flatten(delta: storage.DiskSource, progress: Progress) -> None:
         _hide(below, own)
         _rebase(path, ['-u'], lambda share: None)
         _convert(
-            # What the delta lacks reads as zeros, now.
+            # Clusters that the delta has not read as zeros, now.
             ['-n', '--target-is-zero'],
             below,
             path,
@@ -218,9 +220,9 @@ def flatten(delta: storage.DiskSource, progress: Progress) -> None:
 def _rebase(
     path: pathlib.Path, options: list[str], progress: Progress
 ) -> None:
-    """Take the backing file away; without "-u" its data is copied first.
+    """Remove the backing file; without "-u" its data is copied first.
 
-    That reads all of the backing file, the holes too: seconds of processor
+    Copying reads all of the backing file, the holes too: seconds of processor
     time for each 10 GiB of virtual size.
     """
     process.run(
@@ -232,9 +234,10 @@ def _rebase(
 
 
 def _allocated(delta: storage.DiskSource) -> list[_Extent] | None:
-    """What the delta itself has, zeros too; neighbours are one extent.
+    """Return the extents that the delta itself has, zeros too, merged.
 
-    None if that can't be told: QEMU before 6.1, or too many pieces.
+    Return None if they are not known: with QEMU before 6.1, or if there are
+    too many.
     """
     top = dataclasses.replace(delta, backing=None)
     output = process.run(
@@ -256,7 +259,7 @@ def _allocated(delta: storage.DiskSource) -> list[_Extent] | None:
 
 
 def _items(text: str) -> Iterator[Any]:
-    """The items of a list in JSON, one at a time: a map may have many."""
+    """Yield the items of a list in JSON one at a time, to save memory."""
     decoder = json.JSONDecoder()
     position = text.index('[') + 1
     while (start := text.find('{', position)) >= 0:
@@ -265,10 +268,10 @@ def _items(text: str) -> Iterator[Any]:
 
 
 def _hide(mask: storage.DiskSource, extents: list[_Extent]) -> None:
-    """Let these parts of an overlay read as zeros; moves no data.
+    """Make these extents of an overlay read as zeros, without moving data.
 
-    :raises ProgramFailed: not all of them are hidden.  What is not would
-        be copied over newer data.
+    :raises ProgramFailed: not all of them are hidden.  Data of the others
+        would be copied over newer data.
     """
     lines = [
         f'write -z {start} {min(MAX_REQUEST, extent.beyond - start)}\n'
@@ -308,7 +311,8 @@ def convert(
             f'secret,id={storage.KEY_OBJECT},file={secret}',
         ]
     if compress:
-        # Several clusters are compressed at a time, and written as they come.
+        # -W: several clusters are compressed at a time, and written in any
+        # order.
         options += ['-c', '-W']
     _convert(options, source, target, target_format, progress)
 
@@ -336,10 +340,11 @@ def _share(output: bytes) -> float:
 
 
 def _cache_mode(directory: pathlib.Path) -> str:
-    """The cache mode for writing to a directory.
+    """Return the cache mode for writing to a directory.
 
     "none" takes a tenth of the processor time of writing through the page
-    cache, and leaves the cache to the guests; some file systems lack it.
+    cache, and leaves the cache to the guests; some file systems do not
+    support it.
     """
     flags = os.O_RDWR | os.O_TMPFILE | os.O_DIRECT
     try:

@@ -41,10 +41,10 @@ LOG = logging.getLogger(__name__)
 def extracted(
     context: context_lib.Context, suspends: bool, detach_timeout: int
 ) -> Iterator[driver.ImageData]:
-    """The root disk of a guest as a flat image.
+    """Read the root disk of a guest as a flat image.
 
-    :param suspends: whether the guest runs and has to be suspended.
-    :param detach_timeout: seconds for the guest to let go of a device.
+    :param suspends: True if the guest runs and has to be suspended.
+    :param detach_timeout: seconds for the guest to release a device.
     :raises UnsupportedGuest: suspended, the guest could not start again.
     :raises HypervisorError: the guest could not be suspended.
     :raises ProgramFailed: qemu-img failed.
@@ -52,7 +52,7 @@ def extracted(
     is_stopped = suspends or not context.guest.power_state().is_active
     with contextlib.ExitStack() as stack:
         if suspends:
-            # Long after it was planned: there was a slot to wait for.
+            # Checked again: the wait for a slot may have been long.
             requirements.require(context.guest, context.guest.xml())
             stack.enter_context(
                 context.hooks.without_devices(context.guest, context.entry)
@@ -71,7 +71,7 @@ def extracted(
 def _without_devices(
     context: context_lib.Context, timeout: int
 ) -> Iterator[None]:
-    """Take the host's PCI devices from the guest, and always give them back.
+    """Detach the host's PCI devices, and always attach them again.
 
     The memory of a guest that has one can't be saved.
     """
@@ -92,10 +92,10 @@ def _wait_until_detached(
     devices: list[domain_xml.PassthroughDevice],
     deadline: float,
 ) -> None:
-    """Wait until libvirt has heard from the guest that it let go.
+    """Wait until the guest has released the devices.
 
-    libvirt then takes the device out of the live XML (and sends the event
-    device-removed, which a restart of libvirtd would lose).
+    libvirt then removes the device from the live XML.  It sends the event
+    device-removed, too, but a restart of libvirtd would lose that.
     """
     guest, events = context.guest, context.guest.host.events
     wanted = {device.address for device in devices}
@@ -112,7 +112,7 @@ def _wait_until_detached(
                 raise _not_detached(device.address, 'the guest refuses')
         if time.monotonic() > deadline:
             raise _not_detached(
-                left[0].address, 'the guest did not let go of it in time'
+                left[0].address, 'the guest did not release it in time'
             )
         context.progress.wait()
 
@@ -129,7 +129,11 @@ def _suspended(context: context_lib.Context) -> Iterator[None]:
     guest = context.guest
     paused = guest.power_state() is power_state.PowerState.PAUSED
     with context.entry.undoing(undo_steps.Resume(paused)):
-        LOG.info('Suspending server %s for its snapshot.', guest.uuid)
+        LOG.info(
+            'Suspending server %s for its snapshot.',
+            guest.uuid,
+            instance_uuid=guest.uuid,
+        )
         guest.managed_save()
         yield
 
@@ -137,7 +141,7 @@ def _suspended(context: context_lib.Context) -> Iterator[None]:
 def _flat_image(
     context: context_lib.Context, is_stopped: bool
 ) -> pathlib.Path:
-    """The whole disk, without a backing file, in the format wanted."""
+    """Convert the disk to a flat image in the format that is wanted."""
     flat = context.folder / f'{uuid.uuid4()}.image'
     with (
         context.disk_operation_slot(context.progress),
@@ -154,7 +158,7 @@ def _flat_image(
         )
     context.converting(1)
     if is_stopped and context.guest.power_state().is_active:
-        # QEMU's locks on files forbid it; Ceph has none that would.
+        # QEMU's locks on files prevent a start; a disk in Ceph has no lock.
         raise exception.GuestStarted(server=context.guest.uuid)
     return flat
 
@@ -163,7 +167,7 @@ def _flat_image(
 def _secret_file(
     context: context_lib.Context,
 ) -> Iterator[pathlib.Path | None]:
-    """The passphrase of an encrypted disk, in a file for qemu-img."""
+    """Write the passphrase of an encrypted disk to a file for qemu-img."""
     secret = context.disk.source.encryption_secret
     if secret is None:
         yield None

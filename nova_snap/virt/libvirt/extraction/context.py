@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Extraction context: what every way of reading a root disk is given."""
+"""Extraction context: the arguments of every pipeline, and common checks."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ DiskOperationSlot: TypeAlias = Callable[
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """One extraction, as a pipeline sees it.
+    """The arguments of one extraction.
 
     ``virtual_size`` and ``reserved_space`` are in bytes;
     ``disk_operation_slot`` is held while an image is converted.
@@ -60,11 +60,11 @@ class Context:
     def report(
         self, stage: progress_lib.Stage, done: int, total: int | None
     ) -> None:
-        """Report progress, and keep the reserve of space.
+        """Report progress, and check the free space.
 
-        :raises NotEnoughSpace: what the extraction takes has reached the
-            reserve that is kept for the disks of guests.
-        :raises SnapshotCancelled: somebody cancelled the operation.
+        :raises NotEnoughSpace: only the space that is reserved for the disks
+            of guests is left.
+        :raises SnapshotCancelled: the operation was cancelled.
         """
         require_space(self.folder, self.reserved_space)
         self.progress.report(stage, done, total)
@@ -82,7 +82,7 @@ def require_directory(directory: pathlib.Path) -> None:
     """Make a directory for temporary files, unless it is there.
 
     :raises NotPermitted: this user can't write to it.
-    :raises Invalid: it can't be a directory.
+    :raises Invalid: the path is no directory.
     """
     advice = (
         'see [libvirt] snapshots_directory and [snapshot] scratch_directory.'
@@ -94,7 +94,7 @@ def require_directory(directory: pathlib.Path) -> None:
             f'{directory} is no directory; {advice}'
         ) from error
     except PermissionError:
-        pass  # as the next line finds
+        pass  # the next line raises
     if not os.access(directory, os.W_OK | os.X_OK):
         raise exception.NotPermitted(
             f'This user may not write to {directory}; {advice}'

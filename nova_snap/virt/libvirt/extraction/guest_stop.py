@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Notice that a guest stops while its disk is read.
+"""Detection of a guest that stops while its disk is read.
 
 Open this file to change how a stopped guest is told from an error of libvirt
 or QEMU, and when a crash is reported.
@@ -29,7 +29,7 @@ from nova_snap.virt.libvirt import host as host_lib
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds in which a QEMU that answers no more is gone, if it is going.
+#: Seconds to wait for the end of a QEMU that does not answer any more.
 STOP_TIMEOUT = 10
 STOP_INTERVAL = 0.2
 
@@ -61,7 +61,11 @@ def noticed(guest: guest_lib.Guest, device: str) -> Iterator[None]:
         pass
     except exception.HypervisorError as error:
         if not _has_stopped(guest, error):
-            LOG.debug('Not looked at: %s', error, instance_uuid=guest.uuid)
+            LOG.debug(
+                'Whether QEMU still runs is not known: %s',
+                error,
+                instance_uuid=guest.uuid,
+            )
     if guest.has_crashed():
         raise exception.GuestCrashed(server=guest.uuid)
 

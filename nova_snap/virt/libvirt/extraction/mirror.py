@@ -35,7 +35,7 @@ from nova_snap.virt.libvirt.extraction import guest_stop
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
 
-#: Seconds within which libvirt says how a job ended that it has ended.
+#: Seconds within which libvirt sends the event for the end of a job.
 END_TIMEOUT = 10
 
 
@@ -133,7 +133,7 @@ class _Mirror:
     def wait_until_ready(self) -> None:
         """Wait until the delta has all data and gets each new write.
 
-        :raises BlockJobFailed: the job is gone.
+        :raises BlockJobFailed: the job has ended by itself.
         """
         while True:
             job = self._device.job()
@@ -145,9 +145,9 @@ class _Mirror:
             self._context.progress.wait()
 
     def _is_complete(self, job: block_device.BlockJob) -> bool:
-        # Before the job has really begun cur and end are equal, too: both 0,
-        # or both 1.  Only QEMU's own "ready", which libvirt writes into the
-        # XML, tells that apart from a disk that has been copied.
+        # cur and end are also equal before the job has really begun: both 0,
+        # or both 1.  Only QEMU's "ready", which libvirt writes into the XML,
+        # means that the disk has been copied.
         if job.end == 0 or job.cur != job.end:
             return False
         mirror = self._device.mirror()
@@ -156,8 +156,8 @@ class _Mirror:
     def end(self) -> None:
         """Stop copying; the delta stays as it is at this moment.
 
-        :raises BlockJobFailed: not everything was written to the delta, or
-            it can't be known whether it was.
+        :raises BlockJobFailed: not all data was written to the delta, or that
+            is not known.
         """
         if not self._device.abort_job():
             raise self._why_gone()

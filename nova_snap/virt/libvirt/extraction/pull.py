@@ -12,8 +12,8 @@
 
 """The live pipeline by point-in-time export: one pass, no temporary image.
 
-The image shows the moment at which the snapshot was asked for.  While it is
-being read and uploaded the guest writes on; what it overwrites is kept in a
+The image shows the moment at which the export began.  The guest runs on while
+the image is read and uploaded; old data that the guest overwrites is kept in a
 scratch file until the end.
 """
 
@@ -51,7 +51,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How the disk is read and the image written.
+    """Options of reading the disk and writing the image.
 
     ``compression`` is zstd or zlib, for images that are compressed;
     ``bandwidth_limit`` is in bytes per second, 0 for none.
@@ -67,13 +67,13 @@ class Options:
 def extracted(
     context: context_lib.Context, options: Options
 ) -> Iterator[driver.ImageData]:
-    """The root disk of a running guest as a stream.
+    """Read the root disk of a running guest as a stream.
 
-    The snapshot's folder is one that QEMU can write to.
+    QEMU has to have write access to the folder of the context.
 
-    :raises HypervisorError: libvirt refused to begin the backup job.
+    :raises HypervisorError: libvirt could not begin the backup job.
     :raises QuiesceNotPossible: freezing is required and failed.
-    :raises NotEnoughSpace: what the guest overwrites takes too much.
+    :raises NotEnoughSpace: the scratch file takes too much space.
     :raises ExportFailed: the disk could not be read to its end.
     """
     with (
@@ -93,7 +93,7 @@ def extracted(
 
 @contextlib.contextmanager
 def _exported(context: context_lib.Context) -> Iterator[backup_job.Export]:
-    """Fix the point in time, frozen if that is wanted, and export it."""
+    """Export the disk, frozen at the point in time if that is wanted."""
     guest = context.guest
     export = backup_job.Export.in_folder(context.folder)
     runs = guest.power_state() is power_state.PowerState.RUNNING
@@ -135,11 +135,11 @@ def _stream(
 
 
 class _Guard:
-    """Looks after the guest while its disk is exported.
+    """Guard of a guest while its disk is exported.
 
-    QEMU pauses a guest whose old data finds no room in the scratch file.  So
-    the export is ended before that, and the guest goes on if it happens all
-    the same.
+    QEMU pauses the guest if the scratch file has no room for old data.  So
+    the export is ended before that; a guest that is paused all the same is
+    resumed.
     """
 
     def __init__(
@@ -159,14 +159,14 @@ class _Guard:
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn errors of reading into what is behind them."""
+        """Translate errors of reading to their cause."""
         try:
             yield
         except errors.Qcow2Error as error:
             raise self._explained(error) from error
 
     def check(self) -> None:
-        """Raise if the export had to be ended, or is not there any more."""
+        """Raise if the export was ended, or has ended by itself."""
         if self._failure is not None:
             raise self._failure
         if not backup_job.is_running(self._context.guest, self._export):
@@ -178,7 +178,9 @@ class _Guard:
                 self._look()
             except exception.NovaSnapError as error:
                 self._failure = error
-                LOG.warning('%s', error)
+                LOG.warning(
+                    '%s', error, instance_uuid=self._context.guest.uuid
+                )
                 backup_job.end(self._context.guest, self._export)
                 return
 
@@ -200,10 +202,10 @@ class _Guard:
         return exception.ExportFailed(server=guest.uuid, reason=reason)
 
     def _has_stopped(self) -> bool:
-        """Whether the guest stops, or has stopped.
+        """Return True if the guest stops, or has stopped.
 
-        A QEMU that ends closes the export at once; for libvirt the guest
-        runs, and has its job, until the process is gone.
+        QEMU closes the export before its process ends; until then, libvirt
+        reports that the guest and the job run.
         """
         guest = self._context.guest
         deadline = time.monotonic() + guest_stop.STOP_TIMEOUT
@@ -218,7 +220,7 @@ class _Guard:
 
 
 class _Reader(io.RawIOBase):
-    """The stream as a file, whose end is only reached by a whole image."""
+    """The stream as a file that ends only if the image is whole."""
 
     def __init__(self, file: BinaryIO, guard: _Guard) -> None:
         self._file = file
@@ -226,7 +228,7 @@ class _Reader(io.RawIOBase):
 
     @classmethod
     def of(cls, stream: stream_lib.Stream, guard: _Guard) -> BinaryIO:
-        """A file to read once, from its start."""
+        """Return a file that can be read once."""
         reader: Any = cls(stream.as_file(), guard)
         return reader  # type: ignore[no-any-return]
 
@@ -240,15 +242,15 @@ class _Reader(io.RawIOBase):
         with self._guard.translated():
             data = self._file.read(-1 if size is None else size)
         if not data:
-            # Whoever reads on to here takes what it has for the image.
+            # The reader takes the end of the file for the end of the image.
             self._guard.check()
         return data
 
 
 class _StreamProgress(progress_lib.Progress):
-    """Reports how much of the disk is sent, not how much of the image.
+    """Progress in bytes of the disk instead of the image.
 
-    How long a compressed image gets is known when it is finished.
+    The length of a compressed image is not known until it is finished.
     """
 
     def __init__(

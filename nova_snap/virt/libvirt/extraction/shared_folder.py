@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A folder that two users of the host share, and nobody else enters.
+"""A folder that is shared by two users of the host only.
 
-QEMU makes its sockets and its scratch files itself, as the user that it runs
-as; we read them, often as another.
+QEMU makes the socket and the scratch file of an export as its own user; this
+process opens the socket, often as another user.
 """
 
 import os
@@ -31,9 +31,9 @@ _ALL, _NONE = 7, 0
 
 
 def make(path: pathlib.Path, uid: int) -> None:
-    """Make a folder for us and for the user ``uid``.
+    """Make a folder for this user and the user ``uid``.
 
-    Root only has to give it away; anybody else needs a file system with
+    Root only has to change its owner; another user needs a file system with
     access control lists.
 
     :raises OSError: the folder can't be made, or can't be shared.
@@ -45,12 +45,12 @@ def make(path: pathlib.Path, uid: int) -> None:
         os.chown(path, uid, -1)
         return
     os.setxattr(path, _ACCESS, _access_list(uid))
-    # What is made inside gets this list: a socket of QEMU is ours to open.
+    # Files in the folder inherit this list, so we can open QEMU's socket.
     os.setxattr(path, _DEFAULT, _access_list(uid, os.geteuid()))
 
 
 def _access_list(*uids: int) -> bytes:
-    """Everything for the owner and these users, nothing for others."""
+    """Return a list with all access for the owner and these users only."""
     entries = [
         (_USER_OBJ, _ALL, _NO_ID),
         *((_USER, _ALL, uid) for uid in sorted(uids)),
