@@ -49,7 +49,7 @@ class Found:
 
     @classmethod
     def of(cls, guest: guest_lib.Guest) -> 'Found':
-        """The guest as it is now."""
+        """Return the current state of a guest."""
         with guest.domain() as domain:
             autostart = bool(domain.autostart())
         return cls(
@@ -107,7 +107,7 @@ class SnapshotTestCase(lab_base.LabTestCase):
         self.config.write_text('\n'.join(lines) + '\n')
 
     def command(self, *arguments: str) -> list[str]:
-        """The command line of nova-snap with this configuration."""
+        """Return the command line of nova-snap with this configuration."""
         module = [sys.executable, '-m', 'nova_snap.cmd.shell']
         return [*module, '--config-file', str(self.config), '-v', *arguments]
 
@@ -172,13 +172,13 @@ class SnapshotTestCase(lab_base.LabTestCase):
         return filesystem.FilesystemImageService(self.state_path / 'images')
 
     def image_file(self, image_id: str) -> pathlib.Path:
-        """The data of an image of the default image service."""
+        """Return the data file of an image of the default image service."""
         return self.state_path / 'images' / image_id
 
     # What has to hold
 
     def assert_as_found(self, guest: guest_lib.Guest, found: Found) -> None:
-        """The guest is as it was found, and lives if it lived."""
+        """Check that the guest is as it was found, and still runs."""
         now = Found.of(guest)
         for field in dataclasses.fields(Found):
             self.assertEqual(

@@ -69,7 +69,7 @@ class ContentTestCase(base.SnapshotTestCase):
     """A test that takes images of guests and looks into them."""
 
     def take(self, guest: guest_lib.Guest, path: str) -> Image:
-        """An image of a guest that is then as it was found.
+        """Take an image, and check that the guest is as it was found.
 
         :param path: ``mirror``, ``pull``, ``cold`` (suspended) or ``read``
             (it does not run); the command has to choose the same.
@@ -84,7 +84,7 @@ class ContentTestCase(base.SnapshotTestCase):
         return self.image(done.stdout.strip())
 
     def image(self, image_id: str) -> Image:
-        """An image of the embedded service, checked for what all must be."""
+        """Return an active, flat image of the embedded service."""
         image = Image(self.images.get(image_id), self.image_file(image_id))
         self.assertEqual('active', image.record.status)
         self.assertEqual(image.size, image.record.size)
@@ -115,7 +115,7 @@ class ContentTestCase(base.SnapshotTestCase):
         )
 
     def assert_boots(self, image: Image, least: int, **options: Any) -> None:
-        """A second guest comes up from an image, with what was synced.
+        """Check that a second guest boots from an image.
 
         :param least: the last tick that was seen before the snapshot.
         """
@@ -126,7 +126,7 @@ class ContentTestCase(base.SnapshotTestCase):
         self.assertGreater(guest.ticks(), least)
 
     def assert_one_moment(self, image: Image, least: int) -> None:
-        """The image is the disk at one moment, not before tick ``least``.
+        """Check that the image shows one moment, at or after ``least``.
 
         The guest writes its ticks in order, each durably, into a ring: the
         image may have no gap.
@@ -140,7 +140,7 @@ class ContentTestCase(base.SnapshotTestCase):
 
 @contextlib.contextmanager
 def paused(guest: guest_lib.Guest) -> Iterator[None]:
-    """The guest is paused within the block."""
+    """Pause the guest for the block."""
     guest.suspend()
     try:
         yield

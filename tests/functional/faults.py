@@ -126,7 +126,7 @@ class FaultTestCase(base.SnapshotTestCase):
     def shared_guest(
         self, kind: root_disk.Kind = root_disk.Kind.QCOW2, **spec: Any
     ) -> guest_lib.Guest:
-        """A running guest with FILLER on its disk, for all test classes.
+        """Return a running guest with FILLER that all test classes share.
 
         Between the tests that use it, it is paused: all that wait would take
         half a processor.  One that an earlier test left in another state is
@@ -145,7 +145,7 @@ class FaultTestCase(base.SnapshotTestCase):
         return guest
 
     def shared_stopped_guest(self, number: int = 0) -> guest_lib.Guest:
-        """The same for a guest that has never run, and that no test starts.
+        """Return a shared guest that has never run.
 
         :param number: another one for each.
         """
@@ -161,7 +161,7 @@ class FaultTestCase(base.SnapshotTestCase):
         kind: root_disk.Kind = root_disk.Kind.QCOW2,
         **spec: Any,
     ) -> guest_lib.Guest:
-        """The same for one test that will not leave it as it was."""
+        """Make a guest with FILLER for one test that changes it."""
         guest = self.filled_guest(kind, **spec)
         self.addCleanup(guest.remove)
         if start:
@@ -174,7 +174,7 @@ class FaultTestCase(base.SnapshotTestCase):
     def filled_guest(
         self, kind: root_disk.Kind = root_disk.Kind.QCOW2, **spec: Any
     ) -> guest_lib.Guest:
-        """A guest that is not even defined."""
+        """Make a guest with FILLER that is not defined yet."""
         disk = root_disk.make(
             guest_lib.disks_directory(self.libvirtd),
             kind,
@@ -187,7 +187,7 @@ class FaultTestCase(base.SnapshotTestCase):
         )
 
     def small_file_system(self, size: int) -> pathlib.Path:
-        """An ext4 of so many bytes that takes O_DIRECT; running guests see it.
+        """Mount an ext4 with O_DIRECT that running guests see.
 
         The lab's tmpfs does not take O_DIRECT.
         """
@@ -302,7 +302,7 @@ class FaultTestCase(base.SnapshotTestCase):
     def assert_ended(
         self, process: subprocess.Popen[str], status: int, *patterns: str
     ) -> Ended:
-        """It ended with a status and one sentence that has all patterns."""
+        """Check that a command ended with a status and these patterns."""
         ended = self.ended(process)
         self.assertEqual(status, ended.status, ended.err)
         self.assertNotIn('Traceback', ended.err)
@@ -315,14 +315,14 @@ class FaultTestCase(base.SnapshotTestCase):
     def snapshot_fails(
         self, guest: guest_lib.Guest, status: int, *patterns: str
     ) -> Ended:
-        """A snapshot at full speed that has to fail."""
+        """Take a snapshot at full speed that has to fail."""
         process = self.begin(guest, speed=None)
         return self.assert_ended(process, status, *patterns)
 
     def assert_image_right(
         self, image: pathlib.Path, ticks: int, image_format: str = 'qcow2'
     ) -> None:
-        """It is a whole file system, with what was synced before ``ticks``."""
+        """Check that an image has all data synced before ``ticks``."""
         if image_format == 'qcow2':
             self.assertEqual('', disk_lib.check(image))
         found = disk_lib.file_system(image, image_format, replay_journal=True)
@@ -332,7 +332,7 @@ class FaultTestCase(base.SnapshotTestCase):
             self.assertGreaterEqual(max(numbers), ticks)
 
     def the_image(self) -> pathlib.Path:
-        """The data of the only image of the embedded image service."""
+        """Return the data file of the only image of the embedded service."""
         (image,) = self.images.list()
         self.assertEqual('active', image.status)
         return self.image_file(image.id)
@@ -380,7 +380,7 @@ class GlanceFaultTestCase(FaultTestCase):
         return image_base.glance.GlanceImageService.from_conf(conf)
 
     def records(self, guest: guest_lib.Guest) -> list[image_api.Image]:
-        """The records in Glance that are of a guest."""
+        """Return the image records of a guest in Glance."""
         service = self.direct()
         found = list(service.list(instance_uuid=guest.uuid))
         for image in found:
@@ -388,7 +388,7 @@ class GlanceFaultTestCase(FaultTestCase):
         return found
 
     def glance_file(self, image_id: str) -> pathlib.Path:
-        """The data of an image in Glance."""
+        """Return the data file of an image in Glance."""
         return self.glance.directory / 'images' / image_id
 
     def assert_no_record(self, guest: guest_lib.Guest) -> None:

@@ -62,7 +62,7 @@ class TestEncrypted(content.ContentTestCase):
             connection.secretLookupByUUIDString(self.secret).undefine()
 
     def encrypted_guest(self, image_format: str) -> guest_lib.Guest:
-        """A guest with the plain disk's content, encrypted; shut off.
+        """Define a guest with the plain disk's content, encrypted.
 
         :param image_format: ``luks``, or ``qcow2`` with LUKS in it.
         """
@@ -127,7 +127,7 @@ class TestEncrypted(content.ContentTestCase):
 
     @contextlib.contextmanager
     def watched_arguments(self) -> Iterator[set[bytes]]:
-        """The arguments of every process that is seen in the block."""
+        """Collect the arguments of all processes during the block."""
         seen: set[bytes] = set()
         ended = threading.Event()
 
@@ -181,7 +181,7 @@ class TestEncrypted(content.ContentTestCase):
             self.assert_fails(guest, 'is private')
 
     def assert_fails(self, guest: guest_lib.Guest, says: str) -> None:
-        """A snapshot fails with this, and leaves nothing."""
+        """Check that a snapshot fails with this message."""
         done = self.run_command('image-create', guest.uuid, 'i', status=1)
         self.assertIn(says, done.stderr.splitlines()[-1])
         self.assert_nothing_left()

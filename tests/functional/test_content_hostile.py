@@ -62,7 +62,7 @@ ddb.adapterType = "ide"
 
 
 def luks_header(_size: int) -> bytes:
-    """The beginning of a LUKS volume, version 1."""
+    """Return the beginning of a LUKS volume, version 1."""
     header = struct.pack(
         '>6sH32s32s32s', b'LUKS\xba\xbe', 1, b'aes', b'xts-plain64', b'sha256'
     )
@@ -102,7 +102,7 @@ class TestImageHoldsTheBytes(HostileTestCase):
         image_format: str,
         path: str,
     ) -> None:
-        """The guest does not write."""
+        """Check the image of a guest that does not write."""
         self.configure(libvirt={'snapshot_image_format': image_format})
         image = self.take(guest, path)
         self.assertEqual(image_format, image.format)
@@ -120,7 +120,7 @@ class TestImageHoldsTheBytes(HostileTestCase):
         return target.read_bytes()
 
     def assert_probing_leaks(self, path: pathlib.Path) -> None:
-        """The trap is one: QEMU itself walks into it when it may probe."""
+        """Check that the trap works: probing QEMU follows it."""
         target = self.directory() / 'leaked'
         command.run('qemu-img', 'convert', '-U', '-O', 'raw', path, target)
         self.assertIn(SECRET, target.read_bytes())

@@ -104,7 +104,7 @@ class TestEveryKind(content.ContentTestCase):
     def check_running(
         self, guest: guest_lib.Guest, path: str
     ) -> tuple[content.Image, int]:
-        """An image of a running guest: all of one moment.
+        """Check that an image of a running guest shows one moment.
 
         :returns: it, and the last tick before it was asked for.
         """
@@ -117,7 +117,7 @@ class TestEveryKind(content.ContentTestCase):
         return image, before
 
     def check_still(self, guest: guest_lib.Guest, path: str) -> None:
-        """An image of a guest that does not write: every byte is equal."""
+        """Check that an image of an idle guest equals its disk."""
         image = self.take(guest, path)
         self.assertEqual(self.native_format, image.format)
         self.assert_equal_to_disk(image, guest.spec.disk)

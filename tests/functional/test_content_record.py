@@ -93,7 +93,7 @@ class GlanceTestCase(content.ContentTestCase):
         return json.loads(text) if text else None
 
     def record(self, image_id: str) -> dict[str, Any]:
-        """The record as Glance has it; the image goes with the test."""
+        """Return the record from Glance; delete it after the test."""
         self.addCleanup(self.request, 'DELETE', f'images/{image_id}')
         record: dict[str, Any] = self.request('GET', f'images/{image_id}')
         return record
@@ -116,7 +116,7 @@ class GlanceTestCase(content.ContentTestCase):
     def assert_refused(
         self, status: int, says: str, guest: guest_lib.Guest, *words: str
     ) -> None:
-        """An error by name; nothing in Glance, nothing here."""
+        """Check that a command fails, and leaves no image and no file."""
         found, before = base.Found.of(guest), self.all_ids()
         files = set(self.glance.directory.glob('images/*'))
         done = self.run_command(
@@ -230,7 +230,7 @@ class TestRecord(GlanceTestCase):
         )
 
     def base_image(self, **properties: str) -> str:
-        """A record with data, of an image that an instance was booted from."""
+        """Make a base image, with a record and data."""
         body = {
             'name': 'base',
             'disk_format': 'qcow2',

@@ -62,7 +62,7 @@ class GlanceTestCase(faults.GlanceFaultTestCase):
     def assert_taken(
         self, process: subprocess.Popen[str] | None = None
     ) -> pathlib.Path:
-        """It succeeded, and Glance has the right data."""
+        """Check that a snapshot succeeds; return its data in Glance."""
         process = process or self.begin(self.guest, speed=None)
         self.assert_ended(process, 0)
         self.assert_clean()

@@ -54,7 +54,7 @@ class TestLimits(faults.FaultTestCase):
 
     @contextlib.contextmanager
     def first_held(self) -> Iterator[subprocess.Popen[str]]:
-        """The first snapshot, which converts and stands still meanwhile."""
+        """Hold the first snapshot in its conversion for the block."""
         process = self.begin(self.guests[0])
         self.wait_for_qemu_img(process)
         pids = base.program_pids(self.state_path)
@@ -76,7 +76,7 @@ class TestLimits(faults.FaultTestCase):
         return [image.status for image in self.images.list()].count('queued')
 
     def assert_stays(self, process: subprocess.Popen[str]) -> None:
-        """The second one waits: of all that it may not do it does nothing."""
+        """Check that the second snapshot waits and does nothing."""
         records = self.queued()
         for _ in range(20):
             time.sleep(0.1)

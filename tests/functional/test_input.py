@@ -74,7 +74,7 @@ class InputTestCase(base.SnapshotTestCase):
         return sorted(os.listdir(directory)) if directory.exists() else []
 
     def define(self, **options: object) -> guest_lib.Guest:
-        """A guest that is shut off."""
+        """Define a guest that is shut off."""
         return self.make_guest(start=False, **options)
 
     def define_xml(self, old: str, new: str, **options: object) -> str:

@@ -42,7 +42,7 @@ class TestExplain(test_input.InputTestCase):
     """The command that tells the decision; it touches nothing."""
 
     def explain(self, guest: guest_lib.Guest) -> dict[str, dict[str, str]]:
-        """The rows by fact."""
+        """Return the rows of explain by fact."""
         done = self.run_command('explain', guest.uuid, '-f', 'json')
         rows = json.loads(done.stdout)
         self.assertEqual('decision', rows[-1]['Fact'])
@@ -81,7 +81,7 @@ class TestExplain(test_input.InputTestCase):
         self.assertIn('does not run', rows['decision']['Meaning'])
 
     def test_disk_with_an_iothread(self) -> None:
-        """pull would end the guest on Debian 12; see policy.py."""
+        """Pull would end the guest on Debian 12; see policy.py."""
         self.configure(snapshot={'live_method': 'auto'})
         guest = self.make_guest(iothread=True)
         found = base.Found.of(guest)

@@ -95,7 +95,7 @@ class TestFaults(faults.FaultTestCase):
     OPTIONS = {'snapshot': SLOW}
 
     def begin_reading(self, guest: Any) -> subprocess.Popen[str]:
-        """A snapshot that reads the export."""
+        """Begin a snapshot; return when it reads the export."""
         process = self.begin(guest, speed=None)
         self.wait_until(process, lambda: 'image_uploading' in self._log_text())
         self.assertTrue(has_backup_job(guest))

@@ -38,7 +38,7 @@ class RbdTestCase(base.SnapshotTestCase):
     OPTIONS = {'snapshot': test_pull.PULL}
 
     def rbd_guest(self, **spec: Any) -> guest_lib.Guest:
-        """A guest that is up."""
+        """Start a guest with its root disk on RBD."""
         ceph = volumes_lib.shared_lab().ceph
         path = pathlib.Path(f'{cinder_lib.POOL}/{os.urandom(4).hex()}')
         ceph.rbd('create', '--size', '1G', path)

@@ -77,7 +77,7 @@ class TestUsers(base.SnapshotTestCase):
                 break
 
     def running_guest(self) -> guest_lib.Guest:
-        """A guest with so much data that a snapshot takes seconds."""
+        """Start a guest with enough data for seconds of snapshot."""
         guest = lab_base.new_guest(
             self.libvirtd, files={'/data': os.urandom(16 << 20)}
         )

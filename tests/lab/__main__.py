@@ -34,7 +34,7 @@ IMAGE_ID = '1ab00000-0000-4000-8000-000000000002'
 
 
 def _guest(libvirtd: libvirtd_lib.Libvirtd) -> guest_lib.Guest:
-    """The guest of this lab, whether or not it is there yet."""
+    """Return the guest of this lab, which need not exist yet."""
     disk = root_disk.overlay_paths(guest_lib.disks_directory(libvirtd), NAME)
     return base.new_guest(
         libvirtd,
@@ -91,7 +91,7 @@ COMMANDS = {'up': up, 'down': down, 'status': status}
 
 
 def main() -> int:
-    """The entry point."""
+    """Run the command that was asked for; return its exit status."""
     parser = argparse.ArgumentParser(
         prog='python -m tests.lab', description=__doc__
     )

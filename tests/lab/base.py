@@ -41,7 +41,7 @@ from tests.lab import root_disk
 
 @functools.cache
 def shared_libvirtd() -> libvirtd_lib.Libvirtd:
-    """The libvirtd of this process; started by the first call."""
+    """Return the libvirtd of this process; start it if need be."""
     remove_abandoned_labs()
     libvirtd = libvirtd_lib.Libvirtd(paths.process_lab())
     owner = os.getpid()
@@ -71,7 +71,7 @@ def new_guest(
     files: Mapping[str, bytes] | None = None,
     **spec: Any,
 ) -> guest_lib.Guest:
-    """A guest that is not started yet.
+    """Make a guest, without starting it.
 
     :param kind: the kind of root disk to make.
     :param disk: a root disk that is there, instead.
@@ -116,7 +116,7 @@ class LabTestCase(testtools.TestCase):
     def make_guest(
         self, start: bool = True, wait: bool = True, **options: Any
     ) -> guest_lib.Guest:
-        """A guest for this test alone; see :func:`new_guest`.
+        """Make a guest for this test only; see :func:`new_guest`.
 
         :param start: start it; else it is only defined.
         :param wait: until it is up.
@@ -127,7 +127,7 @@ class LabTestCase(testtools.TestCase):
         return guest
 
     def class_guest(self, **options: Any) -> guest_lib.Guest:
-        """A running guest that the tests of the class share.
+        """Return a running guest that the tests of the class share.
 
         Made by the first test that asks.  One that an earlier test left in
         any other state than running is replaced.
@@ -155,7 +155,7 @@ class LabTestCase(testtools.TestCase):
             guest.wait_until_up()
 
     def directory(self) -> pathlib.Path:
-        """An empty directory on the disk, which libvirt sees too."""
+        """Make a directory on the disk that libvirt sees, too."""
         parent = self.libvirtd.state / 'tmp'
         parent.mkdir(exist_ok=True)
         work = tempfile.TemporaryDirectory(dir=parent)
@@ -163,7 +163,7 @@ class LabTestCase(testtools.TestCase):
         return pathlib.Path(work.name)
 
     def tmpfs(self, size: int) -> pathlib.Path:
-        """A small file system in memory, which running guests see too.
+        """Mount a file system in memory that running guests see.
 
         :param size: bytes.
         """

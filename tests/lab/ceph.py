@@ -193,7 +193,7 @@ class Ceph:
 
 
 def _first_object(text: str) -> dict[str, Any]:
-    """The JSON in what ``ceph`` printed; warnings may stand around it."""
+    """Return the JSON in ceph's output, which may have warnings."""
     start = text.index('{')
     found: dict[str, Any] = json.JSONDecoder().raw_decode(text[start:])[0]
     return found

@@ -177,7 +177,7 @@ class Cinder:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def client(self, user: str = USER, project: str = USER) -> Any:
-        """cinderclient for a user."""
+        """Return cinderclient's client for a user."""
         return cinderclient.client.Client(
             '3.59',
             session=self.keystone.login(user, project),

@@ -117,7 +117,7 @@ class Daemon:
         self.wait_until(lambda: _answers(url))
 
     def said(self) -> str:
-        """The end of what it printed and logged."""
+        """Return the end of the daemon's output and log."""
         parts = []
         for path in (self.output, self.output.with_suffix('.log')):
             if path.exists():
@@ -125,7 +125,7 @@ class Daemon:
         return '\n'.join(parts)
 
     def kill(self) -> None:
-        """kill -9 it, and only it; wait for its end."""
+        """Kill the daemon (SIGKILL), not its children; wait for its end."""
         self._signal(signal.SIGKILL)
         self._wait_for_end(STOP_TIMEOUT)
 
@@ -177,7 +177,7 @@ def _birth(pid: int) -> int | None:
 
 
 def _session(leader: int) -> list[int]:
-    """The processes whose session a process leads or led."""
+    """Return the processes of a session, whose leader may be gone."""
     found = []
     for folder in _PROC.glob('[0-9]*'):
         with contextlib.suppress(OSError):

@@ -123,7 +123,7 @@ class Demo:
         print('The demo is gone.')
 
     def guest(self) -> guest_lib.Guest:
-        """A running guest that writes about a hundred times a second."""
+        """Start a guest that writes about a hundred times a second."""
         directory = guest_lib.disks_directory(self.libvirtd)
         disk = root_disk.overlay_paths(directory, 'demo')
         spec = domain.Spec(disk=disk, name='demo', uuid=UUID, agent=True)
@@ -157,7 +157,7 @@ class Demo:
         return Row(way.name, image_id, self.size(image_id), watch.result)
 
     def configure(self, way: Way) -> pathlib.Path:
-        """The configuration for one way."""
+        """Write the configuration for one way; return its path."""
         config = self.state / f'{way.name}.conf'
         config.write_text(
             CONFIGURATION.format(
@@ -172,7 +172,7 @@ class Demo:
         return config
 
     def size(self, image_id: str) -> int:
-        """What Glance itself says of an image, in bytes."""
+        """Return the size of an image in Glance, in bytes."""
         with urllib.request.urlopen(self.image_url(image_id)) as answer:
             size: int = json.load(answer)['size']
         return size
@@ -204,7 +204,7 @@ class Demo:
         second.remove()
 
     def summary(self, guest: guest_lib.Guest, rows: list[Row]) -> None:
-        """What was shown, and what to try next."""
+        """Print a summary, and commands to try."""
         with guest.gap_watch() as watch:
             guest.wait_for_ticks(200)
         say('Summary')
@@ -229,7 +229,7 @@ Live snapshots do not stop the guest; the cold one has to. Try next:
 
 
 def say(text: str) -> None:
-    """A heading."""
+    """Print a heading."""
     print(f'\n==> {text}', flush=True)
 
 
@@ -243,7 +243,7 @@ def nova_snap(config: pathlib.Path, *arguments: str) -> str:
 
 
 def main() -> int:
-    """The entry point."""
+    """Run the demo, or remove it; return the exit status."""
     parser = argparse.ArgumentParser(prog='tools/demo.sh')
     parser.add_argument(
         '--down', action='store_true', help='end and remove all of the demo'

@@ -81,13 +81,13 @@ def read_file(image: pathlib.Path, image_format: str, path: str) -> bytes:
 
 
 def last_log_number(image: pathlib.Path, image_format: str) -> int:
-    """The last number in ``/log``: the guest had synced all up to there."""
+    """Return the last number in ``/log``; earlier ones are synced."""
     lines = read_file(image, image_format, '/log').split()
     return int(lines[-1]) if lines else 0
 
 
 def ring_numbers(image: pathlib.Path, image_format: str) -> set[int]:
-    """The numbers of the records in ``/ring``; see ``tick.c``."""
+    """Return the numbers of the records in ``/ring``; see ``tick.c``."""
     ring = read_file(image, image_format, '/ring')
     starts = range(0, len(ring), 4096)
     numbers = {int.from_bytes(ring[at : at + 8], 'little') for at in starts}
@@ -95,7 +95,7 @@ def ring_numbers(image: pathlib.Path, image_format: str) -> set[int]:
 
 
 def info(image: pathlib.Path, image_format: str) -> dict[str, Any]:
-    """What ``qemu-img info`` says."""
+    """Return the output of ``qemu-img info``."""
     result: dict[str, Any] = json.loads(
         command.run(
             *('qemu-img', 'info', '-U', '-f', image_format),
@@ -106,7 +106,7 @@ def info(image: pathlib.Path, image_format: str) -> dict[str, Any]:
 
 
 def probed_format(image: pathlib.Path) -> str:
-    """What QEMU takes an image for that nobody names the format of."""
+    """Return the format that QEMU probes for an image."""
     words = command.run('qemu-img', 'info', '-U', '--output=json', image)
     return str(json.loads(words.stdout)['format'])
 
@@ -148,7 +148,7 @@ def _replay_journal(raw: pathlib.Path) -> None:
 def _raw_copy(
     image: pathlib.Path, image_format: str
 ) -> Iterator[pathlib.Path]:
-    """A raw copy of an image's file system, without what is around it."""
+    """Make a raw copy of an image's file system for the block."""
     with tempfile.TemporaryDirectory(dir='/var/tmp') as work:
         raw = pathlib.Path(work) / 'disk.raw'
         command.run(

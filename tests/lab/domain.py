@@ -98,7 +98,7 @@ def render(
     virt_type: str,
     serial_log: pathlib.Path,
 ) -> str:
-    """The domain's XML.
+    """Return the domain's XML.
 
     :param virt_type: ``kvm`` or ``qemu``.
     :param serial_log: the file that gets the guest's console.

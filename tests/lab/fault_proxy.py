@@ -309,7 +309,7 @@ class _Exchange:
 
 
 def _read_head(client: socket.socket) -> tuple[Request | None, bytes]:
-    """The head, rewritten to close afterwards, and what came behind it."""
+    """Read the head; return it with "close", and the data behind it."""
     data = b''
     while b'\r\n\r\n' not in data:
         more = client.recv(CHUNK)

@@ -115,7 +115,7 @@ class Glance:
         return f'http://127.0.0.1:{self.port}'
 
     def nova_snap_conf(self) -> str:
-        """The section of nova_snap.conf that leads here."""
+        """Return the section of nova_snap.conf for this Glance."""
         return f'[glance]\nauth_type = none\nendpoint_override = {self.url}\n'
 
     def start(self) -> None:
@@ -248,7 +248,7 @@ class Glance:
             return False
 
     def log(self) -> str:
-        """The last lines of both logs."""
+        """Return the last lines of both logs."""
         lines = []
         for name in ('server.log', 'api.log'):
             path = self.directory / name

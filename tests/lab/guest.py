@@ -109,7 +109,7 @@ class Guest:
 
     @contextlib.contextmanager
     def domain(self) -> Iterator[libvirt.virDomain]:
-        """libvirt's own object, for a moment.
+        """Yield libvirt's object of the domain.
 
         :raises libvirt.libvirtError: there is no such domain.
         """
@@ -125,7 +125,7 @@ class Guest:
         return self.serial_log.read_text(errors='replace')
 
     def ticks(self) -> int:
-        """The number of its last tick; the record is on its disk."""
+        """Return the number of the last tick, whose record is on disk."""
         numbers = TICK.findall(self.console())
         return int(numbers[-1]) if numbers else 0
 
@@ -174,7 +174,7 @@ class Guest:
         return True
 
     def gap_watch(self) -> gap_watch.GapWatch:
-        """A context manager that times its longest silence."""
+        """Return a context manager that times the longest gap of ticks."""
         return gap_watch.GapWatch(self.serial_log)
 
     # What libvirt says ----------------------------------------------------
@@ -184,7 +184,7 @@ class Guest:
         return self.state() != 'missing'
 
     def state(self) -> str:
-        """``running``, ``paused``, ``shut off``, ..., or ``missing``."""
+        """Return ``running``, ``paused``, ``shut off``, ..., ``missing``."""
         try:
             with self.domain() as dom:
                 return STATES[dom.state()[0]]
@@ -199,12 +199,12 @@ class Guest:
             return bool(dom.isPersistent())
 
     def xml(self) -> str:
-        """The live XML."""
+        """Return the live XML."""
         with self.domain() as dom:
             return str(dom.XMLDesc(0))
 
     def inactive_xml(self) -> str:
-        """The XML of its next start, with the secrets."""
+        """Return the persistent XML, with the secrets."""
         with self.domain() as dom:
             return str(
                 dom.XMLDesc(
@@ -214,7 +214,7 @@ class Guest:
             )
 
     def block_jobs(self) -> dict[str, dict[str, Any]]:
-        """What blockJobInfo says of each disk that has a job."""
+        """Return the blockJobInfo of each disk that has a job."""
         with self.domain() as dom:
             if not dom.isActive():
                 return {}

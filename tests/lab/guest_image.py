@@ -52,7 +52,7 @@ class GuestImage:
 
 
 def get() -> GuestImage:
-    """The image from the cache; built there when its sources have changed.
+    """Return the image from the cache; build it if sources changed.
 
     :raises CommandFailed: a package is missing or can't be downloaded.
     """

@@ -103,13 +103,13 @@ class Keystone:
         self._server.stop()
 
     def login(self, user: str = 'admin', project: str = 'admin') -> Any:
-        """A session of a user."""
+        """Return a session of a user."""
         return session.Session(
             auth=v3.Password(**self.credentials(user, project))
         )
 
     def credentials(self, user: str, project: str) -> dict[str, str]:
-        """keystoneauth's options of a user, as in a configuration file."""
+        """Return keystoneauth's options for the login of a user."""
         return {
             'auth_url': self.url,
             'username': user,
@@ -120,7 +120,7 @@ class Keystone:
         }
 
     def add_project(self, name: str) -> str:
-        """A project with a user of the same name who is a plain member.
+        """Add a project with a user of the same name, a plain member.
 
         :return: the project's id.
         """

@@ -122,7 +122,7 @@ class Libvirtd:
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[libvirt.virConnect]:
-        """A connection for a moment; a kept one dies with each restart."""
+        """Open a connection for the block; a restart would break it."""
         # libvirt prints each error, expected ones too, where nobody listens.
         libvirt.registerErrorHandler(lambda context, error: None, None)
         connection = libvirt.open(self.uri)
@@ -132,7 +132,7 @@ class Libvirtd:
             connection.close()
 
     def pid(self) -> int | None:
-        """The process, or None where it does not run."""
+        """Return the process id, or None if libvirtd does not run."""
         try:
             pid = int(self._pid_file.read_text())
             words = pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()
@@ -172,7 +172,7 @@ class Libvirtd:
             time.sleep(0.02)
 
     def restart(self, signum: int = signal.SIGTERM) -> None:
-        """What an upgrade of the package does: the guests go on."""
+        """Restart libvirtd, as an upgrade does; the guests run on."""
         self.kill(signum)
         self.start()
 
@@ -208,7 +208,7 @@ class Libvirtd:
         return self._libvirt / 'run/qemu' / f'{name}.pid'
 
     def _guests(self) -> list[int]:
-        """The QEMU processes of this lab that are alive."""
+        """Return the QEMU processes of this lab that are alive."""
         found = []
         for file in self._libvirt.glob('run/qemu/*.pid'):
             with contextlib.suppress(OSError, ValueError):

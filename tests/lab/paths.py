@@ -33,24 +33,24 @@ DEFAULT_ROOT = '/var/tmp/nova-snap-lab'
 
 
 def root() -> pathlib.Path:
-    """The directory that all labs share."""
+    """Return the directory that all labs share."""
     return pathlib.Path(os.environ.get('NOVA_SNAP_LAB', DEFAULT_ROOT))
 
 
 def cache() -> pathlib.Path:
-    """The directory of what is built once; created."""
+    """Return the directory of files that are built once; make it."""
     path = root() / 'cache'
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def main_lab() -> pathlib.Path:
-    """The state directory of the lab that a person starts by hand."""
+    """Return the state directory of the lab that is started by hand."""
     return root() / 'main'
 
 
 def process_lab() -> pathlib.Path:
-    """The state directory of the lab of this process."""
+    """Return the state directory of the lab of this process."""
     return root() / f't{os.getpid()}'
 
 

@@ -98,7 +98,7 @@ def make(
 
 
 def overlay_paths(directory: pathlib.Path, name: str) -> RootDisk:
-    """The disk that :func:`make` makes of Kind.OVERLAY, there or not."""
+    """Return the paths of a disk of Kind.OVERLAY, made or not."""
     return RootDisk(
         Kind.OVERLAY,
         directory / f'{name}.qcow2',

@@ -125,12 +125,12 @@ class VolumeLab:
 
     @functools.cached_property
     def client(self) -> Any:
-        """cinderclient of the lab's user, a plain member of a project."""
+        """Return cinderclient's client for a plain member of a project."""
         return self.cinder.client()
 
     @functools.cached_property
     def admin(self) -> Any:
-        """cinderclient of the administrator."""
+        """Return cinderclient's client for the administrator."""
         return self.cinder.client('admin', 'admin')
 
     def make_disk(
@@ -140,7 +140,7 @@ class VolumeLab:
         instance: str | None = None,
         image_metadata: Mapping[str, str] | None = None,
     ) -> VolumeDisk:
-        """A volume of 1 GiB with a file system for a guest.
+        """Make a volume of 1 GiB with a file system for a guest.
 
         :param instance: uuid of the guest that Cinder shall take it to be
             attached to; None leaves it ``available``.
@@ -158,7 +158,7 @@ class VolumeLab:
         return disk
 
     def disk_from_snapshot(self, snapshot_id: str) -> VolumeDisk:
-        """A new volume from a snapshot."""
+        """Make a volume from a snapshot."""
         volume = self.client.volumes.create(1, snapshot_id=snapshot_id)
         self.wait(self.client.volumes, volume.id, 'available')
         return self._disk(volume.id)
@@ -173,7 +173,7 @@ class VolumeLab:
             time.sleep(0.1)
 
     def export(self, disk: VolumeDisk, target: pathlib.Path) -> pathlib.Path:
-        """The bytes of a volume, as a raw file."""
+        """Export the data of a volume to a raw file."""
         self.ceph.rbd('export', '--no-progress', str(disk.path), target)
         return target
 
@@ -236,7 +236,7 @@ def write_file_system(
 
 @functools.cache
 def shared_lab() -> VolumeLab:
-    """The lab of this process; started by the first call."""
+    """Return the lab of this process; start it if need be."""
     for left in paths.root().glob('v[0-9]*'):
         if not pathlib.Path(f'/proc/{left.name[1:]}').exists():
             daemon.end_abandoned(left)

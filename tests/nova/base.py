@@ -95,12 +95,12 @@ class NovaTestCase(base.TestCase):
 
     @staticmethod
     def driver() -> Any:
-        """The driver, as nova-compute loads it."""
+        """Load the driver as nova-compute does."""
         return nova_driver.load_compute_driver(virtapi.VirtAPI(), DRIVER)
 
     @staticmethod
     def instance(**fields: Any) -> objects.Instance:
-        """An instance that is in no database."""
+        """Make an instance that is in no database."""
         return objects.Instance(
             **{
                 'uuid': samples.UUID,
@@ -134,5 +134,5 @@ class NovaTestCase(base.TestCase):
 
 
 def there(path: pathlib.Path) -> int:
-    """The user to whom a file belongs."""
+    """Return the owner of a file."""
     return path.stat().st_uid

@@ -137,7 +137,7 @@ class _Reader(ast.NodeVisitor):
         self.uses.append(Use(path, node.lineno, call))
 
     def _path(self, node: ast.expr) -> str | None:
-        """The dotted path of what an expression is in Nova."""
+        """Return the dotted path in Nova that an expression refers to."""
         match node:
             case ast.Name(id=name):
                 return self._names.get(name)

@@ -36,7 +36,7 @@ class ErrorsTest(base.NovaTestCase):
         deleted: bool = False,
         check_quiesce: Callable[[], None] = lambda: None,
     ) -> Exception:
-        """What an error becomes."""
+        """Return the error that an error is translated to."""
         try:
             with errors.translated('uuid', lambda: deleted, check_quiesce):
                 raise error
@@ -44,7 +44,7 @@ class ErrorsTest(base.NovaTestCase):
             return found
 
     def check(self, expected: type[Exception], error: Exception) -> None:
-        """It becomes that class, and keeps its sentence."""
+        """Check that an error gets this class, and keeps its message."""
         found = self.outside(error)
         self.assertIs(expected, type(found))
         self.assertEqual(str(error), str(found))

@@ -43,7 +43,7 @@ class SettingsTest(base.NovaTestCase):
     """What is read of nova.conf."""
 
     def options(self, text: str):  # type: ignore[no-untyped-def]
-        """The core's options."""
+        """Return the core's options for this configuration."""
         self.configure(text)
         settings.register()
         return settings.driver_options()

@@ -54,7 +54,7 @@ class HooksTestCase(base.NovaTestCase):
         self.journal = journal.Journal(self.folder() / 'journal')
 
     def begun(self) -> contextlib.AbstractContextManager[journal.Entry]:
-        """An entry of the journal, for operations on the guest."""
+        """Begin an entry of the journal, for operations on the guest."""
         return self.journal.begun(samples.UUID, 'web', self.resources)
 
     def server(self) -> objects.Instance:

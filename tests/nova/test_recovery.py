@@ -57,7 +57,7 @@ class RecoveryTest(base.NovaTestCase):
         )
 
     def left(self) -> list[str]:
-        """The kinds of the steps that are still to undo."""
+        """Return the kinds of the steps that are still to be undone."""
         entries = settings.make_journal().entries()
         return [kind for entry in entries for kind in entry.kinds]
 

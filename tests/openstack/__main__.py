@@ -52,7 +52,7 @@ def down(cloud: cloud_lib.Cloud) -> int:
 
 
 def main() -> int:
-    """The entry point."""
+    """Start or stop the cloud; return the exit status."""
     parser = argparse.ArgumentParser(
         prog='python -m tests.openstack', description=__doc__
     )

@@ -83,7 +83,7 @@ class CloudTestCase(testtools.TestCase):
         wait: bool = True,
         **options: Any,
     ) -> server_lib.Server:
-        """A server for this test alone.
+        """Make a server for this test only.
 
         :param image: name or id.
         :param wait: until it ticks.
@@ -97,7 +97,7 @@ class CloudTestCase(testtools.TestCase):
     def shared_server(
         self, flavor: str = seed.FLAVOR, **options: Any
     ) -> server_lib.Server:
-        """A server that all tests share; one that is ill is replaced."""
+        """Return a server that all tests share; replace a broken one."""
         key = repr((flavor, sorted(options.items())))
         server = _shared.get(key)
         if server is not None and not _is_well(server):
@@ -146,7 +146,7 @@ class CloudTestCase(testtools.TestCase):
         return image_id
 
     def take_with_client(self, server: server_lib.Server, name: str) -> str:
-        """The same by ``openstack server image create --wait``."""
+        """Take an image by ``openstack server image create --wait``."""
         self.client(
             *('server', 'image', 'create', '--wait'),
             *('--name', name, server.id),
@@ -180,7 +180,7 @@ class CloudTestCase(testtools.TestCase):
         return None if status == 'gone' else self.image(image_id)
 
     def image(self, image_id: str) -> Any:
-        """What Glance says of an image."""
+        """Return an image as Glance shows it."""
         return self.cloud.connection.image.get_image(image_id)
 
     def image_status(self, image_id: str) -> str:
@@ -207,7 +207,7 @@ class CloudTestCase(testtools.TestCase):
 
     @contextlib.contextmanager
     def as_found(self, server: server_lib.Server) -> Iterator[None]:
-        """The guest is after the block as it was before, and nothing left."""
+        """Check that a block leaves the guest as before, and no file."""
         before = functional_base.Found.of(server)
         yield
         self.wait_until_idle(server)
@@ -242,7 +242,7 @@ class CloudTestCase(testtools.TestCase):
     def assert_image_right(
         self, image_id: str, ticks: int, image_format: str = 'qcow2'
     ) -> None:
-        """A whole disk that has what was synced before so many ticks."""
+        """Check that an image has all data synced before ``ticks``."""
         path = self.image_file(image_id)
         if image_format == 'qcow2':
             self.assertEqual('', disk_lib.check(path))
@@ -255,7 +255,7 @@ class CloudTestCase(testtools.TestCase):
     def assert_boots(
         self, image_id: str, ticks: int, flavor: str = seed.FLAVOR
     ) -> server_lib.Server:
-        """A new server from it finds the file; the server."""
+        """Check that a server boots from an image; return the server."""
         server = self.make_server(image_id, flavor, name='from an image')
         found = server.found_at_boot()
         self.assertIsNotNone(found, server.console())

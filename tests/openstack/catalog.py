@@ -27,7 +27,7 @@ SERVICES = (
 
 
 def connect(layout: layout_lib.Layout) -> openstack.connection.Connection:
-    """The administrator's connection to the cloud."""
+    """Connect to the cloud as administrator."""
     return openstack.connect(
         **client_options(layout),
         compute_default_microversion='2.96',
@@ -37,7 +37,7 @@ def connect(layout: layout_lib.Layout) -> openstack.connection.Connection:
 
 
 def client_options(layout: layout_lib.Layout) -> dict[str, str]:
-    """The administrator's login; ``OS_`` in capitals before each name."""
+    """Return the administrator's login, as options of the client."""
     return {
         'auth_url': layout.url('keystone', '/v3'),
         'username': 'admin',

@@ -180,7 +180,7 @@ def _start(service: service_lib.Service) -> None:
 
 
 def shared_cloud() -> Cloud:
-    """The cloud of this process; started by the first call.
+    """Return the cloud of this process; start it if need be.
 
     With ``NOVA_SNAP_CLOUD`` in the environment it is the one that a person
     started by hand, with the project that was installed then; it stays.

@@ -85,16 +85,16 @@ class Compute:
         self.daemon.wait_until(lambda: READY in self.log_since(begin))
 
     def kill(self) -> None:
-        """kill -9 it, and what it started: as a service manager does."""
+        """Kill nova-compute and its children, as a service manager does."""
         self.daemon.kill()
         self.daemon.end_session()
 
     def log_size(self) -> int:
-        """A place in its log, for :meth:`log_since`."""
+        """Return the current position in the log, for :meth:`log_since`."""
         return self.log.stat().st_size if self.log.exists() else 0
 
     def log_since(self, begin: int) -> str:
-        """What it has logged since then."""
+        """Return the log since a position."""
         if not self.log.exists():
             return ''
         with open(self.log, 'rb') as file:

@@ -40,7 +40,7 @@ def write(path: pathlib.Path, *parts: Mapping[str, object]) -> pathlib.Path:
 
 
 def credentials(layout: layout_lib.Layout, user: str) -> dict[str, object]:
-    """The options by which a service logs in to keystone."""
+    """Return the options by which a service logs in to keystone."""
     return {
         'auth_type': 'password',
         'auth_url': layout.url('keystone', '/v3'),
@@ -80,7 +80,7 @@ def message_queue_url(layout: layout_lib.Layout) -> str:
 
 
 def common(layout: layout_lib.Layout, name: str) -> Sections:
-    """What every server has; its database has its own name."""
+    """Return the options of every server; the database has its name."""
     return {
         'DEFAULT': {'transport_url': message_queue_url(layout)},
         'oslo_concurrency': {'lock_path': layout.folder(name, 'lock')},

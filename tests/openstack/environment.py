@@ -31,12 +31,12 @@ class NotInstalled(Exception):
 
 
 def root() -> pathlib.Path:
-    """The virtual environment."""
+    """Return the directory of the virtual environment."""
     return pathlib.Path(os.environ.get('NOVA_SNAP_OPENSTACK', DEFAULT))
 
 
 def program(name: str) -> pathlib.Path:
-    """A program of the environment.
+    """Return the path of a program of the environment.
 
     :raises NotInstalled: it is not there.
     """
@@ -49,7 +49,7 @@ def program(name: str) -> pathlib.Path:
 
 
 def data(*parts: str) -> pathlib.Path:
-    """A file that a server's package has below ``etc``."""
+    """Return the path of a file that a package has below ``etc``."""
     return root().joinpath('etc', *parts)
 
 

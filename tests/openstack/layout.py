@@ -74,7 +74,7 @@ class Layout:
 
     @classmethod
     def at(cls, state: pathlib.Path) -> 'Layout':
-        """The layout that is there, or a new one."""
+        """Read the layout in a folder, or make a new one."""
         file = state / 'ports.json'
         if file.exists():
             return cls(state, Ports(**json.loads(file.read_text())))
@@ -115,34 +115,34 @@ class Layout:
         return self.state / 'glance/images'
 
     def url(self, service: str, path: str = '') -> str:
-        """The endpoint of a service."""
+        """Return the endpoint of a service."""
         return f'http://127.0.0.1:{getattr(self.ports, service)}{path}'
 
     def daemon(self, name: str) -> daemon_lib.Daemon:
-        """A server whose output and pid file have that name."""
+        """Return a daemon whose output and pid file have this name."""
         return daemon_lib.Daemon(
             self.log / f'{name}.out', self.run / f'{name}.pid'
         )
 
     def folder(self, *parts: str) -> pathlib.Path:
-        """A folder below the state; created."""
+        """Return a folder below the state; make it."""
         path = self.state.joinpath(*parts)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
 
 def process_state() -> pathlib.Path:
-    """The folder of the cloud of this process."""
+    """Return the folder of the cloud of this process."""
     return paths.root() / f'o{os.getpid()}'
 
 
 def main_state() -> pathlib.Path:
-    """The folder of the cloud that a person starts by hand."""
+    """Return the folder of the cloud that is started by hand."""
     return paths.root() / 'cloud'
 
 
 def abandoned() -> list[pathlib.Path]:
-    """The folders of clouds whose test process was killed."""
+    """Return the folders of clouds whose test process was killed."""
     return [
         state
         for state in paths.root().glob('o[0-9]*')

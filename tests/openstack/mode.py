@@ -43,7 +43,7 @@ class Mode:
         return f'{self.method}, {self.backend}'
 
     def with_options(self, options: Mapping[str, str]) -> 'Mode':
-        """The same with options, each ``section.name`` to its value."""
+        """Return the mode with more options, by ``section.name``."""
         pairs = [
             (*key.rpartition('.')[::2], value)
             for key, value in options.items()
@@ -51,7 +51,7 @@ class Mode:
         return dataclasses.replace(self, options=(*self.options, *pairs))
 
     def sections(self) -> conf.Sections:
-        """What of it stands in nova-compute's own configuration."""
+        """Return the sections for nova-compute's own configuration."""
         sections: conf.Sections = {
             'DEFAULT': {
                 'compute_driver': self.driver,

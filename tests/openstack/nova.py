@@ -159,7 +159,7 @@ class Nova(service.Service):
             )
 
     def daemons(self) -> list[daemon.Daemon]:
-        """The API and the workers."""
+        """Return the daemons of the API and of the workers."""
         return [*super().daemons(), *self._workers]
 
     def discover_hosts(self) -> None:

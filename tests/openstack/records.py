@@ -90,7 +90,7 @@ def record(case: base.CloudTestCase, image_id: str) -> dict[str, Any]:
 
 
 def task_states(log: str, server_id: str) -> list[str | None]:
-    """The task states of a server in the notifications of a log."""
+    """Return a server's task states in the notifications of a log."""
     states: list[str | None] = []
     for text in NOTIFICATION.findall(log):
         payload = json.loads(text)['payload']

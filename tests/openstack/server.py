@@ -70,7 +70,7 @@ class Server(guest_lib.Guest):
         return self._cloud.connection.compute
 
     def show(self) -> Any:
-        """What Nova's API says of it.
+        """Return the server as Nova's API shows it.
 
         :raises openstack.exceptions.NotFoundException: it is deleted.
         """
@@ -84,7 +84,7 @@ class Server(guest_lib.Guest):
             return 'DELETED'
 
     def task_state(self) -> str | None:
-        """What Nova does to it now, None where nothing."""
+        """Return the task state of the server, or None."""
         state = self.show().task_state
         return None if state is None else str(state)
 
@@ -132,7 +132,7 @@ class Server(guest_lib.Guest):
         self.wait_for_status('DELETED')
 
     def found_at_boot(self) -> int | None:
-        """The last number on its disk when it booted last."""
+        """Return the last number on the disk at the latest boot."""
         numbers = FOUND.findall(self.console())
         return int(numbers[-1][1]) if numbers else None
 

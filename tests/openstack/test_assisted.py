@@ -67,7 +67,7 @@ class AssistedTest(volume_base.VolumeTestCase):
         self.assertEqual([], self.volumes.volume_snapshots.list())
 
     def assert_image_boots(self, image_id: str, ticks: int) -> None:
-        """A new server, on a new volume from the snapshot, finds the file."""
+        """Check that a server boots on a volume from the snapshot."""
         new = self.make_server(image_id, name='from the snapshot')
         found = new.found_at_boot()
         self.assertIsNotNone(found, new.console())
@@ -87,7 +87,7 @@ class AssistedTest(volume_base.VolumeTestCase):
             self.assertIn(entry['snapshot_id'], done.stdout)
 
     def assert_reboot_keeps(self, server: server_lib.Server) -> None:
-        """The file has all that the guest wrote before."""
+        """Check that a reboot finds all data of the guest."""
         ticks = server.ticks()
         server.act('reboot', 'ACTIVE', reboot_type='HARD')
         server.wait_until(
@@ -96,7 +96,7 @@ class AssistedTest(volume_base.VolumeTestCase):
 
 
 def root_file(server: server_lib.Server) -> pathlib.Path:
-    """The file that the guest writes to."""
+    """Return the file that the guest writes to."""
     domain = ElementTree.fromstring(server.xml())
     source = domain.find("./devices/disk[@device='disk']/source")
     assert source is not None

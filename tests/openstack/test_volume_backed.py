@@ -72,7 +72,7 @@ class VolumeBackedTest(volume_base.VolumeTestCase):
 
 
 def mapping(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The block device mapping, taken out of a record."""
+    """Take the block device mapping out of a record."""
     entries = json.loads(record.pop('block_device_mapping'))
     return [
         {k: v for k, v in entry.items() if k not in OWN} for entry in entries

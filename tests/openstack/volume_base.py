@@ -106,7 +106,7 @@ class VolumeTestCase(base.CloudTestCase):
         cls._storage = storage
 
     def volume_server(self) -> server_lib.Server:
-        """A server on a volume with the guest that ticks."""
+        """Make a server on a volume with the guest that ticks."""
         connection = self.cloud.connection
         volume = self.volumes.volumes.create(1)
         self.wait_for_volume(volume.id)
@@ -179,7 +179,7 @@ class VolumeTestCase(base.CloudTestCase):
         return records.record(self, image_id)
 
     def command(self, server: server_lib.Server, name: str) -> str:
-        """An image by the stand-alone command; its id."""
+        """Take an image by the stand-alone command; return its id."""
         done = self.run_command('image-create', server.id, name, '-f', 'json')
         self.assertEqual(0, done.returncode, done.stderr)
         image_id = str(json.loads(done.stdout)['id'])
@@ -187,7 +187,7 @@ class VolumeTestCase(base.CloudTestCase):
         return image_id
 
     def run_command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """The stand-alone command, with the cloud's administrator's login."""
+        """Run the stand-alone command with the administrator's login."""
         config = self.cloud.layout.folder('command') / 'nova_snap.conf'
         config.write_text(self.configuration(config.parent))
         return subprocess.run(
@@ -201,7 +201,7 @@ class VolumeTestCase(base.CloudTestCase):
         )
 
     def configuration(self, folder: pathlib.Path) -> str:
-        """The command's configuration, with the administrator's login."""
+        """Return the configuration, with the administrator's login."""
         login = catalog.client_options(self.cloud.layout)
         region = login.pop('region_name')
         words = ['auth_type = password']

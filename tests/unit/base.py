@@ -53,11 +53,11 @@ class TestCase(testtools.TestCase):
         self.log = self.useFixture(fixtures.FakeLogger(level=logging.INFO))
 
     def folder(self) -> pathlib.Path:
-        """A new folder that goes with the test."""
+        """Make a folder that is removed after the test."""
         return pathlib.Path(self.useFixture(fixtures.TempDir()).path)
 
     def small_disk(self, size: int) -> pathlib.Path:
-        """A new file system of ``size`` bytes; needs root."""
+        """Mount a file system of ``size`` bytes; needs root."""
         folder = tempfile.mkdtemp(prefix='nova-snap-small-')
         options = ['-t', 'tmpfs', '-o', f'size={size}', 'none', folder]
         subprocess.run(['mount', *options], check=True)
@@ -68,7 +68,7 @@ class TestCase(testtools.TestCase):
     def python(
         self, code: str, *arguments: object, backend: str | None = None
     ) -> 'subprocess.Popen[str]':
-        """A Python process that runs ``code`` in this repository."""
+        """Start a Python process that runs ``code`` in this repository."""
         environment = {**os.environ, 'PYTHONPATH': str(REPOSITORY)}
         if backend is not None:
             environment[concurrency.BACKEND_VARIABLE] = backend
@@ -84,7 +84,7 @@ class TestCase(testtools.TestCase):
         return child
 
     def wait_for_line(self, child: 'subprocess.Popen[str]') -> str:
-        """The next line that a child prints."""
+        """Return the next line that a child prints."""
         line = child.stdout.readline().strip() if child.stdout else ''
         if not line and child.stderr and child.poll() is not None:
             self.fail(child.stderr.read())

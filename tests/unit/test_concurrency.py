@@ -72,7 +72,7 @@ class BackendTest(base.TestCase):
     """What holds under native threads and under eventlet."""
 
     def measure(self, backend: str, how: str = 'blocking') -> dict[str, Any]:
-        """What TICK found out."""
+        """Run TICK under a backend; return its result."""
         child = self.python(TICK, how, backend=backend)
         found: dict[str, Any] = json.loads(self.wait_for_line(child))
         return found

@@ -84,12 +84,12 @@ class Registered(undo.Step, kind='undo what the test began'):
 
 
 def noted(kind: str, **data: Any) -> Noted:
-    """A step that can be undone."""
+    """Make a step that can be undone."""
     return Noted(kind, data)
 
 
 def failing(kind: str, **data: Any) -> Failing:
-    """A step that can't."""
+    """Make a step that can't be undone."""
     return Failing(kind, data)
 
 
@@ -105,11 +105,11 @@ class JournalTestCase(base.TestCase):
     def begun(
         self,
     ) -> contextlib.AbstractContextManager[journal_lib.Entry]:
-        """An entry of the journal."""
+        """Begin an entry of the journal."""
         return self.journal.begun(INSTANCE, 'web', undo.Resources(self.undone))
 
     def kinds_on_disk(self) -> list[str]:
-        """The steps that a process would find that starts now."""
+        """Return the kinds of the steps that are on disk."""
         (entry,) = journal_lib.Journal(self.directory).entries()
         return list(entry.kinds)
 
@@ -217,7 +217,7 @@ class RecoveryTest(JournalTestCase):
     """Entries that a later process finds."""
 
     def leave(self, *steps: undo.Step) -> journal_lib.Entry:
-        """An entry of an operation that was killed."""
+        """Leave an entry, as a killed operation does."""
         journals.leave(self.directory, INSTANCE, 'web', *steps)
         (entry,) = self.journal.entries()
         return entry
@@ -266,7 +266,7 @@ class RecoveryTest(JournalTestCase):
         self.assertTrue(path.exists())
 
     def fields(self, day: int = 1) -> dict[str, Any]:
-        """What every entry has."""
+        """Return the fields that every entry has."""
         return {
             'instance_uuid': str(day),
             'instance_name': '',
@@ -309,11 +309,11 @@ class RecoveryTest(JournalTestCase):
         self.assertFalse(self.journal.contents().is_empty)
 
     def write(self, name: str, content: object) -> pathlib.Path:
-        """A file in the journal, in JSON."""
+        """Write a file to the journal, in JSON."""
         return self.write_text(name, json.dumps(content))
 
     def write_text(self, name: str, text: str) -> pathlib.Path:
-        """A file in the journal."""
+        """Write a file to the journal."""
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / name
         path.write_bytes(text.encode(errors='surrogateescape'))

@@ -83,17 +83,17 @@ class LocksTestCase(base.TestCase):
             holder.let_go()
 
     def slot(self, limit: int) -> Hold:
-        """A place among ``limit`` snapshots."""
+        """Return a function that waits for one of ``limit`` slots."""
         locks = self.locks(snapshots=limit)
         return lambda: locks.snapshot_slot(self.progress)
 
     def instance(self, uuid: str) -> Hold:
-        """The lock of an instance."""
+        """Return a function that takes the lock of an instance."""
         locks = self.locks()
         return lambda: locks.instance(uuid)
 
     def refusal(self, uuid: str) -> exception.SnapshotInProgress:
-        """The error that a second snapshot gets."""
+        """Return the error of a second snapshot of an instance."""
         lock = self.instance(uuid)()
         return self.assertRaises(exception.SnapshotInProgress, lock.__enter__)
 

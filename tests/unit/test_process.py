@@ -83,7 +83,7 @@ class FailureTest(base.TestCase):
     def failure(
         self, *argv: str, limits: process.Limits = LIMITS
     ) -> exception.ProgramFailed:
-        """The error that running this raises."""
+        """Return the error of running a program that has to fail."""
         return self.assertRaises(
             exception.ProgramFailed, process.run, argv, limits
         )

@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _series(arguments: argparse.Namespace) -> list[growth.Case]:
-    """What is to be measured, in order."""
+    """Return the cases to measure, in order."""
     if arguments.growth:
         cases = growth.CASES
     elif arguments.nova and not arguments.disks:
@@ -100,7 +100,7 @@ def _chosen(arguments: argparse.Namespace) -> list[methods.Method]:
 
 @contextlib.contextmanager
 def _lab() -> Iterator[bench.Bench]:
-    """A libvirtd and a Glance, without a Nova around them."""
+    """Start a libvirtd and a Glance, without a Nova."""
     lab_base.remove_abandoned_labs()
     libvirtd = libvirtd_lib.Libvirtd(paths.process_lab())
     try:
@@ -111,7 +111,7 @@ def _lab() -> Iterator[bench.Bench]:
 
 
 def main() -> int:
-    """The entry point."""
+    """Run the benchmark; return the exit status."""
     parser = _parser()
     arguments = parser.parse_args()
     if not arguments.nova:

@@ -244,7 +244,7 @@ class Bench:
         )
 
     def _taken(self, method: methods.Method, made: str) -> int:
-        """The size of what was made, which is deleted then."""
+        """Delete what a method has made, and return its size."""
         if method.makes_image:
             return self._image_taken(made)
         size = sum(
@@ -282,7 +282,7 @@ class Cpu:
 
 
 def qemu_pid(libvirtd: libvirtd_lib.Libvirtd, domain_name: str) -> int:
-    """The process that a domain runs in."""
+    """Return the process id of a domain's QEMU."""
     run = libvirtd.state / 'libvirt/run/qemu'
     return int((run / f'{domain_name}.pid').read_text())
 

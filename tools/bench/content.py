@@ -28,7 +28,7 @@ CHUNK = 1 << 20
 
 
 def os_like() -> Iterator[bytes]:
-    """The files of an operating system, block by block as on its disk.
+    """Yield the files of an operating system, block by block.
 
     They come in an order that is always the same and mixes programs,
     libraries and texts, so any part of it compresses like any other.

@@ -54,7 +54,7 @@ class Disk:
     virtual_size: int = 10 * GIB
 
     def small(self) -> 'Disk':
-        """The same with a sixteenth of the content, for a quick check."""
+        """Return the disk with a sixteenth of its content."""
         return dataclasses.replace(
             self, base=self.base // 16, overlay=self.overlay // 16
         )
@@ -76,7 +76,7 @@ class Disk:
         )
 
     def pieces(self) -> Iterator[bytes]:
-        """The content, for the base image first and then for the overlay."""
+        """Yield the content of the base image, then of the overlay."""
         return content.CONTENTS[self.content]()
 
     def make_base(

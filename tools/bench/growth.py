@@ -55,7 +55,7 @@ class Case:
     at_once: int = 1
 
     def small(self) -> 'Case':
-        """The same with less data."""
+        """Return the case with less data."""
         return dataclasses.replace(self, disk=self.disk.small())
 
     def measure(

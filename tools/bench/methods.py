@@ -107,7 +107,7 @@ class Method:
         return self.program is not Program.VIRTNBDBACKUP
 
     def command(self, config: pathlib.Path) -> list[str]:
-        """The command line of a process that takes one snapshot."""
+        """Return the command line of a process that takes one snapshot."""
         script = HERE / self.program.value[1]
         return [str(self.python), str(script), str(config)]
 

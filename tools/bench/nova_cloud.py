@@ -83,7 +83,7 @@ COLUMNS: list[report.Column] = [
 
 @contextlib.contextmanager
 def running() -> Iterator['NovaCloud']:
-    """A cloud of its own, which is gone after the block."""
+    """Start a cloud for the block."""
     cloud_lib.remove_abandoned_clouds()
     cloud = cloud_lib.Cloud(layout_lib.process_state())
     try:
@@ -111,7 +111,7 @@ class NovaCloud:
     def guests(
         self, disk: disks.Disk, count: int = 1
     ) -> Iterator[list[guest_lib.Guest]]:
-        """A server that ticks on such a disk."""
+        """Make a server that ticks on such a disk."""
         if count != 1:
             raise ValueError('there is one server at a time')
         pieces = disk.pieces()
@@ -252,7 +252,7 @@ class NovaCloud:
         return str(image.id), found[0]
 
     def _taken(self, server: server_lib.Server, image_id: str) -> int:
-        """The size of the image, which is deleted then."""
+        """Delete the image, and return its size."""
         server.wait_until(lambda: server.task_state() is None, 'idleness')
         image = self._connection.image.get_image(image_id)
         if image.status != 'active':

@@ -47,7 +47,7 @@ class Times:
 
 
 def times(log: str, server_id: str) -> Times | None:
-    """The only snapshot of a server in a piece of log; None: not ended yet.
+    """Return the times of the only snapshot of a server in a log.
 
     :raises SnapshotFailed: it never will.
     """

@@ -38,7 +38,7 @@ _Found = dict[report.Key, dict[str, float]]
 
 
 def draw(rows: list[bench.Row], path: pathlib.Path) -> None:
-    """A row for each value and a column for each thing that grows.
+    """Draw a row for each value, a column for each thing that grows.
 
     Twice as much is as far up everywhere on a logarithmic scale.  Processor
     time and temporary disk are those of one snapshot.
@@ -76,7 +76,7 @@ def _draw_line(
     name: str,
     unit: float,
 ) -> None:
-    """What there is of it: a run may not be over yet."""
+    """Draw the values that there are: a run may not be over yet."""
     values = {
         label: found[case.disk.name, method, case.at_once][name] / unit
         for label, case in cases.items()

@@ -125,5 +125,5 @@ def _aligned(lines: list[list[str]], columns: Sequence[Column]) -> str:
 
 
 def as_list(rows: Iterable[bench.Row]) -> list[dict[str, object]]:
-    """The rows for JSON."""
+    """Return the rows for JSON."""
     return [dataclasses.asdict(row) for row in rows]

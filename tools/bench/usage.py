@@ -44,7 +44,7 @@ def host_cpu_seconds() -> float:
 
 
 def processes_in(directory: pathlib.Path) -> list[int]:
-    """Processes whose working directory this is."""
+    """Return the processes whose working directory this is."""
     found = []
     for path in _PROC.glob('[0-9]*'):
         with contextlib.suppress(OSError):
@@ -54,7 +54,7 @@ def processes_in(directory: pathlib.Path) -> list[int]:
 
 
 def session(leader: int) -> list[int]:
-    """Processes of the session that this one leads.
+    """Return the processes of the session that a process leads.
 
     A daemon that it started is one of them, though no more its child.
     """
@@ -114,7 +114,7 @@ class Watch:
 
 @contextlib.contextmanager
 def stopwatch() -> Iterator[list[float]]:
-    """A list that has the seconds of the block when it is over."""
+    """Yield a list that gets the seconds of the block."""
     seconds: list[float] = []
     begin = time.monotonic()
     yield seconds
@@ -122,7 +122,7 @@ def stopwatch() -> Iterator[list[float]]:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on: see proc(5)."""
+    """Return the fields of /proc/PID/stat from the third on: proc(5)."""
     text = (_PROC / str(pid) / 'stat').read_text()
     return text.rpartition(')')[2].split()
 
@@ -134,7 +134,7 @@ def _rss(pid: int) -> int:
 
 
 def _tree(pid: int) -> Iterator[int]:
-    """The process, and those below it that run a program of their own.
+    """Yield a process, and those below it that run their own program.
 
     A child that has its parent's command line has not yet begun its own
     program: until then its memory is its parent's.

@@ -43,7 +43,7 @@ _running: list[lab_glance.Glance] = []
 
 
 def real_glance() -> lab_glance.Glance:
-    """The Glance of this process, started at first use."""
+    """Return the Glance of this process; start it at the first use."""
     if not _running:
         directory = tempfile.mkdtemp(prefix='nova-snap-glance-')
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
@@ -56,7 +56,7 @@ def real_glance() -> lab_glance.Glance:
 
 
 def make_conf(directory: str, text: str) -> cfg.ConfigOpts:
-    """A configuration of its own with these lines."""
+    """Make a configuration with these lines."""
     path = pathlib.Path(directory, 'nova_snap.conf')
     path.write_text(text, encoding='utf-8')
     conf = cfg.ConfigOpts()
@@ -66,7 +66,7 @@ def make_conf(directory: str, text: str) -> cfg.ConfigOpts:
 
 
 def record(**fields: Any) -> api.Image:
-    """A record with what a snapshot has, and these fields."""
+    """Make a snapshot's record with these fields."""
     return api.Image(
         **{
             'id': str(uuid.uuid4()),
@@ -126,13 +126,13 @@ class GlanceTestCase(testtools.TestCase):
         return glance.GlanceImageService.from_conf(conf)
 
     def new_image(self, **fields: Any) -> str:
-        """The id of a new record, deleted when the test ends."""
+        """Make a record for this test; return its id."""
         image = self.service.create(record(**fields))
         self.addCleanup(self.direct().delete, image.id)
         return image.id
 
     def direct(self) -> glance.GlanceImageService:
-        """The service without the proxy."""
+        """Return the service without the proxy."""
         return self.make_service(self.glance.url)
 
     def fail_upload(
@@ -157,12 +157,12 @@ class GlanceTestCase(testtools.TestCase):
         )
 
     def stored(self, image_id: str) -> bytes:
-        """The bytes that Glance has."""
+        """Return the data of an image in Glance."""
         path = self.glance.directory / 'images' / image_id
         return path.read_bytes()
 
     def assert_left(self, image_id: str, status: str) -> None:
-        """The record has this status, and no data is left unless active."""
+        """Check the status; no data may be left unless active."""
         self.assert_status(image_id, status)
         if status != 'active':
             path = self.glance.directory / 'images' / image_id

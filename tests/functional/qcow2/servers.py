@@ -23,7 +23,7 @@ import time
 def nbdkit(
     socket: pathlib.Path, *arguments: object
 ) -> Generator[subprocess.Popen[bytes], None, None]:
-    """nbdkit with these arguments."""
+    """Run nbdkit with these arguments."""
     with _running('nbdkit', '-f', '-U', socket, *arguments) as process:
         _wait_for(socket, process)
         yield process
@@ -33,7 +33,7 @@ def nbdkit(
 def qemu_nbd(
     socket: pathlib.Path, image: pathlib.Path, image_format: str
 ) -> Generator[subprocess.Popen[bytes], None, None]:
-    """A read-only export of an image, with as many clients as may be."""
+    """Export an image read-only, to many clients."""
     with _running(
         *('qemu-nbd', '--read-only', '--shared=8', '--persistent'),
         *('--format', image_format, '--socket', socket, image),

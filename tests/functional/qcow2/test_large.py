@@ -106,7 +106,7 @@ class LargeTest(testtools.TestCase):
         self.assertEqual(plain, self.judge(writer.write_compressed))
 
     def make_tree(self) -> None:
-        """A file system with the files of an OS."""
+        """Make a file system with the files of an OS."""
         with self.raw.open('wb') as file:
             file.truncate(GIB)
         subprocess.run(

@@ -56,7 +56,7 @@ class NbdTest(testtools.TestCase):
         )
 
     def serve(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """nbdkit for the raw file, with these options and parameters."""
+        """Run nbdkit for the raw file, with these arguments."""
         options = [a for a in arguments if a.startswith('-')]
         parameters = [a for a in arguments if not a.startswith('-')]
         return self.enterContext(
@@ -72,7 +72,7 @@ class NbdTest(testtools.TestCase):
         return source
 
     def judge(self) -> None:
-        """The export, in every way of writing it, is the raw file."""
+        """Check that each writer makes an image equal to the raw file."""
         for write in (writer.write_plain, writer.write_compressed):
             with self.open() as source:
                 support.save(write(source), self.image)

@@ -78,7 +78,7 @@ class VolumeTestCase(base.SnapshotTestCase):
         return proxy
 
     def _image_service(self) -> image_api.ImageService:
-        """The real Glance, as our own adapter reads it."""
+        """Return our own adapter for the lab's Glance."""
         options = cfg.ConfigOpts()
         conf.register_opts(options)
         glance_conf.register_opts(options)
@@ -92,7 +92,7 @@ class VolumeTestCase(base.SnapshotTestCase):
     def volume_guest(
         self, volumes: int = 2, **options: Any
     ) -> tuple[guest_lib.Guest, tuple[volumes_lib.VolumeDisk, ...]]:
-        """A running guest on volumes, which the tests of the class share."""
+        """Return a running guest on volumes that the class shares."""
         key = f'{type(self).__name__} {volumes} {sorted(options)}'
         if key not in self._guests:
             instance = str(uuid.uuid4())
@@ -111,7 +111,7 @@ class VolumeTestCase(base.SnapshotTestCase):
         return guest, disks
 
     def mapping(self, image: image_api.Image) -> list[dict[str, Any]]:
-        """The block device mapping of an image."""
+        """Return the block device mapping of an image."""
         found: list[dict[str, Any]] = json.loads(
             image.properties['block_device_mapping']
         )

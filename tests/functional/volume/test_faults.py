@@ -47,7 +47,7 @@ class FaultTest(base.VolumeTestCase):
         self.found = functional_base.Found.of(self.guest)
 
     def assert_fails(self, status: int, *words: str) -> str:
-        """The snapshot fails in one line, and leaves nothing.
+        """Check that a snapshot fails in one line, and leaves nothing.
 
         What it asked Cinder for is counted in ``requested``.
         """

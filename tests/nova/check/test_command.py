@@ -53,7 +53,7 @@ class CheckTest(unit_base.TestCase):
         method: str = 'mirror',
         more: str = '',
     ) -> dict[str, list[str]]:
-        """Result and sentence, by what was looked at."""
+        """Run nova-check; return result and sentence by check."""
         config = self.state / 'nova.conf'
         config.write_text(
             CONFIG.format(
@@ -69,7 +69,7 @@ class CheckTest(unit_base.TestCase):
     def check_file(
         self, status: int, config: pathlib.Path
     ) -> dict[str, list[str]]:
-        """What is found where this is nova.conf."""
+        """Run nova-check with this nova.conf; return the findings."""
         command = [sys.executable, '-W', 'ignore', '-m', 'nova_snap.cmd.shell']
         done = subprocess.run(
             [*command, 'nova-check', '-f', 'json']
@@ -114,7 +114,7 @@ class CheckTest(unit_base.TestCase):
         self.assertEqual('failed', self.check(1)['state_path'][0])
 
     def journal(self, text: str) -> pathlib.Path:
-        """A file in the journal."""
+        """Write a file to the journal."""
         path = self.state / 'nova_snap' / 'journal' / 'x.json'
         path.parent.mkdir(parents=True)
         path.write_text(text)

@@ -48,7 +48,7 @@ class FoldersTestCase(base.NovaTestCase):
         os.chown(self.state, OTHER, -1)
 
     def found(self, check: findings.Check) -> list[tuple[str, str, str]]:
-        """What a check finds, as nova-compute's user."""
+        """Run a check as nova-compute's user; return its findings."""
         with as_other():
             return [
                 (finding.check, str(finding.result), finding.detail)
@@ -56,7 +56,7 @@ class FoldersTestCase(base.NovaTestCase):
             ]
 
     def only(self, check: findings.Check) -> tuple[str, str]:
-        """Result and sentence of a check that finds one thing."""
+        """Return result and sentence of a check with one finding."""
         ((_check, result, detail),) = self.found(check)
         return result, detail
 
@@ -94,13 +94,13 @@ class StateTest(FoldersTestCase):
     """The journal and the locks."""
 
     def fails(self, text: str) -> None:
-        """The check fails, and says this."""
+        """Check that the state_path fails, with this text."""
         result, detail = self.only(folders.check_state)
         self.assertEqual('failed', result, detail)
         self.assertIn(text, detail)
 
     def folder_of_root(self, name: str, mode: int) -> pathlib.Path:
-        """A folder that root has made in a state_path that is not root's."""
+        """Make a folder of root's in a state_path of another user."""
         path = self.state / 'nova_snap' / name
         path.mkdir(parents=True)
         path.chmod(mode)
@@ -142,7 +142,7 @@ class TemporaryTest(FoldersTestCase):
     def scratch(
         self, path: object, result: str, text: str, more: str = ''
     ) -> None:
-        """This scratch_directory has this finding."""
+        """Check that a scratch_directory has this finding."""
         self.options(f'live_method = pull\nscratch_directory = {path}\n{more}')
         rows = self.found(folders.check_folders)
         self.assertIn(

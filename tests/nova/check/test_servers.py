@@ -53,7 +53,7 @@ class HostTestCase(base.NovaTestCase):
         virt_type: str = 'qemu',
         disk: str = DISK,
     ) -> dict[str, findings.Finding]:
-        """What there is to say, by what was looked at."""
+        """Run the check of libvirt; return the findings by check."""
         folder = self.folder()
         guest = cmd_base.DOMAIN.format(
             name='web',
@@ -71,7 +71,7 @@ class HostTestCase(base.NovaTestCase):
         }
 
     def server(self, **arguments: str) -> findings.Finding:
-        """What there is to say of the server."""
+        """Return the finding about the server."""
         return self.found(**arguments)[f'server {cmd_base.RUNNING}']
 
 

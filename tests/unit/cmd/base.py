@@ -101,7 +101,7 @@ class CommandTestCase(base.TestCase):
         )
 
     def argv(self, *arguments: object) -> list[str]:
-        """The arguments; writes what the command reads."""
+        """Write the files that the command reads; return its arguments."""
         node = f'<node>{"".join(self.guests)}</node>'
         (self.state / 'guests.xml').write_text(node)
         config = self.state / 'nova_snap.conf'
@@ -115,7 +115,7 @@ class CommandTestCase(base.TestCase):
         return ['--config-file', str(config), *map(str, arguments)]
 
     def command(self, *arguments: object) -> list[str]:
-        """The command line of a process of its own."""
+        """Return the command line of a process of its own."""
         command = [sys.executable, '-W', 'ignore', '-m', 'nova_snap.cmd.shell']
         return [*command, *self.argv(*arguments)]
 
@@ -175,7 +175,7 @@ class CommandTestCase(base.TestCase):
     def check_failure(
         self, status: int, text: str, *arguments: object, **options: Any
     ) -> Outcome:
-        """It ends with this status, and says why, for a person to read."""
+        """Check that a command fails with this status and message."""
         found = self.run_command(*arguments, **options)
         self.assertEqual(status, found.status, found.errors)
         self.assertIn(text, found.errors)
@@ -184,7 +184,7 @@ class CommandTestCase(base.TestCase):
         return found
 
     def files(self) -> list[str]:
-        """What lies where images and temporary files are kept."""
+        """Return the names of all images and temporary files."""
         return [
             path.name
             for name in ('state/images', 'state/journal', 'snapshots')

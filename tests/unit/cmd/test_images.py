@@ -32,7 +32,7 @@ class ImagesTestCase(base.CommandTestCase):
     """The command, and what it prints in JSON."""
 
     def json(self, *arguments: object) -> Any:
-        """What a command that succeeds prints with ``-f json``."""
+        """Run a command with ``-f json``; return what it prints."""
         found = self.run_command(*arguments, '-f', 'json')
         self.assertEqual(0, found.status, found.errors)
         return json.loads(found.output)
@@ -71,7 +71,7 @@ class CreateTest(ImagesTestCase):
     """Images of a running and of a stopped guest."""
 
     def check_data(self, image_id: str) -> None:
-        """The image is the disk, and nothing else is there."""
+        """Check that the image equals the disk, and no other file is left."""
         image = self.state / 'state' / 'images' / image_id
         self.assertEqual(self.content, image.read_bytes())
         self.assertEqual({image_id, f'{image_id}.json'}, set(self.files()))
@@ -151,7 +151,7 @@ class PollTest(base.CommandTestCase):
         )
 
     def bar(self, columns: int) -> str:
-        """What is drawn on a terminal of this width."""
+        """Return the progress bar on a terminal of this width."""
         ours, theirs = os.openpty()
         self.addCleanup(os.close, ours)
         size = struct.pack('HHHH', 25, columns, 0, 0)
@@ -190,7 +190,7 @@ class InterruptTest(base.CommandTestCase):
             return self.outcome(child, number)
 
     def check(self, number: signal.Signals) -> None:
-        """It gives up, says why, and leaves nothing."""
+        """Check that a signal cancels the snapshot and leaves no file."""
         found = self.interrupt(number, 'web')
         self.assertEqual(7, found.status, found.errors)
         self.assertIn(f'interrupted by {number.name}', found.errors)

@@ -39,7 +39,7 @@ class LinesTest(base.TestCase):
     def lines(
         self, *shown: progress_lib.Report, interval: float = 60
     ) -> list[str]:
-        """The lines for this progress."""
+        """Return the lines that these reports print."""
         stream = self.use(io.StringIO())
         self.useFixture(
             fixtures.MonkeyPatch(

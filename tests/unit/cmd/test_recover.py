@@ -22,7 +22,7 @@ class UnreadableTest(base.CommandTestCase):
     """Entries of the journal that nobody can make anything of."""
 
     def write(self, text: str) -> pathlib.Path:
-        """A file in the journal."""
+        """Write a file to the journal."""
         journal = self.state / 'state' / 'journal'
         journal.mkdir(parents=True)
         path = journal / 'x.json'

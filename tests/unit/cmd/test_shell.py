@@ -36,7 +36,7 @@ class HelpTest(base.CommandTestCase):
     """What it says of itself."""
 
     def check(self, text: str, *arguments: str) -> None:
-        """It succeeds and prints the text."""
+        """Check that a command succeeds and prints the text."""
         found = self.run_command(*arguments)
         self.assertEqual(0, found.status, found.errors)
         self.assertIn(text, found.output)

@@ -208,7 +208,7 @@ class ManagerTestCase(base.TestCase):
     def failure(
         self, category: type[exception.NovaSnapError], **arguments: Any
     ) -> Any:
-        """The error of a snapshot that fails."""
+        """Return the error of a snapshot that has to fail."""
         return self.assertRaises(category, self.snapshot, **arguments)
 
     def assert_nothing_is_left(self) -> None:
@@ -225,7 +225,7 @@ class ManagerTestCase(base.TestCase):
     def leave_behind(
         self, instance: instance_lib.Instance = INSTANCE
     ) -> image_api.Image:
-        """An entry and a record, as of a process that was killed."""
+        """Leave an entry and a record, as a killed process does."""
         record = image_api.Image(id=str(BASE_ID), name='half', status='queued')
 
         journals.leave(

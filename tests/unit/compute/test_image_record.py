@@ -66,7 +66,7 @@ def build(
     virtual_size: int = GIB,
     **metadata: str,
 ) -> image_api.Image:
-    """The record of a snapshot."""
+    """Build the record of a snapshot."""
     return image_record.build(
         instance,
         base_image,
@@ -198,7 +198,7 @@ class LimitsTest(base.TestCase):
     """Nova's limits; in characters, whatever their script."""
 
     def check(self, name: str = 'a', **metadata: str) -> None:
-        """These are accepted."""
+        """Check that name and metadata are accepted."""
         image_record.validate(name, metadata)
 
     def refusal(

@@ -42,12 +42,12 @@ IMAGE = {
 def device(
     name: str = 'vda', volume_id: str | None = ROOT, in_file: bool = False
 ) -> instance_lib.BlockDevice:
-    """A disk of an instance."""
+    """Make a disk of an instance."""
     return instance_lib.BlockDevice(name, 'virtio', 'disk', volume_id, in_file)
 
 
 def volume(volume_id: str = ROOT, **fields: object) -> api.Volume:
-    """A volume that is in use."""
+    """Make a volume that is in use."""
     known = {'name': 'root', 'description': 'why', 'size': 5}
     return api.Volume(id=volume_id, status='in-use', **{**known, **fields})  # type: ignore[arg-type]
 

@@ -86,7 +86,7 @@ class FilesystemTestCase(testtools.TestCase):
         self.service = self.make()
 
     def make(self):
-        """A service as another process has it."""
+        """Make a service, as another process would."""
         return filesystem.FilesystemImageService(self.directory)
 
     def upload(self, image_id, data):
@@ -350,7 +350,7 @@ class ConcurrencyTest(FilesystemTestCase):
         self.assertGreater(active, 0)
 
     def check_all(self):
-        """The number of active images; each is whole, nothing else is left."""
+        """Check that each active image is whole; return their number."""
         expected = hashlib.sha512(WRITTEN).hexdigest()
         images = list(self.make().list())
         active = [image for image in images if image.status == 'active']

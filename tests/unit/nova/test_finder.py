@@ -37,7 +37,7 @@ for name in sys.argv[2:]:
 
 
 def hook() -> str:
-    """The line that setup.py installs."""
+    """Return the line that setup.py installs."""
     names: dict[str, str] = {}
     text = (TOP / 'setup.py').read_text()
     begin = text.index('HOOK = (')

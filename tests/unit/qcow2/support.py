@@ -110,7 +110,7 @@ def check(image: pathlib.Path) -> None:
 def compare(
     raw: pathlib.Path | str, image: pathlib.Path, form: str = 'raw'
 ) -> None:
-    """The image reads as ``raw`` does; raises AssertionError otherwise."""
+    """Raise AssertionError if the image differs from ``raw``."""
     _qemu_img('compare', '-f', form, '-F', 'qcow2', raw, image)
 
 

@@ -39,7 +39,7 @@ def extents(parts):
 
 
 def touched(parts) -> list[int]:
-    """The slow way to know which clusters have data."""
+    """Return the clusters with data, by a slow algorithm."""
     found: set[int] = set()
     for extent in extents(parts):
         if extent.data:

@@ -37,7 +37,7 @@ class VirtualSizeTest(testtools.TestCase):
 
 class LayoutTest(testtools.TestCase):
     def plain(self, size: int) -> layout.Layout:
-        """The layout of a plain image of a disk full of data."""
+        """Return the layout of a plain image of a disk full of data."""
         clusters = -(-size // CLUSTER)
         tables = -(-clusters // 8192)
         anchors = layout.anchor(size, 0, 0, tables, clusters)

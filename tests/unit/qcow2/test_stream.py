@@ -30,7 +30,7 @@ TEXT = random.Random(7).randbytes(100) * (MIB // 100 + 1)
 
 
 def text(**options) -> support.PatternSource:
-    """A disk that compresses, longer than what is sampled whole."""
+    """Make a compressible disk that is too large to be sampled whole."""
     return support.PatternSource(64 * MIB, TEXT[:MIB], **options)
 
 

@@ -34,7 +34,7 @@ class StoredRun:
             result.status(test_id=test, test_status=status)
 
     def get_subunit_stream(self) -> io.BytesIO:
-        """The run in subunit's format."""
+        """Return the run in subunit's format."""
         self._stream.seek(0)
         return self._stream
 

@@ -54,7 +54,7 @@ class VolumeBackedTestCase(base.ManagerTestCase):
         self.use(self.volumes)
 
     def use(self, volumes, **options):
-        """A manager with these volumes."""
+        """Make the manager, with these volumes."""
         self.manager = manager_lib.SnapshotManager(
             self.driver,
             self.journal,

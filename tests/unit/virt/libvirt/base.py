@@ -52,7 +52,7 @@ class GuestTestCase(base.TestCase):
         self.progress = progress_lib.Progress(samples.UUID)
 
     def use(self, domain: fake_libvirt.Domain) -> guest_lib.Guest:
-        """The guest that is this domain."""
+        """Make the guest of a domain."""
         connection = fake_libvirt.Connection(domain)
         self.useFixture(
             fixtures.MonkeyPatch('libvirt.open', lambda _uri: connection)
@@ -61,7 +61,7 @@ class GuestTestCase(base.TestCase):
         return guest_lib.Guest(host, samples.UUID, samples.NAME)
 
     def owed(self) -> list[str]:
-        """The kinds of the steps that are on disk."""
+        """Return the kinds of the steps that are on disk."""
         return [
             kind for entry in self.journal.entries() for kind in entry.kinds
         ]
@@ -69,13 +69,13 @@ class GuestTestCase(base.TestCase):
     def begun(
         self, guest: guest_lib.Guest
     ) -> contextlib.AbstractContextManager[journal_lib.Entry]:
-        """An entry of the journal, for operations on the guest."""
+        """Begin an entry of the journal, for operations on the guest."""
         return self.journal.begun(
             samples.UUID, samples.NAME, undo.Resources(guest, hooks_lib.NONE)
         )
 
     def disk_with(self, content: bytes) -> pathlib.Path:
-        """A raw disk in a file."""
+        """Write a raw disk to a file."""
         path = self.folder() / 'disk'
         path.write_bytes(content)
         return path

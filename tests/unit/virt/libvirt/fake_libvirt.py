@@ -30,14 +30,14 @@ from tests.unit.virt.libvirt import samples
 
 
 def error(code: int, message: str) -> libvirt.libvirtError:
-    """An error as the bindings raise it."""
+    """Make an error as the bindings raise it."""
     raised = libvirt.libvirtError(message)
     raised.err = (code, libvirt.VIR_FROM_QEMU, message, 2, '', '', '', -1, -1)
     return raised
 
 
 def pci_slot(xml: str) -> str:
-    """The slot of a device on the host, from its XML."""
+    """Return the slot of a device on the host, from its XML."""
     found = re.search(r'<source>.*?slot=.(0x\w+)', xml, re.DOTALL)
     assert found
     return found.group(1)

@@ -126,7 +126,7 @@ def domain(
     metadata: str = '',
     devices: str = '',
 ) -> str:
-    """A domain with these disks and devices."""
+    """Return the XML of a domain with these disks and devices."""
     return _DOMAIN.format(
         virt_type=virt_type,
         name=NAME,
@@ -144,7 +144,7 @@ def disk(
     inside: str = '',
     device: str = 'vda',
 ) -> str:
-    """A ``<disk>``; ``inside`` is what follows its source."""
+    """Return a ``<disk>``; ``inside`` follows its source."""
     return f"""\
 <disk type='{kind}' device='disk'>
   {driver}
@@ -157,7 +157,7 @@ def disk(
 
 
 def raw_disk(path: str = '/srv/web.img', device: str = 'vda') -> str:
-    """A raw disk in a file."""
+    """Return a raw disk in a file."""
     return disk(
         f"<source file='{path}' index='1'/>",
         driver="<driver name='qemu' type='raw'/>",
@@ -167,7 +167,7 @@ def raw_disk(path: str = '/srv/web.img', device: str = 'vda') -> str:
 
 
 def backing(path: str, name: str, below: str = '<backingStore/>') -> str:
-    """A ``<backingStore>`` of this format with what is below it."""
+    """Return a ``<backingStore>`` of this format with its chain."""
     return f"""\
 <backingStore type='file' index='2'>
   <format type='{name}'/>
@@ -177,7 +177,7 @@ def backing(path: str, name: str, below: str = '<backingStore/>') -> str:
 
 
 def hostdev(slot: int, alias: str = 'hostdev0') -> str:
-    """A PCI device of the host."""
+    """Return a PCI device of the host."""
     return f"""\
 <hostdev mode='subsystem' type='pci' managed='yes'>
   <driver name='vfio'/>
@@ -216,7 +216,7 @@ USB_HOSTDEV = """\
 
 
 def agent(state: str | None = 'connected') -> str:
-    """A channel to the guest agent; without a state, as when shut off."""
+    """Return a channel to the guest agent; no state: shut off."""
     said = f" state='{state}'" if state else ''
     return f"""\
 <channel type='unix'>

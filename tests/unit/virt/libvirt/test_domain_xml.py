@@ -93,12 +93,12 @@ class QemuUserTest(base.TestCase):
     """The user that QEMU runs as."""
 
     def uid(self, *labels: str) -> int | None:
-        """What is read where a guest has these labels."""
+        """Return the uid that is read from these labels."""
         xml = samples.domain().replace('</domain>', ''.join(labels))
         return domain_xml.qemu_uid(xml + '</domain>')
 
     def label(self, model: str, text: str) -> str:
-        """A label as libvirt shows it for a running guest."""
+        """Return a label as libvirt shows it for a running guest."""
         return (
             f"<seclabel type='dynamic' model='{model}' relabel='yes'>"
             f'<label>{text}</label></seclabel>'
@@ -127,7 +127,7 @@ class AgentTest(base.TestCase):
     """The channel to a guest agent."""
 
     def check(self, devices: str, has: bool, connected: bool) -> None:
-        """What is said of a guest with these devices."""
+        """Check the agent's state of a guest with these devices."""
         xml = samples.domain(samples.raw_disk(), devices=devices)
         self.assertEqual(has, domain_xml.has_agent(xml))
         self.assertEqual(connected, domain_xml.is_agent_connected(xml))
@@ -208,11 +208,11 @@ class InstanceTest(base.TestCase):
     """What Nova wrote into its guests, else the domain itself."""
 
     def instance(self, metadata: str) -> instance_lib.Instance:
-        """The instance that this metadata tells of."""
+        """Return the instance that this metadata describes."""
         return domain_xml.nova_instance(samples.domain(metadata=metadata))
 
     def nova(self, old: str = '', new: str = '') -> instance_lib.Instance:
-        """The instance of the sample with a piece of it replaced."""
+        """Return the sample's instance with a piece of XML replaced."""
         xml = samples.NOVA.format(version='1.1')
         self.assertIn(old, xml)
         return self.instance(xml.replace(old, new))

@@ -95,7 +95,7 @@ any_methods = strategies.sampled_from([(MIRROR,), (PULL,), (PULL, MIRROR)])
 def decide(
     *methods: decision_lib.Method, **changes: Any
 ) -> decision_lib.Decision:
-    """The decision where all but these facts allow a live snapshot."""
+    """Decide by facts that, but for these, allow a live snapshot."""
     facts = dataclasses.replace(LIVE, **changes)
     return policy.decide(facts, methods or (MIRROR,))
 
@@ -119,7 +119,7 @@ class LiveTest(base.TestCase):
     """What does not speak against a live snapshot."""
 
     def check_live(self, **changes: Any) -> None:
-        """It is live with these facts, and nothing objects."""
+        """Check that the snapshot is live, without objections."""
         decision = decide(**changes)
         self.assertIs(decision_lib.Path.LIVE, decision.path)
         self.assertIs(decision_lib.Method.MIRROR, decision.method)
@@ -167,7 +167,7 @@ class ColdTest(base.TestCase):
     """Each fact alone makes it cold, and is the reason that is given."""
 
     def check_cold(self, fact: str, meaning: str, **changes: Any) -> None:
-        """It is cold for this one reason; the guest is suspended for it."""
+        """Check that the snapshot is cold for this reason only."""
         decision = decide(**changes)
         self.assertIs(decision_lib.Path.COLD, decision.path)
         self.assertIsNone(decision.method)

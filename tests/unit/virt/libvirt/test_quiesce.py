@@ -52,11 +52,11 @@ class PlanTest(QuiesceTestCase):
     """What is found out before anything is copied."""
 
     def plan(self, required: bool = False) -> quiesce.Quiesce:
-        """What is planned for the guest."""
+        """Plan the freezing of the guest."""
         return quiesce.plan(inspection.inspect(self.guest), required, TIMEOUT)
 
     def check_hindrance(self, reason: str) -> None:
-        """It is not frozen, for this reason; where it must, it fails."""
+        """Check that the guest can't be frozen, for this reason."""
         self.assertFalse(self.plan().wanted)
         self.assertIn(reason, self.log.output)
         error = self.assertRaises(
@@ -173,7 +173,7 @@ class QuiescedTest(QuiesceTestCase):
         self.check_failing_freeze(refuse)
 
     def check_failing_freeze(self, freeze: Callable[[], None]) -> None:
-        """It goes on without, warns, and thaws what may be frozen."""
+        """Check that a failed freeze is only a warning, and is thawed."""
         thawed: list[int] = []
         self.domain.freeze = freeze
         self.domain.thaw = lambda: thawed.append(1)

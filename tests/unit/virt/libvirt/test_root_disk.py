@@ -39,7 +39,7 @@ class RootDiskTestCase(base.TestCase):
     """Root disks of guests with given disks."""
 
     def root_disk(self, *disks: str) -> domain_xml.RootDisk:
-        """The root disk of a guest with these."""
+        """Return the root disk of a guest with these disks."""
         return domain_xml.root_disk(samples.domain(*disks))
 
     def source(self, *disks: str) -> storage.DiskSource:
@@ -201,7 +201,7 @@ class PlaceTest(RootDiskTestCase):
     """Where the bytes are."""
 
     def rbd(self, source: str = RBD) -> str:
-        """A disk in Ceph."""
+        """Return a disk in Ceph."""
         return samples.disk(
             source, 'network', "<driver name='qemu' type='raw'/>"
         )
@@ -305,7 +305,7 @@ class EncryptionTest(RootDiskTestCase):
     """Encrypted disks, the two ways that libvirt has of saying so."""
 
     def check(self, source: storage.DiskSource) -> None:
-        """It is encrypted with the secret."""
+        """Check that a disk is encrypted with the secret."""
         self.assertTrue(source.is_encrypted)
         self.assertEqual(SECRET, source.encryption_secret)
 
@@ -341,7 +341,7 @@ class MirrorTest(base.TestCase):
     """A copy of a disk that is under way."""
 
     def mirror(self, ready: str, device: str = 'vda') -> object:
-        """What is said of a disk while vda is being copied."""
+        """Return the mirror of a disk while vda is being copied."""
         element = f"""
         <mirror type='file' file='/srv/s/a.delta' format='qcow2' job='copy'{
             ready

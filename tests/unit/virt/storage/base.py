@@ -34,7 +34,7 @@ def ignore(_share: float) -> None:
 
 
 def tool(*argv: object) -> str:
-    """What a program prints that has to succeed."""
+    """Run a program; return its output."""
     done = subprocess.run(list(map(str, argv)), capture_output=True, text=True)
     if done.returncode != 0:
         raise AssertionError(f'{argv[0]}: {done.stderr}')
@@ -42,7 +42,7 @@ def tool(*argv: object) -> str:
 
 
 def header(path: pathlib.Path, name: str) -> dict[str, Any]:
-    """What qemu-img itself says of a file that these tests made."""
+    """Return the output of qemu-img info for a file of the tests."""
     text = tool('qemu-img', 'info', '--output=json', '-f', name, path)
     found: dict[str, Any] = json.loads(text)
     return found
@@ -56,7 +56,7 @@ class DiskTestCase(base.TestCase):
         self.directory = self.folder()
 
     def raw(self, name: str = 'base', size: int = SIZE) -> storage.DiskSource:
-        """A raw file that is half full of bytes that can't be compressed."""
+        """Make a raw file, half full of random data."""
         path = self.directory / name
         path.write_bytes(os.urandom(size // 2) + bytes(size - size // 2))
         return storage.DiskSource('file', 'raw', str(path))
@@ -68,7 +68,7 @@ class DiskTestCase(base.TestCase):
         offset: int = MIB,
         records_format: bool = True,
     ) -> storage.DiskSource:
-        """A qcow2 file with 64 KiB of its own at ``offset``."""
+        """Make a qcow2 file with 64 KiB of its own at ``offset``."""
         path = self.directory / name
         tool(
             *('qemu-img', 'create', '-q', '-f', 'qcow2'),
@@ -103,7 +103,7 @@ class DiskTestCase(base.TestCase):
         )
 
     def unknown(self, source: storage.DiskSource) -> storage.DiskSource:
-        """The disk as libvirt shows it for a guest that is shut off."""
+        """Return the disk as libvirt shows it of a shut off guest."""
         return storage.DiskSource(
             source.type, source.format, source.location, is_chain_known=False
         )

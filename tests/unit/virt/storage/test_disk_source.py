@@ -25,7 +25,7 @@ TOP = storage.DiskSource('file', 'qcow2', '/srv/top', MIDDLE)
 
 
 def node(source: storage.DiskSource) -> dict[str, Any]:
-    """What QEMU reads in the name of a disk."""
+    """Return the block node that the name of a disk has."""
     prefix, _, text = storage.image_name(source).partition(':')
     assert prefix == 'json'
     found: dict[str, Any] = json.loads(text)

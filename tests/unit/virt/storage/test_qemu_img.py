@@ -61,7 +61,7 @@ class InfoTest(base.DiskTestCase):
         )
 
     def hostile(self) -> storage.DiskSource:
-        """A raw disk whose guest wrote a qcow2 base.header into it."""
+        """Make a raw disk into which the guest wrote a qcow2 header."""
         trap = self.directory / 'trap'
         base.tool(
             *('qemu-img', 'create', '-q', '-f', 'qcow2', '-u'),
@@ -227,7 +227,10 @@ class DeltaTest(base.DiskTestCase):
         base.tool('qemu-img', 'check', '-q', '-f', 'qcow2', path)
 
     def check_flattened(self) -> None:
-        """Data, zeros and holes on both sides, and an end within a cluster."""
+        """Check flattening of data, zeros and holes in both layers.
+
+        The disk ends within a cluster.
+        """
         size = base.SIZE + 5 * base.KIB
         below = self.raw(size=size)
         path = self.directory / 'a.delta'

@@ -33,7 +33,7 @@ class ConvertTest(base.DiskTestCase):
         compress: bool = False,
         secret: pathlib.Path | None = None,
     ) -> pathlib.Path:
-        """The flat image of a disk."""
+        """Convert a disk to a flat image."""
         target = self.directory / f'flat.{target_format}'
         qemu_img.convert(
             source, target, target_format, compress, base.ignore, secret
@@ -97,7 +97,7 @@ class ConvertTest(base.DiskTestCase):
     def encrypted(
         self, source: storage.DiskSource, secret: pathlib.Path
     ) -> pathlib.Path:
-        """A LUKS volume with the bytes of a raw disk."""
+        """Make a LUKS volume with the bytes of a raw disk."""
         path = self.directory / 'luks'
         for attempt in range(10):
             try:
@@ -180,7 +180,7 @@ class ProgressTest(base.DiskTestCase):
         self.assertEqual([], self.processes())
 
     def processes(self) -> list[str]:
-        """The command lines that name the target."""
+        """Return the command lines that name the target."""
         found = []
         for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
             try:

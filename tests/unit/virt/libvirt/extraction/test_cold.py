@@ -50,7 +50,7 @@ class ColdTestCase(base.GuestTestCase):
         self.while_reading: Callable[[], None] = lambda: None
 
     def guest(self, *devices: str) -> guest_lib.Guest:
-        """A running guest with these devices."""
+        """Make a running guest with these devices."""
         self.domain = fake_libvirt.Domain(
             samples.raw_disk(str(self.path)), *devices
         )
@@ -62,7 +62,7 @@ class ColdTestCase(base.GuestTestCase):
         suspends: bool = True,
         frozen: bool = False,
     ) -> bytes:
-        """What the pipeline reads of the guest's disk."""
+        """Return the image that the pipeline reads."""
         with self.begun(guest) as entry:
             snapshot = context_lib.Context(
                 guest=guest,
@@ -84,7 +84,7 @@ class ColdTestCase(base.GuestTestCase):
 
     @contextlib.contextmanager
     def slot(self, _progress: progress_lib.Progress) -> Iterator[None]:
-        """The place in which the disk is read."""
+        """Stand in for the slot that is held while the disk is read."""
         self.while_reading()
         yield
 
@@ -181,7 +181,7 @@ class PassthroughTest(ColdTestCase):
     """Guests that have PCI devices of the host."""
 
     def both(self) -> guest_lib.Guest:
-        """A guest with a PCI device and an SR-IOV interface."""
+        """Make a guest with a PCI device and an SR-IOV interface."""
         return self.guest(samples.hostdev(1), samples.SRIOV_INTERFACE)
 
     def test_are_detached_and_attached_again(self) -> None:
