@@ -163,7 +163,7 @@ class BlockDeviceTest(base.NovaTestCase):
         self.journal = journal.Journal(self.folder() / 'journal')
 
     def read(self, kind: str = 'block') -> list[str]:
-        """Read it, and say what was owed meanwhile."""
+        """Read the disk; return the undo steps that were in the journal."""
         source = storage.DiskSource(
             type=kind, format='raw', location=str(self.path)
         )

@@ -23,7 +23,7 @@ RECORD = '5b9c7bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9'
 
 
 class ToRecordTest(base.ManagerTestCase):
-    """The record is owed from the start."""
+    """Snapshots to an existing record, whose undo step is in the journal."""
 
     def setUp(self) -> None:
         super().setUp()
