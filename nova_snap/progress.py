@@ -85,9 +85,12 @@ class Progress:
                 server=self._server, reason=self._reason
             )
 
-    def wait(self, seconds: float = POLL_INTERVAL) -> None:
-        """Sleep, then check for a cancellation."""
-        time.sleep(seconds)
+    def wait(self, seconds: float | None = None) -> None:
+        """Sleep, then check for a cancellation.
+
+        :param seconds: POLL_INTERVAL if not given.
+        """
+        time.sleep(POLL_INTERVAL if seconds is None else seconds)
         self.check()
 
     def report(self, stage: Stage, done: int, total: int | None) -> None:

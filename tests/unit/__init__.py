@@ -18,3 +18,9 @@ See nova_snap.concurrency for the variable that chooses.
 from nova_snap import concurrency
 
 concurrency.choose_backend()
+
+from nova_snap import progress  # noqa: E402  the backend comes first
+
+# What is waited for here comes at once; a test that looks at it twice a second
+# would do nothing but wait.
+progress.POLL_INTERVAL = 0.02

@@ -58,13 +58,25 @@ class Holder:
         return self._attempt.wait()
 
 
+class Waiting(progress_lib.Progress):
+    """Progress of somebody of whom is known whether they have to wait."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(server)
+        self.waits = threading.Event()
+
+    def wait(self, seconds: float | None = None) -> None:
+        self.waits.set()
+        super().wait(seconds)
+
+
 class LocksTestCase(base.TestCase):
     """Locks in a folder of their own, and those who hold them."""
 
     def setUp(self) -> None:
         super().setUp()
         self.directory = self.folder() / 'locks'
-        self.progress = progress_lib.Progress('web')
+        self.progress = Waiting('web')
 
     def locks(
         self, snapshots: int = 0, disk_operations: int = 0
@@ -81,6 +93,11 @@ class LocksTestCase(base.TestCase):
             yield holder
         finally:
             holder.let_go()
+
+    def assert_waits(self, holder: Holder) -> None:
+        """Somebody waits for a place, and has none."""
+        self.assertTrue(self.progress.waits.wait(base.PATIENCE))
+        self.assertFalse(holder.holds.is_set())
 
     def slot(self, limit: int) -> Hold:
         """Return a function that waits for one of ``limit`` slots."""
@@ -139,7 +156,7 @@ class SlotTest(LocksTestCase):
     def test_one_too_many_waits_until_a_place_is_free(self) -> None:
         with self.held(self.slot(2)) as first, self.held(self.slot(2)):
             third = Holder(self.slot(2))
-            self.assertFalse(third.holds.wait(1))
+            self.assert_waits(third)
             first.let_go()
             self.assertTrue(third.holds.wait(base.PATIENCE))
             third.let_go()
@@ -175,7 +192,7 @@ class SlotTest(LocksTestCase):
         lock = locks.disk_operation_slot
         with self.held(lambda: lock(self.progress)):
             second = Holder(lambda: lock(self.progress))
-            self.assertFalse(second.holds.wait(1))
+            self.assert_waits(second)
         self.assertTrue(second.holds.wait(base.PATIENCE))
         second.let_go()
 
@@ -204,7 +221,7 @@ class ProcessTest(LocksTestCase):
     def test_places_are_counted_together(self) -> None:
         with self.held(self.slot(2)):
             third = Holder(self.slot(2))
-            self.assertFalse(third.holds.wait(1))
+            self.assert_waits(third)
             self.kill_child()
             self.assertTrue(third.holds.wait(base.PATIENCE))
             third.let_go()

@@ -151,7 +151,7 @@ class PollTest(base.TestCase):
 
     def test_sees_the_end_of_the_output(self) -> None:
         seen: list[bytes] = []
-        script = 'head -c 5000 /dev/zero; printf "half\\r"; sleep 0.8'
+        script = 'head -c 5000 /dev/zero; printf "half\\r"; sleep 0.2'
         process.run(['sh', '-c', script], LIMITS, poll=seen.append)
         self.assertTrue(seen[0].endswith(b'half\r'))
         self.assertLess(len(seen[0]), 1000)

@@ -30,6 +30,7 @@ import signal
 import subprocess
 import sys
 from typing import Any
+from typing import TextIO
 
 from nova_snap import conf
 from nova_snap.cmd import shell
@@ -138,9 +139,15 @@ class CommandTestCase(base.TestCase):
         self.addCleanup(base.end, child)
         return child
 
-    def run_command(self, *arguments: object, **options: Any) -> Outcome:
+    def run_command(
+        self,
+        *arguments: object,
+        terminal: TextIO | None = None,
+        **options: Any,
+    ) -> Outcome:
         """Run the command to its end.
 
+        :param terminal: standard error, if it shall be one.
         :param options: of a process, which the command then gets.
         """
         if options:
@@ -150,7 +157,7 @@ class CommandTestCase(base.TestCase):
         output, errors = _stream(), _stream()
         with (
             contextlib.redirect_stdout(output),
-            contextlib.redirect_stderr(errors),
+            contextlib.redirect_stderr(terminal or errors),
         ):
             try:
                 status = shell.main(self.argv(*arguments))

@@ -156,9 +156,11 @@ class PollTest(base.CommandTestCase):
         self.addCleanup(os.close, ours)
         size = struct.pack('HHHH', 25, columns, 0, 0)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
-        child = self.start('image-create', '--poll', 'db', 'a', stderr=theirs)
-        os.close(theirs)
-        self.assertEqual(0, self.outcome(child).status)
+        with open(theirs, 'w') as terminal:
+            found = self.run_command(
+                'image-create', '--poll', 'db', 'a', terminal=terminal
+            )
+            self.assertEqual(0, found.status)
         return os.read(ours, 65536).decode()
 
     def test_bar_on_a_terminal(self) -> None:

@@ -24,6 +24,7 @@ from testtools import matchers
 
 from nova_snap.cmd import nova_check
 from tests.unit import base
+from tests.unit.cmd import base as cmd_base
 
 #: A module of this name is imported by Nova's environment, or is it.
 INTRUDERS = ('nova', 'tenacity', 'nova_snap')
@@ -66,24 +67,15 @@ class NovaCheckTest(base.TestCase):
         self.assertIn("nova-compute's environment", row['Detail'])
         self.assertIn('see Nova above', found.stderr)
 
-    def test_nothing_of_the_current_folder_is_run(self) -> None:
+    def test_nothing_that_lies_about_is_run_or_read(self) -> None:
         for name in INTRUDERS:
             (self.state / f'{name}.py').write_text(INTRUSION)
-        self.check('nova-check')
-        self.assertFalse((self.state / 'ran').exists())
-
-    def test_no_other_configuration_is_read(self) -> None:
         folder = self.state / '.nova_snap'
         folder.mkdir()
         (folder / 'nova_snap.conf').write_text('no assignment')
         self.check('list', status=2)
         self.check('nova-check')
-
-    def test_other_configuration_can_not_be_named(self) -> None:
-        found = self.check(
-            '--config-file', 'nova.conf', 'nova-check', status=2
-        )
-        self.assertIn('--nova-config-file', found.stderr)
+        self.assertFalse((self.state / 'ran').exists())
 
     def test_table_has_a_width_that_can_be_read(self) -> None:
         for width, environment in (
@@ -92,3 +84,10 @@ class NovaCheckTest(base.TestCase):
         ):
             lines = self.check('nova-check', **environment).stdout.splitlines()
             self.assertThat(max(map(len, lines)), matchers.LessThan(width + 1))
+
+
+class ConfigurationTest(cmd_base.CommandTestCase):
+    """The configuration that other commands read."""
+
+    def test_can_not_be_named(self) -> None:
+        self.check_failure(2, '--nova-config-file', 'nova-check')

@@ -37,22 +37,35 @@ from nova_snap import exception
 from nova_snap import progress
 from nova_snap.image import api
 from nova_snap.image import filesystem
+from tests.unit import base
 
 MiB = 1024 * 1024
 
 #: Makes one image after another until it is killed; says their ids.
+#: Forks a writer for each line that it reads: to start one takes longer than
+#: to let it write and kill it.
 WRITER = textwrap.dedent("""
-    import io, sys, uuid
+    import io, os, signal, sys, uuid
     from nova_snap.image import api, filesystem
     from nova_snap import progress
-    service = filesystem.FilesystemImageService(sys.argv[1])
     data = bytes(range(256)) * 8192
-    while True:
-        image = api.Image(str(uuid.uuid4()), 'n', 'queued')
-        service.create(image)
-        print(image.id, flush=True)
-        service.upload(image.id, io.BytesIO(data), None, progress.Progress())
-        service.update(image.id, name='m', properties={'a': 'b'})
+    def write():
+        service = filesystem.FilesystemImageService(sys.argv[1])
+        pid = os.getpid()
+        while True:
+            image = api.Image(str(uuid.uuid4()), 'n', 'queued')
+            service.create(image)
+            if pid:
+                print(pid, flush=True)
+                pid = None
+            service.upload(
+                image.id, io.BytesIO(data), None, progress.Progress()
+            )
+            service.update(image.id, name='m', properties={'a': 'b'})
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for _line in iter(sys.stdin.readline, ''):
+        if os.fork() == 0:
+            write()
 """)
 WRITTEN = bytes(range(256)) * 8192
 
@@ -340,12 +353,17 @@ class ConcurrencyTest(FilesystemTestCase):
     def test_killed_at_any_point_there_is_no_image_or_a_whole_one(self):
         pause = random.Random(1)
         active = 0
+        starter = self.spawn(
+            WRITER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         for _ in range(12):
-            process = self.spawn(WRITER, stdout=subprocess.PIPE)
-            process.stdout.readline()
+            starter.stdin.write(b'\n')
+            starter.stdin.flush()
+            pid = int(starter.stdout.readline())
             time.sleep(pause.uniform(0, 0.06))
-            process.kill()
-            process.wait()
+            os.kill(pid, signal.SIGKILL)
+            while base.is_running(pid):
+                time.sleep(0.001)
             active += self.check_all()
         self.assertGreater(active, 0)
 

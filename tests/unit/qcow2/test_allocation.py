@@ -14,10 +14,10 @@ import itertools
 
 import hypothesis
 from hypothesis import strategies
-import testtools
 
 from nova_snap.qcow2 import allocation
 from nova_snap.qcow2 import source
+from tests.unit import base
 
 CLUSTER = 65536
 
@@ -56,8 +56,7 @@ def flat(spans) -> list[int]:
     ]
 
 
-class AllocationTest(testtools.TestCase):
-    @hypothesis.settings(deadline=None, derandomize=True)
+class AllocationTest(base.TestCase):
     @hypothesis.given(MAPS, strategies.integers(1, 40))
     def test_is_every_cluster_that_data_touches(self, parts, limit):
         expected = touched(parts)
@@ -75,7 +74,6 @@ class AllocationTest(testtools.TestCase):
     def by_table(clusters):
         return itertools.groupby(clusters, lambda cluster: cluster // 8192)
 
-    @hypothesis.settings(deadline=None, derandomize=True)
     @hypothesis.given(MAPS, strategies.data())
     def test_sample_is_even(self, parts, data):
         clusters = touched(parts)

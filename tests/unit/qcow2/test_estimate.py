@@ -16,6 +16,9 @@ import random
 import testtools
 
 from nova_snap.qcow2 import estimate
+from tests.lab import exhaustive
+
+SEEDS = exhaustive.choose(range(100), usual=range(34))
 
 
 class EstimateTest(testtools.TestCase):
@@ -27,7 +30,7 @@ class EstimateTest(testtools.TestCase):
             mean = generator.choice((500, 15000, 30000, 65546))
             run = generator.randrange(1, 60)
             sizes += [
-                max(0, int(generator.gauss(mean, mean / 10)))
+                int(mean * (0.83 + 0.34 * generator.random()))
                 for _ in range(run)
             ]
         return sizes[:number]
@@ -45,13 +48,13 @@ class EstimateTest(testtools.TestCase):
 
     def test_first_zone_becomes_full(self):
         overruns = 0
-        for seed in range(100):
+        for seed in SEEDS:
             sizes = self.population(20000, seed)
             overruns += self.sample(sizes).certain > sum(sizes)
-        self.assertLessEqual(overruns, 3)
+        self.assertLessEqual(overruns, len(SEEDS) * 0.03)
 
     def test_reserve_is_near(self):
-        for seed in range(20):
+        for seed in SEEDS[:20]:
             sizes = self.population(20000, seed)
             self.assertAlmostEqual(
                 1, self.sample(sizes).reserve / sum(sizes), delta=0.12

@@ -23,6 +23,7 @@ import testtools
 
 from nova_snap.qcow2 import source as source_lib
 from nova_snap.qcow2 import writer
+from tests.unit import base
 from tests.unit.qcow2 import support
 
 CLUSTER = 65536
@@ -59,7 +60,7 @@ RESERVES = strategies.one_of(
     strategies.none(), strategies.builds(support.FixedReserve, ZONE, ZONE)
 )
 
-EXAMPLES = int(os.environ.get('NOVA_SNAP_TEST_EXAMPLES', '100'))
+EXAMPLES = int(os.environ.get('NOVA_SNAP_TEST_EXAMPLES', base.EXAMPLES))
 SETTINGS = hypothesis.settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -179,7 +180,7 @@ class SizeTest(testtools.TestCase):
 
     def test_small_disk_has_no_padding(self):
         """A disk that is sampled whole needs less than a cluster more."""
-        segments = [('mixed', 400 * CLUSTER)]
+        segments = [('mixed', 100 * CLUSTER)]
         packed = self.size(segments, writer.write_compressed)
         plain = self.size(segments, writer.write_plain)
         self.assertLess(packed, 0.5 * plain)

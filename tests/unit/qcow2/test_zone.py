@@ -14,9 +14,9 @@ import collections
 
 import hypothesis
 from hypothesis import strategies
-import testtools
 
 from nova_snap.qcow2 import zone
+from tests.unit import base
 
 CLUSTER = 65536
 STORED = CLUSTER + 10
@@ -37,8 +37,7 @@ def naive_refcounts(sizes, clusters):
     return [counts[number] for number in range(clusters)]
 
 
-class ZoneTest(testtools.TestCase):
-    @hypothesis.settings(deadline=None, derandomize=True)
+class ZoneTest(base.TestCase):
     @hypothesis.given(strategies.lists(SIZES), strategies.integers(0, 40))
     def test_refcounts(self, sizes, clusters):
         filled = zone.Zone(CLUSTER, clusters, STORED)
@@ -48,7 +47,6 @@ class ZoneTest(testtools.TestCase):
             list(filled.refcounts()),
         )
 
-    @hypothesis.settings(deadline=None, derandomize=True)
     @hypothesis.given(strategies.lists(SIZES), strategies.integers(0, 40))
     def test_takes_what_fits(self, sizes, clusters):
         filled = zone.Zone(CLUSTER, clusters, STORED)

@@ -39,13 +39,9 @@ class GuestTestCase(base.TestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        # What waits between two looks at a guest need not wait here.
-        self.useFixture(
-            fixtures.MonkeyPatch('nova_snap.progress.POLL_INTERVAL', 0.02)
-        )
         self.useFixture(
             fixtures.MonkeyPatch(
-                'nova_snap.virt.libvirt.undo_steps.DETACH_GRACE', 1
+                'nova_snap.virt.libvirt.undo_steps.DETACH_GRACE', 0.4
             )
         )
         self.journal = journal_lib.Journal(self.folder() / 'journal')

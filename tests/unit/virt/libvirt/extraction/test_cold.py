@@ -231,7 +231,7 @@ class PassthroughTest(ColdTestCase):
 
     def test_cancelled_while_it_lets_go(self) -> None:
         guest = self.both()
-        self.domain.detaching = 0.8
+        self.domain.detaching = 0.2
         self.progress.cancel('interrupted.')
         self.assertRaises(exception.SnapshotCancelled, self.image, guest)
         self.wait_for_late_departures()
