@@ -24,11 +24,13 @@ from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
 import datetime
+import itertools
 import os
 import pathlib
 import re
 import subprocess
 import sys
+import threading
 from typing import Any
 
 from stestr.repository import abstract
@@ -42,14 +44,17 @@ LAB = TOP / '.lab'
 #: What --quick runs: needs neither root nor servers.
 QUICK = ('py3', 'pep8', 'docs', 'releasenotes')
 
-#: Environments that wait for real guests most of their time, so that they run
-#: at the same time, and whose failing tests run once more.
+#: Environments that wait for real guests most of their time, so that others
+#: run at the same time, and whose failing tests run once more.
 WITH_GUESTS = ('functional', 'openstack')
 
 EVERYTHING = ('py3', 'nova', 'pep8', 'docs', 'releasenotes', *WITH_GUESTS)
 
 #: Environments that have tests; another one counts as one test.
 WITH_TESTS = ('py3', 'nova', *WITH_GUESTS)
+
+#: Environments that read the sources and run nothing of them.
+CHECKS = ('pep8', 'docs', 'releasenotes')
 
 #: What tools/setup.sh installs for an environment.
 SERVERS = {
@@ -59,12 +64,14 @@ SERVERS = {
 
 EXHAUSTIVE = 'NOVA_SNAP_TEST_EXHAUSTIVE'
 
-#: Lets a user who is not root mount file systems, as unit tests do.
+#: Lets a user who is not root mount file systems, as unit tests do. Where a
+#: host does not allow it, those tests are skipped.
 AS_ROOT_OF_A_NAMESPACE = ('unshare', '--map-root-user', '--mount')
 
 #: The status that subunit has for each test that ran.
 PASSED = ('success', 'xfail')
 FAILED = ('fail', 'uxsuccess', 'inprogress', 'unknown')
+SKIPPED = 'skip'
 
 #: What unittest calls the fixture of a class or module, if that failed.
 FIXTURE = re.compile(r'(?:setUp|tearDown)(?:Class|Module) \((?P<owner>.+)\)$')
@@ -83,6 +90,7 @@ class Result:
     passed: int
     failed: tuple[str, ...] = ()
     flaky: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 def count(first: Sequence[Statuses], again: Statuses) -> Result:
@@ -94,6 +102,7 @@ def count(first: Sequence[Statuses], again: Statuses) -> Result:
     passed = 0
     failed: list[str] = []
     flaky: list[str] = []
+    skipped: list[str] = []
     repeated = set(again)
     for run in first:
         for test, status in run.items():
@@ -105,10 +114,17 @@ def count(first: Sequence[Statuses], again: Statuses) -> Result:
                 passed += FIXTURE.match(test) is None
             elif status in FAILED:
                 failed.append(test)
+            elif status == SKIPPED:
+                skipped.append(test)
     # The tests of a class that could not be set up before.
     passed += sum(again[test] in PASSED for test in repeated)
     failed += (test for test in repeated if again[test] in FAILED)
-    return Result(passed, tuple(sorted(failed)), tuple(sorted(flaky)))
+    return Result(
+        passed,
+        tuple(sorted(failed)),
+        tuple(sorted(flaky)),
+        tuple(sorted(skipped)),
+    )
 
 
 def _passed_again(test: str, again: Statuses) -> bool:
@@ -152,8 +168,22 @@ def read_run(run: abstract.AbstractTestRun) -> dict[str, str]:
     return statuses
 
 
+def _has_namespaces() -> bool:
+    """Return True if a user who is not root can be so in a namespace."""
+    if os.geteuid() == 0:
+        return False
+    tried = subprocess.run(
+        [*AS_ROOT_OF_A_NAMESPACE, 'true'], stderr=subprocess.DEVNULL
+    )
+    return tried.returncode == 0
+
+
 class Environment:
     """One environment of tox, and the runs that stestr stores for it."""
+
+    #: Environments are made in turn: they install from the same sources, and
+    #: what one of them has built or downloaded the next ones find.
+    _making = threading.Lock()
 
     def __init__(self, name: str, prefix: str = '') -> None:
         self.name = name
@@ -192,9 +222,14 @@ class Environment:
         self, selected: Sequence[str]
     ) -> tuple[list[dict[str, str]], int]:
         """Return the statuses of what ran, for each run, and tox's status."""
+        tox = ['tox', '-q', '-e', self.name]
+        with self._making:
+            status = self._tee([*tox, '--notest'])
+        if status != 0:
+            return [], status
         before = self._runs()
-        words = ['tox', '-q', '-e', self.name]
-        if self.name == 'py3' and os.geteuid() != 0:
+        words = [*tox, '--skip-pkg-install']
+        if self.name == 'py3' and _has_namespaces():
             words = [*AS_ROOT_OF_A_NAMESPACE, *words]
         if selected:
             words += ['--', *selected]
@@ -239,26 +274,34 @@ class Environment:
         sys.stdout.flush()
 
 
+def rows(names: Sequence[str]) -> list[list[str]]:
+    """Return the environments in rows, which run at the same time.
+
+    One with guests has a row of its own. The others share one beside those,
+    whose tests have limits of time, and have two where nobody minds.
+    """
+    guests = [[name] for name in names if name in WITH_GUESTS]
+    light = [name for name in names if name not in WITH_GUESTS]
+    checks = [name for name in light if name in CHECKS]
+    tests = [name for name in light if name not in CHECKS]
+    beside = [light] if guests else [tests, checks]
+    return [row for row in (*guests, *beside) if row]
+
+
 def run(names: Sequence[str], selected: Sequence[str]) -> dict[str, Result]:
-    """Run environments, those with guests at the same time."""
-    results = {
-        name: Environment(name).check(selected)
-        for name in names
-        if name not in WITH_GUESTS
-    }
-    guests = [name for name in names if name in WITH_GUESTS]
-    with futures.ThreadPoolExecutor(len(WITH_GUESTS)) as pool:
-        begun = {
-            name: pool.submit(
-                Environment(
-                    name, f'{name}: ' if len(guests) > 1 else ''
-                ).check,
-                selected,
-            )
-            for name in guests
-        }
-        results.update((name, one.result()) for name, one in begun.items())
-    return results
+    """Run environments, and return the results in the order of the names."""
+    together = rows(names)
+
+    def run_row(row: Sequence[str]) -> list[tuple[str, Result]]:
+        prefix = len(together) > 1
+        return [
+            (name, Environment(name, f'{name}: ' * prefix).check(selected))
+            for name in row
+        ]
+
+    with futures.ThreadPoolExecutor(max(len(together), 1)) as pool:
+        results = dict(itertools.chain(*pool.map(run_row, together)))
+    return {name: results[name] for name in names}
 
 
 def summary(results: Mapping[str, Result]) -> str:
@@ -271,6 +314,13 @@ def summary(results: Mapping[str, Result]) -> str:
     flaky = [test for result in results.values() for test in result.flaky]
     if flaky:
         lines.append(f'{len(flaky)} flaky: {", ".join(flaky)}')
+    skipped = [
+        f'{test} ({name})'
+        for name, result in results.items()
+        for test in sorted(set(result.skipped))
+    ]
+    if skipped:
+        lines.append(f'{len(skipped)} skipped: {", ".join(skipped)}')
     passed = sum(result.passed for result in results.values())
     failed = sum(len(result.failed) for result in results.values())
     return '\n'.join([*lines, f'{passed} passed, {failed} failed'])

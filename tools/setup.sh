@@ -14,6 +14,7 @@
 # Makes this checkout ready to run on a host with Debian 12 or 13:
 #
 #   tools/setup.sh [--tests] [--volumes] [--openstack] [EXTRA...]
+#   tools/setup.sh --quick
 #
 # installs the system packages that are missing (apt), makes the virtual
 # environment .venv and installs the project into it, editable, with the named
@@ -21,6 +22,10 @@
 # --openstack the servers of a whole cloud; the servers are in environments of
 # their own (.lab/cinder, .lab/openstack).  A second run does only what is
 # missing.  Nothing is started, and a libvirt that the host runs is left alone.
+#
+# --quick is for a person without root who runs unit tests and checks: fewer
+# packages, of which a missing one is named and not installed, and no project
+# in .venv, but tox, which installs it into the environments that it makes.
 
 set -euo pipefail
 
@@ -28,18 +33,21 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$top/.venv
 log=$top/.lab/setup.log
 
-# What a host needs that runs the guests of tests and demo.
-# libvirt-dev to python3-dev build libvirt-python; busybox-static to
-# qemu-guest-agent go into the guests; python3-libnbd is used by the
-# distribution's own Python only, and so .venv is made from that.  Not
-# libvirt-daemon-system: it would make libvirtd a service of the host.
-packages="
-    qemu-system-x86 qemu-utils
-    libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
+# What unit tests, checks and documentation need.  libvirt-dev to python3-dev
+# build libvirt-python; util-linux has setpriv and unshare.
+quick_packages="
     libvirt-dev gcc libc6-dev pkg-config python3-dev python3-venv
+    qemu-utils mount util-linux git ca-certificates"
+
+# What a host needs besides that runs the guests of tests and demo.
+# busybox-static to qemu-guest-agent go into the guests; python3-libnbd is used
+# by the distribution's own Python only, and so .venv is made from that.  Not
+# libvirt-daemon-system: it would make libvirtd a service of the host.
+packages="$quick_packages
+    qemu-system-x86
+    libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
     busybox-static cpio kmod qemu-guest-agent
-    e2fsprogs fdisk mount util-linux
-    python3-libnbd git ca-certificates"
+    e2fsprogs fdisk python3-libnbd"
 
 # Packages of their own since Debian 13.
 if [ "$(. /etc/os-release && echo "${VERSION_ID:-}")" != 12 ]; then
@@ -99,10 +107,13 @@ install_packages() {
         say "this is no Debian; install what these are called here: $missing"
         return 1
     } >&2
-    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null || {
-        say "not root and no sudo; have installed: $missing"
-        return 1
-    } >&2
+    if [ "$(id -u)" != 0 ]; then
+        [ "$quick" = 0 ] && command -v sudo >/dev/null || {
+            say 'packages are missing; as root, run'
+            say "  apt-get install --no-install-recommends $missing"
+            return 1
+        } >&2
+    fi
     say "installing with apt: $missing"
     logged as_root apt-get update
     # RUNLEVEL=1: the scripts of a package that has a service don't start it.
@@ -131,12 +142,12 @@ link_libnbd() {
     done
 }
 
-install_project() {
-    local extras=$1 tests=$2 wanted
-    wanted=("--editable" "$top${extras:+[$extras]}")
+install_python() {
+    local extras=$1 quick=$2 tests=$3 wanted=()
+    [ "$quick" = 1 ] || wanted+=("--editable" "$top${extras:+[$extras]}")
     [ "$tests" = 0 ] ||
         wanted+=("-r" "$top/test-requirements.txt" "tox" "tox-uv")
-    say "installing nova_snap${extras:+ with $extras}"
+    say "installing into $venv"
     logged "$venv/bin/uv" pip install -p "$venv/bin/python" "${wanted[@]}"
 }
 
@@ -175,9 +186,14 @@ install_volumes() {
 }
 
 main() {
-    local extras='' tests=0 cloud=0 disks=0 word
+    local extras='' quick=0 tests=0 cloud=0 disks=0 word
     for word in "$@"; do
         case $word in
+            --quick)
+                quick=1
+                tests=1
+                packages=$quick_packages
+                ;;
             --tests)
                 tests=1
                 packages+=$test_packages
@@ -191,7 +207,7 @@ main() {
                 packages+=$openstack_packages
                 ;;
             -*)
-                printf 'usage: tools/setup.sh %s\n' \
+                printf 'usage: tools/setup.sh %s\n' --quick \
                     '[--tests] [--volumes] [--openstack] [EXTRA...]' >&2
                 return 2
                 ;;
@@ -202,7 +218,7 @@ main() {
     : >"$log"
     install_packages
     make_venv
-    install_project "$extras" "$tests"
+    install_python "$extras" "$quick" "$tests"
     [ "$disks" = 0 ] || install_volumes
     [ "$cloud" = 0 ] || install_openstack
     say "ready: $venv/bin"

@@ -58,7 +58,9 @@ class CountTest(base.TestCase):
         )
 
     def test_skipped_tests_are_no_passed_ones(self) -> None:
-        self.check(run_tests.Result(0), {'a': 'skip'})
+        self.check(
+            run_tests.Result(1, skipped=('a',)), {'a': 'skip', 'b': 'success'}
+        )
 
     def test_a_test_that_was_run_again_counts_once(self) -> None:
         self.check(
@@ -131,12 +133,42 @@ class SummaryTest(base.TestCase):
             run_tests.summary({'pep8': run_tests.Result(1)}),
         )
 
+    def test_skipped_tests_are_named_once(self) -> None:
+        results = {'py3': run_tests.Result(1, skipped=('a', 'a', 'b'))}
+        first, last = run_tests.summary(results).splitlines()
+        self.assertEqual('2 skipped: a (py3), b (py3)', first)
+        self.assertEqual('1 passed, 0 failed', last)
+
     def test_flaky_tests_are_kept(self) -> None:
         path = self.folder() / 'flaky.log'
         for _run in range(2):
             run_tests.note_flaky(self.RESULTS, path)
         ends = [line.split()[2:] for line in path.read_text().splitlines()]
         self.assertEqual([['functional', 'b'], ['functional', 'c']] * 2, ends)
+
+
+class RowsTest(base.TestCase):
+    """What runs at the same time."""
+
+    def test_everything_light_runs_beside_the_guests(self) -> None:
+        self.assertEqual(
+            [
+                ['functional'],
+                ['openstack'],
+                ['py3', 'nova', 'pep8', 'docs', 'releasenotes'],
+            ],
+            run_tests.rows(run_tests.EVERYTHING),
+        )
+
+    def test_checks_run_beside_unit_tests(self) -> None:
+        self.assertEqual(
+            [['py3'], ['pep8', 'docs', 'releasenotes']],
+            run_tests.rows(run_tests.QUICK),
+        )
+
+    def test_one_alone(self) -> None:
+        for name in run_tests.EVERYTHING:
+            self.assertEqual([[name]], run_tests.rows([name]))
 
 
 class UsageTest(base.TestCase):
