@@ -32,7 +32,8 @@ of the group nova_snap.image_services.
         'filesystem_store_datadir',
         help="""
 Directory in which the "filesystem" image service keeps images. Default:
-"images" below [DEFAULT] state_path.
+"images" below [DEFAULT] state_path. A directory with files of others in it,
+such as the directory of Glance's own file store, is refused.
 """,
     ),
     cfg.IntOpt(

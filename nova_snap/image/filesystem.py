@@ -22,9 +22,15 @@ image:
 * data is written to ``<id>.upload``, synced to disk, and renamed; only then
   does the record say ``active``;
 * a record is written to ``<id>.json.tmp``, synced to disk, and renamed;
+* the record of an image that is deleted is renamed to ``<id>.json.deleted``,
+  which goes after the data;
 * a process that writes data holds a lock on the file, so the next process can
   tell a file that was left behind, which it removes, from one that is still
   being written.
+
+Nothing is removed but files that belong to a record of this service, and the
+directory has to be its own (``store_folder.py``): Glance's file store names
+its images as this one does.
 
 Records change only under a lock on the directory, so any number of processes
 may use it.
@@ -39,12 +45,14 @@ import fcntl
 import json
 import os
 import pathlib
+import stat
 from typing import Any
 from typing import BinaryIO
 from typing import Self
 import uuid
 
 from oslo_config import cfg
+from oslo_log import log as logging
 
 from nova_snap import concurrency
 from nova_snap import durable
@@ -52,10 +60,14 @@ from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap.image import api
 from nova_snap.image import schema
+from nova_snap.image import store_folder
 from nova_snap.image import upload_data
+
+LOG = logging.getLogger(__name__)
 
 _RECORD = '.json'
 _TEMPORARY = '.json.tmp'
+_DELETED = '.json.deleted'
 _UPLOAD = '.upload'
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -65,8 +77,9 @@ _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 class FilesystemImageService(api.ImageService):
     """Images in ``directory``, which is made when it is first needed.
 
-    An error of the file system becomes ImageNotPermitted if this user may not
-    write to the directory, ImageTooLarge if the file system is full, and
+    A directory with files of others in it is refused
+    (InvalidConfiguration).  Errors of the file system are ImageNotPermitted
+    where this user may not write there, ImageTooLarge where it is full, and
     otherwise ImageServiceUnavailable.
     """
 
@@ -95,7 +108,10 @@ class FilesystemImageService(api.ImageService):
             hash_value=None,
         )
         with self._translated(record.id), self._locked():
-            if self._path(record.id, _RECORD).exists():
+            if any(
+                os.path.lexists(self._path(record.id, suffix))
+                for suffix in ('', _RECORD)
+            ):
                 raise exception.ImageConflict(
                     image_id=record.id, reason='an image has this ID already.'
                 )
@@ -113,7 +129,7 @@ class FilesystemImageService(api.ImageService):
             images = [
                 image
                 for path in self._directory.glob(f'*{_RECORD}')
-                if (image := self._read_if_there(path.stem)) is not None
+                if (image := self._read_if_sound(path.stem)) is not None
             ]
         images.sort(key=lambda image: image.created_at or '', reverse=True)
         return (image for image in images if _matches(image, filters))
@@ -158,13 +174,23 @@ class FilesystemImageService(api.ImageService):
         if not _is_uuid(image_id):
             return
         with self._translated(image_id), self._locked():
-            # The record first: data without a record is removed as left over.
-            self._path(image_id, _RECORD).unlink(missing_ok=True)
+            try:
+                os.replace(
+                    self._path(image_id, _RECORD),
+                    self._path(image_id, _DELETED),
+                )
+            except FileNotFoundError:
+                return  # data without a record would not be ours
             durable.sync_directory(self._directory)
-            self._path(image_id).unlink(missing_ok=True)
-            upload = self._path(image_id, _UPLOAD)
-            if not _is_in_use(upload):
-                upload.unlink(missing_ok=True)
+            self._remove_deleted(image_id)
+
+    def _remove_deleted(self, image_id: str) -> None:
+        """Remove what is left of an image whose record says "deleted"."""
+        self._path(image_id).unlink(missing_ok=True)
+        upload = self._path(image_id, _UPLOAD)
+        if not _is_in_use(upload):
+            upload.unlink(missing_ok=True)
+        self._path(image_id, _DELETED).unlink()
 
     # Records ----------------------------------------------------------------
 
@@ -188,10 +214,10 @@ class FilesystemImageService(api.ImageService):
     def _read_if_there(self, image_id: str) -> api.Image | None:
         path = self._path(image_id, _RECORD)
         try:
-            image = schema.from_fields(json.loads(path.read_bytes()))
+            image = _parsed(path)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError) as error:
             raise exception.ImageServiceUnavailable(
                 endpoint=self._directory,
                 reason=f'{path} is damaged ({error}); restore or remove it.',
@@ -200,6 +226,16 @@ class FilesystemImageService(api.ImageService):
         if queued and _is_in_use(self._path(image_id, _UPLOAD)):
             return dataclasses.replace(image, status=api.ImageStatus.SAVING)
         return image
+
+    def _read_if_sound(self, image_id: str) -> api.Image | None:
+        """Read a record; return None for what is none, or is unreadable."""
+        if not _is_uuid(image_id):
+            return None
+        try:
+            return self._read_if_there(image_id)
+        except (OSError, exception.ImageServiceUnavailable) as error:
+            LOG.warning('Image %s is not listed: %s', image_id, error)
+            return None
 
     def _write(self, image: api.Image) -> None:
         """Write the record to disk; the directory has to be locked."""
@@ -308,33 +344,44 @@ class FilesystemImageService(api.ImageService):
         """Make the directory and remove left-over files, at the first use."""
         if self._tidied:
             return
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store_folder.make(self._directory)
         with self._lock():
-            for path in self._directory.iterdir():
-                if self._is_left_over(path):
-                    path.unlink()
+            store_folder.require_own(self._directory, self._is_own)
+            for path in list(self._directory.iterdir()):
+                self._tidy(path)
         self._tidied = True
 
-    def _is_left_over(self, path: pathlib.Path) -> bool:
-        """Return True if a crash has left this file, and no image needs it.
-
-        Files with names that this service does not give are never removed.
-        """
-        if not _is_uuid(path.name.partition('.')[0]):
+    def _is_own(self, path: pathlib.Path) -> bool:
+        """Return True if only this service makes files like this one."""
+        image_id, _dot, suffix = path.name.partition('.')
+        if not _is_uuid(image_id) or not _is_regular(path):
             return False
-        if path.name.endswith(_UPLOAD):
-            return not _is_in_use(path)
-        if path.name.endswith(_TEMPORARY):
-            return True
-        return path.suffix == '' and not self._has_active_record(path.name)
+        if f'.{suffix}' == _RECORD:
+            return self._read_if_sound(image_id) is not None
+        return f'.{suffix}' in (_TEMPORARY, _DELETED, _UPLOAD)
 
-    def _has_active_record(self, image_id: str) -> bool:
-        try:
-            image = self._read_if_there(image_id)
-        except exception.ImageServiceUnavailable:
-            # The record is damaged; a person may repair it and need the data.
-            return True
-        return image is not None and image.status == api.ImageStatus.ACTIVE
+    def _tidy(self, path: pathlib.Path) -> None:
+        """Remove a file if it belongs to an image that is gone or not begun.
+
+        Names that are not ours are left alone, and so is data that no record
+        of ours names.
+        """
+        image_id, _dot, suffix = path.name.partition('.')
+        if not _is_uuid(image_id) or not _is_regular(path):
+            return
+        suffix = f'.{suffix}' if suffix else ''
+        if suffix == _DELETED:
+            self._remove_deleted(image_id)
+        elif (
+            suffix == _TEMPORARY
+            or (suffix == _UPLOAD and not _is_in_use(path))
+            or (suffix == '' and self._is_queued(image_id))
+        ):
+            path.unlink()
+
+    def _is_queued(self, image_id: str) -> bool:
+        image = self._read_if_sound(image_id)
+        return image is not None and image.status == api.ImageStatus.QUEUED
 
     @contextlib.contextmanager
     def _translated(self, image_id: str) -> Iterator[None]:
@@ -369,6 +416,38 @@ def _is_uuid(text: str) -> bool:
         return str(uuid.UUID(text)) == text
     except ValueError:
         return False
+
+
+def _parsed(path: pathlib.Path) -> api.Image:
+    """Read a record.
+
+    :raises ValueError: the file is no record of the image in its name.
+    :raises RecursionError: its lists are nested too deeply.
+    """
+    # A FIFO of this name would keep whoever opens it waiting.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError('no regular file')
+        with open(descriptor, 'rb', closefd=False) as file:
+            fields = json.loads(file.read())
+    finally:
+        os.close(descriptor)
+    try:
+        image = schema.from_fields(fields)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+    texts = (image.name, image.status, image.created_at or '')
+    if image.id != path.stem or not all(isinstance(t, str) for t in texts):
+        raise ValueError('no record of this image')
+    return image
+
+
+def _is_regular(path: pathlib.Path) -> bool:
+    """Return True for a file, unless it is a link or gone meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        return stat.S_ISREG(path.lstat().st_mode)
+    return False
 
 
 def _is_in_use(path: pathlib.Path) -> bool:

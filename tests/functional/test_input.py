@@ -24,6 +24,7 @@ import uuid
 
 import libvirt
 
+from nova_snap.image import store_folder
 from tests.functional import base
 from tests.lab import disk
 from tests.lab import domain
@@ -71,7 +72,8 @@ class InputTestCase(base.SnapshotTestCase):
 
     def image_ids(self) -> list[str]:
         directory = self.state_path / 'images'
-        return sorted(os.listdir(directory)) if directory.exists() else []
+        found = set(os.listdir(directory)) if directory.exists() else set()
+        return sorted(found - {store_folder.MARK})
 
     def define(self, **options: object) -> guest_lib.Guest:
         """Define a guest that is shut off."""

@@ -26,6 +26,7 @@ from nova_snap import exception
 from nova_snap import progress
 from nova_snap.image import api
 from nova_snap.image import filesystem
+from nova_snap.image import store_folder
 
 MiB = 1024 * 1024
 
@@ -44,6 +45,9 @@ class FullDiskTest(testtools.TestCase):
     def _run(self, *argv):
         subprocess.run(argv, check=True)
 
+    def files(self):
+        return sorted(set(os.listdir(self.directory)) - {store_folder.MARK})
+
     def create(self):
         return self.service.create(
             api.Image(id=str(uuid.uuid4()), name='n', status='queued')
@@ -61,7 +65,7 @@ class FullDiskTest(testtools.TestCase):
         )
         self.assertIn('No space left', str(error))
         self.assertIn(str(self.directory), str(error))
-        self.assertEqual([f'{made.id}.json'], os.listdir(self.directory))
+        self.assertEqual([f'{made.id}.json'], self.files())
         self.assertEqual('active', self.upload(made.id, MiB).status)
 
     def test_no_room_for_a_record(self):
@@ -78,4 +82,4 @@ class FullDiskTest(testtools.TestCase):
             exception.ImageTooLarge, self.service.update, first.id, name='m'
         )
         self.assertEqual(first, self.service.get(first.id))
-        self.assertEqual([f'{first.id}.json'], os.listdir(self.directory))
+        self.assertEqual([f'{first.id}.json'], self.files())

@@ -34,6 +34,7 @@ from typing import TextIO
 
 from nova_snap import conf
 from nova_snap.cmd import shell
+from nova_snap.image import store_folder
 from tests.unit import base
 
 RUNNING = '6a6bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55'
@@ -196,6 +197,7 @@ class CommandTestCase(base.TestCase):
             path.name
             for name in ('state/images', 'state/journal', 'snapshots')
             for path in pathlib.Path(self.state / name).glob('*')
+            if path.name != store_folder.MARK
         ]
 
 

@@ -37,6 +37,7 @@ from nova_snap import exception
 from nova_snap import progress
 from nova_snap.image import api
 from nova_snap.image import filesystem
+from nova_snap.image import store_folder
 from tests.unit import base
 
 MiB = 1024 * 1024
@@ -108,7 +109,7 @@ class FilesystemTestCase(testtools.TestCase):
         )
 
     def files(self):
-        return sorted(path.name for path in self.directory.iterdir())
+        return sorted(set(os.listdir(self.directory)) - {store_folder.MARK})
 
     def spawn(self, program, *argv, **kwargs):
         process = subprocess.Popen(
