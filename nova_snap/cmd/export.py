@@ -13,20 +13,16 @@
 """``nova-snap export``."""
 
 import argparse
-from collections.abc import Iterator
-import contextlib
-import pathlib
 import sys
-from typing import BinaryIO
 
 from cliff import command
 
 from nova_snap import conf
-from nova_snap import exception
 from nova_snap import factory
 from nova_snap import progress as progress_lib
 from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
+from nova_snap.compute import export_target
 from nova_snap.image import api as image_api
 
 STANDARD_OUTPUT = '-'
@@ -48,7 +44,7 @@ class Export(command.Command):
             '--output',
             metavar='FILE',
             required=True,
-            help='File to write; "-" is standard output.',
+            help='File, device or FIFO to write; "-" is standard output.',
         )
         parser.add_argument(
             '--poll',
@@ -59,12 +55,12 @@ class Export(command.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """Write the image to the file."""
+        target = _target(parsed_args.output)
         driver = factory.libvirt_driver(conf.CONF)
         instance = driver.instance(parsed_args.server)
         manager = factory.snapshot_manager(conf.CONF, driver)
         images = image_api.from_conf(conf.CONF)
         with (
-            _opened(parsed_args.output) as target,
             progress_view.listener(parsed_args.poll) as listener,
             interrupts.cancelling(
                 progress_lib.Progress(instance.uuid, listener)
@@ -73,23 +69,7 @@ class Export(command.Command):
             manager.export_instance(instance, target, images, progress)
 
 
-@contextlib.contextmanager
-def _opened(output: str) -> Iterator[BinaryIO]:
+def _target(output: str) -> export_target.Target:
     if output == STANDARD_OUTPUT:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path = pathlib.Path(output)
-    part = path.with_name(f'{path.name}.part')
-    try:
-        stream = part.open('xb')
-    except OSError as error:
-        raise exception.Invalid(
-            f'{part} cannot be made: {error.strerror}.'
-        ) from error
-    try:
-        with stream:
-            yield stream
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)
+        return export_target.Stream(sys.stdout.buffer)
+    return export_target.at(output)

@@ -30,6 +30,7 @@ from nova_snap import exception
 from nova_snap import journal as journal_lib
 from nova_snap import locks as locks_lib
 from nova_snap import progress as progress_lib
+from nova_snap.compute import export_target
 from nova_snap.compute import image_record
 from nova_snap.compute import image_upload
 from nova_snap.compute import operations
@@ -132,23 +133,24 @@ class SnapshotManager:
     def export_instance(
         self,
         instance: instance_lib.Instance,
-        target: BinaryIO,
+        target: export_target.Target,
         images: image_api.ImageService,
         progress: progress_lib.Progress,
     ) -> None:
         """Write an image of an instance to a file, without any record.
 
-        Raises what :meth:`snapshot_instance` does, and besides:
-
-        :param target: is written from start to end, without seeking.
+        :param target: is opened once the plan is made, and written in order.
         :param images: where the base image may be.
         :raises SnapshotFailed: writing to the target failed.
         """
         with self._begun(instance, progress, images) as operation:
             base = _base_image(instance, images)
             plan = self._driver.plan(instance, base.properties if base else {})
-            with plan.extracted(operation) as extraction:
-                _write(extraction, target)
+            with (
+                target.opened(operation) as stream,
+                plan.extracted(operation) as extraction,
+            ):
+                _write(extraction, stream)
 
     def unreadable(self) -> tuple[journal_lib.Unreadable, ...]:
         """Return the files of the journal that can't be read."""

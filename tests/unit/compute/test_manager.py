@@ -22,6 +22,7 @@ from typing import Any
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap.compute import export_target
 from nova_snap.compute import image_upload
 from nova_snap.image import api as image_api
 from tests.unit import base as unit_base
@@ -255,7 +256,10 @@ class ExportTest(base.ManagerTestCase):
     def test_file_has_the_data(self) -> None:
         target = io.BytesIO()
         self.manager.export_instance(
-            base.INSTANCE, target, self.images, progress_lib.Progress()
+            base.INSTANCE,
+            export_target.Stream(target),
+            self.images,
+            progress_lib.Progress(),
         )
         self.assertEqual(base.DATA, target.getvalue())
         self.assertEqual([], list(self.images.list()))
@@ -268,7 +272,7 @@ class ExportTest(base.ManagerTestCase):
             exception.SnapshotFailed,
             self.manager.export_instance,
             base.INSTANCE,
-            FullFile(),
+            export_target.Stream(FullFile()),
             self.images,
             progress_lib.Progress(),
         )
