@@ -12,11 +12,18 @@
 
 """Writing of files that are whole after a crash of the host.
 
-Open this file for the order of write, fsync and rename.
+Open this file for the order of write, fsync and rename.  What a process that
+is killed in between leaves, is told from what is being written by a lock.
 """
 
+from collections.abc import Iterator
+import contextlib
+import fcntl
 import os
 import pathlib
+import stat
+
+_TEMPORARY = '.tmp'
 
 
 def write(path: pathlib.Path, text: str) -> None:
@@ -25,20 +32,56 @@ def write(path: pathlib.Path, text: str) -> None:
     :raises OSError: the new file can't be written; the old one is still
         there.
     """
-    temporary = path.with_suffix('.tmp')
-    descriptor = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
-    )
+    temporary = path.with_suffix(_TEMPORARY)
     try:
-        with open(descriptor, 'w') as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.rename(path)
+        with _made(temporary) as descriptor:
+            with open(descriptor, 'w', closefd=False) as stream:
+                stream.write(text)
+            os.fsync(descriptor)
+            temporary.rename(path)
     except OSError:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def _made(temporary: pathlib.Path) -> Iterator[int]:
+    """Make an empty file and hold its lock."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        descriptor = os.open(temporary, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Unless it was taken for stale, and removed, just before that.
+            if os.fstat(descriptor).st_nlink:
+                os.ftruncate(descriptor, 0)
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def remove_stale(directory: pathlib.Path) -> None:
+    """Remove what :func:`write` left in processes that were killed.
+
+    It may hold passwords, and nobody would write to its name again.
+
+    :raises OSError: a file can't be removed.
+    """
+    for path in directory.glob(f'*{_TEMPORARY}'):
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISREG(path.lstat().st_mode):
+                _remove_if_stale(path)
+
+
+def _remove_if_stale(path: pathlib.Path) -> None:
+    with path.open('rb') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # being written
+        path.unlink(missing_ok=True)
 
 
 def sync_directory(directory: pathlib.Path) -> None:
