@@ -24,6 +24,7 @@ from oslo_config import cfg
 from nova_snap import exception
 from nova_snap import journal
 from nova_snap import locks as locks_lib
+from nova_snap import state_folder
 from nova_snap.compute import manager
 from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.virt import decision
@@ -67,7 +68,7 @@ def snapshot_manager(
     state_path = pathlib.Path(conf.state_path)
     try:
         state_path.mkdir(mode=0o755, parents=True, exist_ok=True)
-        (state_path / 'journal').mkdir(mode=0o700, exist_ok=True)
+        state_folder.make(state_path / 'journal')
     except PermissionError as error:
         raise exception.NotPermitted(
             f'This user may not write to {state_path}; run as root, or set '

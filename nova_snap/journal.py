@@ -28,7 +28,9 @@ from collections.abc import Mapping
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
+import stat
 from typing import Any
 import uuid
 
@@ -37,6 +39,7 @@ from oslo_utils import timeutils
 
 from nova_snap import durable
 from nova_snap import exception
+from nova_snap import state_folder
 from nova_snap import undo
 
 LOG = logging.getLogger(__name__)
@@ -84,7 +87,7 @@ class Entry:
         :raises OSError, ValueError, KeyError, TypeError: the entry is
             unreadable.
         """
-        content = json.loads(path.read_text())
+        content = json.loads(_text(path))
         if not isinstance(content, dict):
             raise TypeError('it holds no entry')
         version = content.get('version', 1)
@@ -246,8 +249,10 @@ class Journal:
 
         :param resources: what the steps of the entry work on.
         :raises OSError: the journal's directory can't be made.
+        :raises NotPermitted: others can write to that directory.
         """
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state_folder.make(self._directory)
+        durable.remove_stale(self._directory)
         entry = Entry(
             self._directory / f'{uuid.uuid4()}.json',
             {
@@ -264,12 +269,21 @@ class Journal:
         finally:
             entry.close()
 
+    def tidy(self) -> None:
+        """Remove what processes left that were killed while they wrote.
+
+        :raises NotPermitted: others can write to the journal's directory.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            state_folder.require_own(self._directory)
+            durable.remove_stale(self._directory)
+
     def entries(self) -> Iterator[Entry]:
         """Yield the entries on disk, oldest first.
 
         An entry that can't be read is logged by name and left where it is.
 
-        :raises NotPermitted: this user may not look into the journal.
+        :raises NotPermitted: see :meth:`contents`.
         """
         contents = self.contents()
         for file in contents.unreadable:
@@ -279,7 +293,8 @@ class Journal:
     def contents(self) -> Contents:
         """Return the entries on disk, and the files that can't be read.
 
-        :raises NotPermitted: this user may not look into the journal.
+        :raises NotPermitted: this user may not look into the journal, or
+            others can write to it.
         """
         found, unreadable = [], []
         for path in self._paths():
@@ -298,6 +313,7 @@ class Journal:
     def _paths(self) -> list[pathlib.Path]:
         # Not by glob(), which finds nothing in a forbidden directory.
         try:
+            state_folder.require_own(self._directory)
             paths = list(self._directory.iterdir())
         except FileNotFoundError:
             return []
@@ -307,3 +323,23 @@ class Journal:
                 'run as root, or as the user that takes snapshots.'
             ) from error
         return [path for path in paths if path.suffix == '.json']
+
+
+def _text(path: pathlib.Path) -> str:
+    """Read a file that only this user or root can have written.
+
+    :raises ValueError: it is no such file.
+    """
+    # A FIFO of this name would keep whoever opens it waiting.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError('it is no regular file')
+        if not state_folder.is_own(found):
+            raise ValueError(f'it belongs to user {found.st_uid}')
+        with open(descriptor, encoding='utf-8', closefd=False) as stream:
+            return stream.read()
+    finally:
+        os.close(descriptor)

@@ -26,6 +26,7 @@ from oslo_concurrency import lockutils
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap import state_folder
 
 
 class Locks:
@@ -90,7 +91,7 @@ class Locks:
         return False
 
     def _file_lock(self, name: str) -> contextlib.AbstractContextManager[Any]:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state_folder.make(self._directory)
         # external: a file lock, between processes.  The semaphore inside
         # locks between threads, which a file lock does not do.
         return lockutils.lock(

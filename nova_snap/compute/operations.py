@@ -106,6 +106,7 @@ class Operations:
 
         See :meth:`unreadable` for files of the journal that are passed over.
         """
+        self._journal.tidy()
         for entry in self._journal.entries():
             try:
                 with self._locks.instance(entry.instance_uuid):

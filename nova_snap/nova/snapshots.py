@@ -89,6 +89,7 @@ class Snapshots:
 
         :returns: True if nothing is left to undo.
         """
+        self._journal.tidy()
         contents = self._journal.contents()
         if contents.is_empty:
             return True

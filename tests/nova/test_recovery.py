@@ -13,6 +13,7 @@
 """Recovery at the start of nova-compute, and after it."""
 
 import pathlib
+import uuid
 
 from keystoneauth1 import loading as ks_loading
 from nova.objects import instance as nova_instance
@@ -43,8 +44,9 @@ class RecoveryTest(base.NovaTestCase):
             lambda *_args, **_kwargs: self.instance(task_state=None),
         )
         self.snapshots = snapshots.Snapshots(driver)
-        self.folder_left = self.folder() / 'left'
-        self.folder_left.mkdir()
+        directory = settings.driver_options().snapshots_directory
+        self.folder_left = directory / str(uuid.uuid4())
+        self.folder_left.mkdir(parents=True)
 
     def leave(self, step: undo.Step) -> None:
         """As a nova-compute that was killed."""

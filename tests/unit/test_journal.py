@@ -351,7 +351,7 @@ class CrashTest(JournalTestCase):
             self.assertEqual('first', entry.kinds[0])
 
     def test_full_disk_stops_it_before_anything_is_begun(self) -> None:
-        directory = self.small_disk(65536)
+        directory = self.small_disk(65536) / 'journal'
         begun: list[str] = []
         with (
             testtools.ExpectedException(

@@ -43,6 +43,7 @@ from nova_snap.virt.libvirt import plan as plan_lib
 from nova_snap.virt.libvirt import policy
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import requirements
+from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
@@ -162,9 +163,13 @@ class LibvirtDriver(driver.ComputeDriver):
         )
 
     def resources(self, instance_uuid: str) -> Sequence[object]:
-        """Return the guest, which need not exist any more, and the hooks."""
+        """Return what the undo steps of a guest work on.
+
+        The guest need not exist any more.
+        """
         guest = guest_lib.Guest(self._host, instance_uuid, instance_uuid)
-        return guest, self._hooks
+        folders = undo_steps.Folders(self._options.directories())
+        return guest, folders, self._hooks
 
     def _guest(self, instance: instance_lib.Instance) -> guest_lib.Guest:
         return guest_lib.Guest(self._host, instance.uuid, instance.name)

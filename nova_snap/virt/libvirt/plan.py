@@ -70,10 +70,16 @@ class Options:
     ceph_conf: str | None = None
 
     def directory(self, decision: decision_lib.Decision) -> pathlib.Path:
-        """Return the directory for the temporary files of an extraction."""
-        if decision.method is decision_lib.Method.PULL:
-            return self.scratch_directory or self.snapshots_directory
-        return self.snapshots_directory
+        """Return where the temporary files of an extraction are."""
+        snapshots, *scratch = self.directories()
+        if decision.method is decision_lib.Method.PULL and scratch:
+            return scratch[0]
+        return snapshots
+
+    def directories(self) -> tuple[pathlib.Path, ...]:
+        """Return all that directory() can return, as absolute paths."""
+        found = (self.snapshots_directory, self.scratch_directory)
+        return tuple(path.absolute() for path in found if path)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,7 @@ import shutil
 import time
 
 from oslo_log import log as logging
+from oslo_utils import uuidutils
 
 from nova_snap import exception
 from nova_snap import progress
@@ -45,6 +46,33 @@ DETACH_GRACE = 20
 
 
 @dataclasses.dataclass(frozen=True)
+class Folders:
+    """The directories in which extractions have their folders."""
+
+    directories: tuple[pathlib.Path, ...]
+
+    def checked(self, folder: str) -> pathlib.Path:
+        """Return the path of a folder that the journal names.
+
+        :raises UnsafeDisk: no extraction can have made the folder.
+        """
+        path = pathlib.Path(folder)
+        if (
+            path.is_absolute()
+            and path.parent in self.directories
+            and uuidutils.is_uuid_like(path.name)
+        ):
+            return path
+        known = ', '.join(map(str, self.directories))
+        raise exception.UnsafeDisk(
+            disk=repr(folder),
+            reason=f'the journal names it as a folder of a snapshot, and '
+            f'those are in {known}. It stays; if the configuration was '
+            'changed meanwhile, recover with the old one.',
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class RemoveFolder(undo.Step, kind='remove the folder'):
     """Remove a folder with all that is in it."""
 
@@ -55,12 +83,14 @@ class RemoveFolder(undo.Step, kind='remove the folder'):
 
         A guest does so after another program ended the mirror with a pivot.
 
-        :raises UnsafeDisk: a guest uses a delta in the folder.
+        :raises UnsafeDisk: a guest uses a delta in the folder, or no
+            extraction made the folder.
         """
+        folder = resources.get(Folders).checked(self.folder)
         host = resources.get(guest_lib.Guest).host
-        for delta in pathlib.Path(self.folder).glob('*.delta'):
+        for delta in folder.glob('*.delta'):
             _require_unused(host, delta)
-        remove_folder(pathlib.Path(self.folder))
+        remove_folder(folder)
 
 
 def _require_unused(host: host_lib.Host, delta: pathlib.Path) -> None:
@@ -99,9 +129,11 @@ class EndExport(undo.Step, kind='end the export'):
 
         A guest that ran, and that QEMU has paused because the scratch file
         had no room for old data, is resumed.
+
+        :raises UnsafeDisk: no extraction made the folder.
         """
+        folder = resources.get(Folders).checked(self.folder)
         guest = resources.get(guest_lib.Guest)
-        folder = pathlib.Path(self.folder)
         backup_job.end(guest, backup_job.Export.in_folder(folder))
         if self.running and guest.is_paused_by_io_error():
             LOG.warning(

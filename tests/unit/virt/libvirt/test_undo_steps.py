@@ -13,6 +13,10 @@
 
 """Steps undone by recovery: later, twice, or for what never happened."""
 
+import os
+import pathlib
+import uuid
+
 from nova_snap import exception
 from nova_snap import undo
 from nova_snap.virt.libvirt import domain_xml
@@ -112,6 +116,62 @@ class ResumeTest(StepTestCase):
 
 class RemoveFolderTest(base.GuestTestCase):
     """Temporary files."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = self.folder()
+        self.resources = undo.Resources(
+            self.use(fake_libvirt.Domain(samples.raw_disk())),
+            undo_steps.Folders((self.directory,)),
+        )
+
+    def test_of_a_snapshot(self) -> None:
+        folder = self.directory / str(uuid.uuid4())
+        folder.mkdir()
+        (folder / 'image').touch()
+        for _number in range(2):
+            undo_steps.RemoveFolder(str(folder)).undo(self.resources)
+            self.assertFalse(folder.exists())
+
+    def test_that_no_snapshot_has_made(self) -> None:
+        name = str(uuid.uuid4())
+        elsewhere = self.folder() / name
+        relative = os.path.relpath(self.directory / name)
+        other = self.directory / 'other'
+        deep = self.directory / name / name
+        for path in (elsewhere, other, deep):
+            path.mkdir(parents=True)
+        for text in (
+            *('', '.', '/', name, relative, str(self.directory)),
+            *map(str, (elsewhere, other, deep)),
+            f'{self.directory}/{name}/..',
+            f'{self.directory}/../{elsewhere.parent.name}/{name}',
+        ):
+            for step in (
+                undo_steps.RemoveFolder(text),
+                undo_steps.EndExport(text, running=True),
+            ):
+                error = self.assertRaises(
+                    exception.UnsafeDisk, step.undo, self.resources
+                )
+                self.assertIn(repr(text), str(error))
+        for path in (elsewhere, other, deep):
+            self.assertTrue(pathlib.Path(path).is_dir())
+
+    def test_link_is_left(self) -> None:
+        target = self.folder()
+        link = self.directory / str(uuid.uuid4())
+        link.symlink_to(target)
+        step = undo_steps.RemoveFolder(str(link))
+        self.assertRaises(OSError, step.undo, self.resources)
+        self.assertTrue(target.is_dir())
+
+    def test_of_an_entry_stays_and_is_named(self) -> None:
+        with self.journal.begun('a', 'b', self.resources) as entry:
+            with entry.undoing(undo_steps.RemoveFolder(str(self.folder()))):
+                pass
+            self.assertEqual(['remove the folder'], self.owed())
+        self.assertIn('those are in', self.log.output)
 
     def test_with_all_that_is_in_it(self) -> None:
         folder = self.folder() / 'a'
