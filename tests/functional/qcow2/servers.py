@@ -15,6 +15,7 @@
 from collections.abc import Generator
 import contextlib
 import pathlib
+import socket as socket_lib
 import subprocess
 import time
 
@@ -54,9 +55,19 @@ def _running(
         process.wait()
 
 
-def _wait_for(socket: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(path: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the server accepts connections: its socket is there before."""
     deadline = time.monotonic() + 30
-    while not socket.exists():
+    while not _accepts_connections(path):
         if process.poll() is not None or time.monotonic() > deadline:
             raise AssertionError(f'{process.args} did not start')
         time.sleep(0.02)
+
+
+def _accepts_connections(path: pathlib.Path) -> bool:
+    with socket_lib.socket(socket_lib.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True

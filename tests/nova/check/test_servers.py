@@ -28,7 +28,7 @@ VOLUME = 'ad0c5ee8-7c1a-4ac5-9b54-f6ad64ef2b2e'
 DISK = """
 <disk type='block' device='disk'>
   <driver name='qemu' type='raw'/>
-  <source dev='/dev/sdx'/>
+  <source dev='/dev/null'/>
   <target dev='vda'/>
   {serial}
 </disk>"""
