@@ -32,6 +32,9 @@ from tests.unit.virt.libvirt import samples
 def error(code: int, message: str) -> libvirt.libvirtError:
     """Make an error as the bindings raise it."""
     raised = libvirt.libvirtError(message)
+    # The bindings prefer the last error that libvirt had in this thread, such
+    # as one that its test driver raised in another test.
+    raised.args = (message,)
     raised.err = (code, libvirt.VIR_FROM_QEMU, message, 2, '', '', '', -1, -1)
     return raised
 
