@@ -56,7 +56,7 @@ def _running(
 
 
 def _wait_for(path: pathlib.Path, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server accepts connections: its socket is there before."""
+    """Wait until the server accepts connections, not only has a socket."""
     deadline = time.monotonic() + 30
     while not _accepts_connections(path):
         if process.poll() is not None or time.monotonic() > deadline:
