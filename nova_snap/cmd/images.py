@@ -22,6 +22,7 @@ from cliff import show
 from nova_snap import conf
 from nova_snap import factory
 from nova_snap import progress as progress_lib
+from nova_snap.cmd import columns
 from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
 from nova_snap.image import api as image_api
@@ -81,7 +82,11 @@ class CreateImage(show.ShowOne):
             )
         if parsed_args.show:
             return _columns(image)
-        return ('id', 'name', 'status'), (image.id, image.name, image.status)
+        return ('id', 'name', 'status'), (
+            image.id,
+            columns.Text(image.name),
+            image.status,
+        )
 
 
 class ListImages(lister.Lister):
@@ -95,10 +100,10 @@ class ListImages(lister.Lister):
         return ('ID', 'Name', 'Status', 'Size', 'Server'), (
             (
                 image.id,
-                image.name,
+                columns.Text(image.name),
                 image.status,
                 image.size,
-                image.properties.get('instance_uuid', ''),
+                columns.Text(image.properties.get('instance_uuid', '')),
             )
             for image in images
         )
@@ -135,7 +140,7 @@ def _columns(
 ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     fields = {
         'id': image.id,
-        'name': image.name,
+        'name': columns.Text(image.name),
         'status': image.status,
         'size': image.size,
         'disk_format': image.disk_format,
@@ -148,6 +153,9 @@ def _columns(
         'updated_at': image.updated_at,
         'os_hash_algo': image.hash_algorithm,
         'os_hash_value': image.hash_value,
-        **{key: image.properties[key] for key in sorted(image.properties)},
+        **{
+            columns.printable(key): columns.Text(image.properties[key])
+            for key in sorted(image.properties)
+        },
     }
     return tuple(fields), tuple(fields.values())

@@ -14,11 +14,13 @@
 
 import argparse
 from collections.abc import Iterator
+from typing import Any
 
 from cliff import lister
 
 from nova_snap import conf
 from nova_snap import factory
+from nova_snap.cmd import columns
 from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.compute.volume_backed import record as volume_record
 from nova_snap.virt import decision as decision_lib
@@ -29,11 +31,11 @@ class ListServers(lister.Lister):
 
     def take_action(
         self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], Iterator[tuple[str, ...]]]:
+    ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
         """Return the columns and a row for each server."""
         instances = factory.libvirt_driver(conf.CONF).instances()
         return ('ID', 'Name', 'Power State'), (
-            (instance.uuid, instance.name, state.name.lower())
+            (instance.uuid, columns.Text(instance.name), state.name.lower())
             for instance, state in sorted(
                 instances, key=lambda found: found[0].name
             )

@@ -76,6 +76,24 @@ class CreateTest(ImagesTestCase):
         self.assertEqual(self.content, image.read_bytes())
         self.assertEqual({image_id, f'{image_id}.json'}, set(self.files()))
 
+    def test_name_cannot_command_a_terminal(self) -> None:
+        """A table shows what is in a name; JSON has the name itself."""
+        name = 'a\x1b]0;title\x07\u202eb\n'
+        self.json('image-create', 'db', 'a')
+        (record,) = (self.state / 'state' / 'images').glob('*.json')
+        fields = json.loads(record.read_text())
+        fields['name'] = name
+        record.write_text(json.dumps(fields))
+        for command in ('image-list', 'image-show'):
+            more = [fields['id']] if command == 'image-show' else []
+            table = self.run_command(command, *more).output
+            self.assertIn(r'a\x1b]0;title\x07\u202eb\n', table)
+            for one in name[1:2] + name[-3]:
+                self.assertNotIn(one, table)
+            self.assertIn(
+                json.dumps(name), json.dumps(self.json(command, *more))
+            )
+
     def test_of_a_stopped_guest(self) -> None:
         image = self.json('image-create', 'db', 'backup')
         self.assertEqual(

@@ -1,0 +1,36 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Columns of tables that are made of what other people wrote."""
+
+from cliff import columns
+
+
+class Text(columns.FormattableColumn[str]):
+    """Text that cannot do anything to a terminal.
+
+    A name in the image service may be anybody's, and a terminal obeys what is
+    in it.  A table shows control characters by their escapes; formats for
+    programs (JSON, CSV, value) have the text itself.
+    """
+
+    def human_readable(self) -> str:
+        """Return the text as a table shows it."""
+        return printable(str(self._value))
+
+
+def printable(text: str) -> str:
+    """Escape the characters that can't be printed, as Python writes them."""
+    return ''.join(
+        one if one.isprintable() else one.encode('unicode_escape').decode()
+        for one in text
+    )
