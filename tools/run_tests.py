@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
 import datetime
+import functools
 import itertools
 import os
 import pathlib
@@ -44,8 +45,8 @@ LAB = TOP / '.lab'
 #: What --quick runs: needs neither root nor servers.
 QUICK = ('py3', 'pep8', 'docs', 'releasenotes')
 
-#: Environments that wait for real guests most of their time, so that others
-#: run at the same time, and whose failing tests run once more.
+#: Environments that wait for real guests most of their time, so that they run
+#: at the same time, and whose failing tests run once more.
 WITH_GUESTS = ('functional', 'openstack')
 
 EVERYTHING = ('py3', 'nova', 'pep8', 'docs', 'releasenotes', *WITH_GUESTS)
@@ -274,34 +275,46 @@ class Environment:
         sys.stdout.flush()
 
 
-def rows(names: Sequence[str]) -> list[list[str]]:
-    """Return the environments in rows, which run at the same time.
+def stages(names: Sequence[str]) -> list[list[list[str]]]:
+    """Return the environments in stages of rows.
 
-    One with guests has a row of its own. The others share one beside those,
-    whose tests have limits of time, and have two where nobody minds.
+    Stages follow one another, and so do the environments of a row; the rows
+    of a stage run at the same time.  Environments with guests wait most of
+    their time, but they come alone: what they wait for has limits of time,
+    and so have some unit tests.
     """
-    guests = [[name] for name in names if name in WITH_GUESTS]
     light = [name for name in names if name not in WITH_GUESTS]
-    checks = [name for name in light if name in CHECKS]
-    tests = [name for name in light if name not in CHECKS]
-    beside = [light] if guests else [tests, checks]
-    return [row for row in (*guests, *beside) if row]
+    stage = [
+        [name for name in light if name not in CHECKS],
+        [name for name in light if name in CHECKS],
+    ]
+    guests = [[name] for name in names if name in WITH_GUESTS]
+    return [rows for rows in ([row for row in stage if row], guests) if rows]
 
 
 def run(names: Sequence[str], selected: Sequence[str]) -> dict[str, Result]:
     """Run environments, and return the results in the order of the names."""
-    together = rows(names)
-
-    def run_row(row: Sequence[str]) -> list[tuple[str, Result]]:
-        prefix = len(together) > 1
-        return [
-            (name, Environment(name, f'{name}: ' * prefix).check(selected))
-            for name in row
-        ]
-
-    with futures.ThreadPoolExecutor(max(len(together), 1)) as pool:
-        results = dict(itertools.chain(*pool.map(run_row, together)))
+    results: dict[str, Result] = {}
+    for rows in stages(names):
+        run_row = functools.partial(
+            _run_row, selected=selected, named=len(rows) > 1
+        )
+        with futures.ThreadPoolExecutor(len(rows)) as pool:
+            results.update(itertools.chain(*pool.map(run_row, rows)))
     return {name: results[name] for name in names}
+
+
+def _run_row(
+    row: Sequence[str], selected: Sequence[str], named: bool
+) -> list[tuple[str, Result]]:
+    """Run environments in turn.
+
+    :param named: write the name of the environment before each line.
+    """
+    return [
+        (name, Environment(name, f'{name}: ' * named).check(selected))
+        for name in row
+    ]
 
 
 def summary(results: Mapping[str, Result]) -> str:

@@ -264,7 +264,7 @@ class LibvirtDriver(driver.ComputeDriver):
         """
         if decision.method is decision_lib.Method.MIRROR or decision.suspends:
             device = block_device.BlockDevice(found.guest, disk.device)
-            device.require_no_foreign_job(self._options.snapshots_directory)
+            device.require_no_foreign_job(self._options.directories()[0])
 
     def _require_space(
         self,

@@ -185,7 +185,9 @@ class ConnectionTest(base.GlanceTestCase):
             data = base.random_bytes(8 * MiB)
             self.assertEqual('active', self.upload(image_id, data).status)
             self.assertEqual(data, self.stored(image_id))
-            self.assertEqual(2, self.uploads())
+            # More than 2 if Glance still takes the first one for under way,
+            # and answers 503.
+            self.assertLess(1, self.uploads())
 
     def test_answer_lost(self):
         """All arrived: nothing is sent again, not even from a pipe."""

@@ -357,11 +357,14 @@ class ConcurrencyTest(FilesystemTestCase):
         starter = self.spawn(
             WRITER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        for _ in range(12):
+        # At least 12 times, and until one was quick enough to make an image.
+        for attempt in range(100):
+            if attempt >= 12 and active:
+                break
             starter.stdin.write(b'\n')
             starter.stdin.flush()
             pid = int(starter.stdout.readline())
-            time.sleep(pause.uniform(0, 0.06))
+            time.sleep(pause.uniform(0, 0.06 + 0.01 * attempt))
             os.kill(pid, signal.SIGKILL)
             while base.is_running(pid):
                 time.sleep(0.001)
