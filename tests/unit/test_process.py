@@ -151,17 +151,18 @@ class PollTest(base.TestCase):
 
     def test_sees_the_end_of_the_output(self) -> None:
         seen: list[bytes] = []
-        script = 'head -c 5000 /dev/zero; printf "half\\r"; sleep 0.2'
+        script = 'head -c 5000 /dev/zero; printf "half\\r"; sleep 1'
         process.run(['sh', '-c', script], LIMITS, poll=seen.append)
-        self.assertTrue(seen[0].endswith(b'half\r'))
-        self.assertLess(len(seen[0]), 1000)
+        self.assertTrue(any(end.endswith(b'half\r') for end in seen))
+        self.assertLess(max(map(len, seen)), 1000)
 
     def test_error_ends_the_program(self) -> None:
         path = self.folder() / 'pid'
         script = 'echo $$ > "$0"; exec sleep 60'
 
         def poll(_output: bytes) -> None:
-            raise exception.SnapshotCancelled(server='a', reason='b')
+            if path.exists() and path.read_text():
+                raise exception.SnapshotCancelled(server='a', reason='b')
 
         self.assertRaises(
             exception.SnapshotCancelled,
@@ -175,7 +176,9 @@ class PollTest(base.TestCase):
     def test_program_dies_with_us(self) -> None:
         path = self.folder() / 'pid'
         parent = self.python(RUN_SLEEP, path)
-        self.wait_until('the program runs', path.exists)
+        self.wait_until(
+            'the program runs', lambda: path.exists() and path.read_text()
+        )
         pid = int(pathlib.Path(path).read_text())
         self.assertTrue(base.is_running(pid))
         parent.send_signal(signal.SIGKILL)
