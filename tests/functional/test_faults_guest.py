@@ -220,51 +220,6 @@ class TestLive(faults.FaultTestCase):
         self.assert_nothing_left()
 
 
-class TestMetadata(faults.FaultTestCase):
-    """What libvirt keeps of a guest besides its definition."""
-
-    CHECKPOINT = '<domaincheckpoint><name>kept</name></domaincheckpoint>'
-    SNAPSHOT = '<domainsnapshot><name>kept</name></domainsnapshot>'
-
-    def kept(self, guest: guest_lib.Guest) -> list[str]:
-        """Return the names of its checkpoints and snapshots."""
-        with guest.domain() as domain:
-            return [
-                one.getName()
-                for one in (
-                    *domain.listAllCheckpoints(),
-                    *domain.listAllSnapshots(),
-                )
-            ]
-
-    def assert_kept(self, guest: guest_lib.Guest) -> None:
-        """Check that no method loses them, mirror being asked for first."""
-        found = base.Found.of(guest)
-        for method in ('mirror', 'auto'):
-            self.configure(snapshot={'live_method': method})
-            done = self.run_command('explain', guest.uuid)
-            self.assertIn('a mirror would', done.stdout)
-            ticks = guest.ticks()
-            self.assert_ended(self.begin(guest, speed=None), 0)
-            self.assertEqual(['kept'], self.kept(guest))
-            self.assert_image_right(self.the_image(), ticks)
-            self.images.delete(next(self.images.list()).id)
-        self.assert_as_found(guest, found)
-        self.assert_nothing_left()
-
-    def test_checkpoint(self) -> None:
-        guest = self.own_guest()
-        with guest.domain() as domain:
-            domain.checkpointCreateXML(self.CHECKPOINT)
-        self.assert_kept(guest)
-
-    def test_snapshot(self) -> None:
-        guest = self.own_guest()
-        with guest.domain() as domain:
-            domain.snapshotCreateXML(self.SNAPSHOT)
-        self.assert_kept(guest)
-
-
 class TestCrash(faults.FaultTestCase):
     """QEMU ends by itself, whatever the reason."""
 

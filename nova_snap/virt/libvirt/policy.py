@@ -141,8 +141,8 @@ def _mirror_reasons(facts: Facts) -> Iterator[decision.Reason]:
         'libvirt snapshots or checkpoints',
         facts.has_metadata,
         _BOTH - {MIRROR} if facts.has_metadata else _BOTH,
-        'a mirror would make libvirt forget the snapshots and checkpoints of '
-        'the guest'
+        'a mirror would lose the snapshots and checkpoints of the guest if '
+        'it powered off meanwhile'
         if facts.has_metadata
         else 'libvirt keeps no snapshots or checkpoints of the guest',
     )
