@@ -320,7 +320,8 @@ class TestOthers(InputTestCase):
         self.assertRegex(
             done.stderr.splitlines()[-1],
             f'may not (write to|read .* in) {re.escape(str(path))}|'
-            f'does not permit.* may write to {re.escape(str(path))}',
+            f'does not permit.* may write to {re.escape(str(path))}|'
+            f'{re.escape(str(path))} belongs to user {NOBODY}',
         )
         self.assertNotIn('Traceback', done.stderr)
 
