@@ -84,13 +84,11 @@ class Operations:
         """
         resources = self._resources(instance.uuid, services)
         with (
-            self._locks.instance(instance.uuid),
+            self._locked(instance, resources, first_step),
             self._journal.begun(
                 instance.uuid, instance.name, resources
             ) as entry,
-            entry.undoing(first_step)
-            if first_step
-            else contextlib.nullcontext(),
+            _undoing(entry, first_step),
         ):
             self._recover_instance(entry, services)
             with self._locks.snapshot_slot(progress):
@@ -113,6 +111,27 @@ class Operations:
                     yield self._recover(entry, services)
             except exception.SnapshotInProgress:
                 yield Recovery(entry, running=True)
+
+    @contextlib.contextmanager
+    def _locked(
+        self,
+        instance: instance_lib.Instance,
+        resources: undo.Resources,
+        first_step: undo.Step | None,
+    ) -> Iterator[None]:
+        """Hold the lock of an instance, or undo the first step and raise."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._locks.instance(instance.uuid))
+            except exception.SnapshotInProgress:
+                with (
+                    self._journal.begun(
+                        instance.uuid, instance.name, resources
+                    ) as entry,
+                    _undoing(entry, first_step),
+                ):
+                    raise
+            yield
 
     def _resources(
         self, instance_uuid: str, services: tuple[object, ...]
@@ -165,6 +184,12 @@ class Operations:
         entry.undo_all(self._resources(entry.instance_uuid, services))
         entry.close()
         return Recovery(entry, left=entry.kinds)
+
+
+def _undoing(
+    entry: journal_lib.Entry, step: undo.Step | None
+) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if step is None else entry.undoing(step)
 
 
 def _require_undone(entry: journal_lib.Entry) -> None:

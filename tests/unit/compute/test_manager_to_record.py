@@ -78,6 +78,12 @@ class ToRecordTest(base.ManagerTestCase):
         self.assertRaises(exception.ImageNotFound, self.status)
         self.assertEqual([], list(self.journal.entries()))
 
+    def test_record_goes_while_another_snapshot_runs(self) -> None:
+        with self.locks.instance(base.INSTANCE.uuid):
+            self.assertRaises(exception.SnapshotInProgress, self.take)
+        self.assertRaises(exception.ImageNotFound, self.status)
+        self.assertEqual([], list(self.journal.entries()))
+
     def test_comes_after_what_an_earlier_one_left(self) -> None:
         self.leave_behind()
         undone: list[undo.Data] = []
