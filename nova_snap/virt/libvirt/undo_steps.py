@@ -168,9 +168,19 @@ class Thaw(undo.Step, kind='thaw the guest'):
     """Thaw the file systems of a guest."""
 
     def undo(self, resources: undo.Resources) -> None:
-        """Thaw the file systems, if the guest is there."""
+        """Thaw the file systems, if the guest is there.
+
+        :raises HypervisorError: the guest is suspended with frozen file
+            systems; once it is started again, they are still frozen.
+        """
+        guest = resources.get(guest_lib.Guest)
         with contextlib.suppress(exception.GuestGone):
-            resources.get(guest_lib.Guest).thaw()
+            if _is_saved(guest) and not _is_being_deleted(guest, resources):
+                raise exception.HypervisorError(
+                    action='thaw its file systems',
+                    reason='it is suspended, and has to be started first',
+                )
+            guest.thaw()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +212,10 @@ class Resume(undo.Step, kind='start the guest again'):
                 guest.uuid,
                 instance_uuid=guest.uuid,
             )
+
+
+def _is_saved(guest: guest_lib.Guest) -> bool:
+    return not guest.power_state().is_active and guest.has_managed_save()
 
 
 def _wait_for_save(guest: guest_lib.Guest) -> None:

@@ -114,6 +114,36 @@ class ResumeTest(StepTestCase):
         self.assertEqual(base.SHUTOFF, self.resume())
 
 
+class ThawTest(StepTestCase):
+    """A guest whose file systems were frozen."""
+
+    def thaw(self) -> None:
+        """Do what recovery does."""
+        undo_steps.Thaw().undo(self.resources)
+
+    def test_running(self) -> None:
+        self.domain.is_frozen = True
+        self.thaw()
+        self.assertFalse(self.domain.is_frozen)
+
+    def test_that_does_not_run(self) -> None:
+        self.domain.state_now = base.SHUTOFF
+        self.thaw()
+
+    def test_that_is_gone(self) -> None:
+        self.domain.exists = False
+        self.thaw()
+
+    def test_whose_memory_was_saved_is_thawed_when_it_runs(self) -> None:
+        self.domain.is_frozen = True
+        self.domain.state_now, self.domain.is_saved = base.SHUTOFF, True
+        error = self.assertRaises(exception.HypervisorError, self.thaw)
+        self.assertIn('started first', str(error))
+        undo_steps.Resume(False).undo(self.resources)
+        self.thaw()
+        self.assertFalse(self.domain.is_frozen)
+
+
 class RemoveFolderTest(base.GuestTestCase):
     """Temporary files."""
 
