@@ -72,10 +72,14 @@ def remove_stale(directory: pathlib.Path) -> None:
     for path in directory.glob(f'*{_TEMPORARY}'):
         with contextlib.suppress(FileNotFoundError):
             if stat.S_ISREG(path.lstat().st_mode):
-                _remove_if_stale(path)
+                remove_unless_locked(path)
 
 
-def _remove_if_stale(path: pathlib.Path) -> None:
+def remove_unless_locked(path: pathlib.Path) -> None:
+    """Remove a file, unless a process that writes it holds its lock.
+
+    :raises OSError: the file can't be removed.
+    """
     with path.open('rb') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

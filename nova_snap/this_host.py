@@ -10,33 +10,21 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Identity of this host and of its current boot.
+"""Identity of the current boot of this host.
 
-Data that is written for a later process has these ids, by which the process
-can tell whether the data is still valid.
+Data that is written for a later process has this id, by which the process can
+tell whether the data is still valid.
 """
 
 import pathlib
-
-#: Random, made when the system was installed.  machine-id(5)
-MACHINE_ID = pathlib.Path('/etc/machine-id')
 
 #: Random, made by the kernel when it starts.  random(4)
 BOOT_ID = pathlib.Path('/proc/sys/kernel/random/boot_id')
 
 
-def machine_id() -> str | None:
-    """Return the id of this host, or None if it has none."""
-    return _read(MACHINE_ID)
-
-
 def boot_id() -> str | None:
     """Return the id of this boot of the host, or None if it has none."""
-    return _read(BOOT_ID)
-
-
-def _read(path: pathlib.Path) -> str | None:
     try:
-        return path.read_text().strip() or None
+        return BOOT_ID.read_text().strip() or None
     except OSError:
         return None

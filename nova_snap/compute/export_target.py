@@ -272,12 +272,7 @@ def _remove_unless_written(path: pathlib.Path) -> None:
         or found.st_uid != os.geteuid()
     ):
         return
-    with path.open('rb') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        path.unlink(missing_ok=True)
+    durable.remove_unless_locked(path)
 
 
 def _mode(path: pathlib.Path) -> int | None:

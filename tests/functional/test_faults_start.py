@@ -48,11 +48,12 @@ class StartTestCase(faults.FaultTestCase):
         self.iso = self.directory() / 'medium.iso'
         self.iso.write_bytes(bytes(1 << 20))
         return self.own_guest(
+            agent=True,
             devices_xml=f"""<disk type='file' device='cdrom'>
               <source file='{self.iso}' {policy}/>
               <target dev='hdc' bus='ide'/>
               <readonly/>
-            </disk>"""
+            </disk>""",
         )
 
     def assert_refused(self, guest: guest_lib.Guest, *patterns: str) -> None:
@@ -145,4 +146,6 @@ class TestMeanwhile(StartTestCase):
         away.rename(self.iso)
         self.run_command('recover')
         self.assertTrue(guest.is_ticking())
+        # It was saved with its file systems frozen.
+        self.assertEqual('thawed', guest.agent('guest-fsfreeze-status'))
         self.assert_nothing_left()

@@ -30,9 +30,8 @@ _NO_JOB_CODES = {
     libvirt.VIR_ERR_INVALID_ARG,
 }
 
-
-#: libvirt knows no block jobs, on this disk or at all.
-_NO_JOBS_CODES = {
+#: Errors if libvirt supports no block jobs, on this disk or at all.
+_UNSUPPORTED_CODES = {
     libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
     libvirt.VIR_ERR_NO_SUPPORT,
 }
@@ -111,7 +110,7 @@ class BlockDevice:
             if self.job() is None:
                 return
         except exception.HypervisorError as error:
-            if error.code in _NO_JOBS_CODES:
+            if error.code in _UNSUPPORTED_CODES:
                 return
             raise
         mirror = self.mirror()

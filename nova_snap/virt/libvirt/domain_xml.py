@@ -22,6 +22,7 @@ import dataclasses
 
 # What is parsed is libvirtd's own output.
 import xml.etree.ElementTree as ElementTree  # nosec B405
+from xml.sax import saxutils  # nosec B406  it only escapes
 
 from oslo_utils import uuidutils
 
@@ -72,6 +73,11 @@ class PassthroughDevice:
     address: str
     alias: str
     xml: str
+
+
+def names(xml: str, path: str) -> bool:
+    """Return True if a path is in the XML, as libvirt escapes it there."""
+    return saxutils.escape(path, {"'": '&apos;', '"': '&quot;'}) in xml
 
 
 def virt_type(xml: str) -> str:

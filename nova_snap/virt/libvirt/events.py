@@ -58,7 +58,12 @@ class EventRecord:
         self._crashed: set[str] = set()
 
     def register(self, connection: Any) -> None:
-        """Listen on a connection."""
+        """Listen on a new connection.
+
+        A start that was not heard of in between would leave its guest marked
+        as crashed.
+        """
+        self._crashed.clear()
         for event, callback in (
             (libvirt.VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2, self._on_block_job),
             (

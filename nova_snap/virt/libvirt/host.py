@@ -25,7 +25,6 @@ import logging as python_logging
 import threading
 from typing import Any
 from typing import TypeVar
-from xml.sax import saxutils  # nosec B406  it only escapes
 
 import libvirt
 from oslo_log import log as logging
@@ -33,6 +32,7 @@ import tenacity
 
 from nova_snap import concurrency
 from nova_snap import exception
+from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import events
 
 LOG = logging.getLogger(__name__)
@@ -143,7 +143,6 @@ class Host:
 
         The live and the persistent definition are searched.
         """
-        wanted = saxutils.escape(path, {"'": '&apos;'})
         domains = self.call(
             'list the servers',
             lambda connection: connection.listAllDomains(),
@@ -151,7 +150,8 @@ class Host:
         )
         for domain in domains:
             look = functools.partial(_definitions, domain)
-            if wanted in self.call('read the definition of a server', look):
+            xml = self.call('read the definition of a server', look)
+            if domain_xml.names(xml, path):
                 yield domain.UUIDString()
 
     def define(self, xml: str) -> None:

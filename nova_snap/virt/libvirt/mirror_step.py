@@ -26,6 +26,7 @@ from oslo_log import log as logging
 from nova_snap import exception
 from nova_snap import undo
 from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import events
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.storage import disk_source as storage
@@ -62,7 +63,7 @@ class EndMirror(undo.Step, kind='end the block job'):
         """
         guest = resources.get(guest_lib.Guest)
         run = guest.run()
-        if run is not None and self._end(guest):
+        if run is not None and self._is_ended(guest, run):
             return
         if user := next(guest.host.users_of(self.target), None):
             raise exception.UnsafeDisk(
@@ -71,22 +72,23 @@ class EndMirror(undo.Step, kind='end the block job'):
                 'copy it back with "virsh blockcopy --pivot" before the '
                 'server is shut off.',
             )
-        if run is not None and run == self.run:
-            return
         if not self._is_known_to_have_failed(guest):
             self._keep_unless_copy(guest)
 
-    def _end(self, guest: guest_lib.Guest) -> bool:
-        """End the job; return True if it was running."""
-        device = block_device.BlockDevice(guest, self.device)
+    def _is_ended(self, guest: guest_lib.Guest, run: str) -> bool:
+        """End the job if it runs; return True if the guest has left the delta.
+
+        The guest is not defined yet, so nothing is asked that is not needed.
+        """
         try:
-            mirror = device.mirror()
+            xml = guest.xml()
         except exception.GuestGone:
             return False  # the guest stopped just now, and the job with it
-        if mirror is None or mirror.target != self.target:
-            return False
-        device.abort_job()
-        return True
+        mirror = domain_xml.mirror(xml, self.device)
+        if mirror is not None and mirror.target == self.target:
+            block_device.BlockDevice(guest, self.device).abort_job()
+            return True
+        return run == self.run and not domain_xml.names(xml, self.target)
 
     def _is_known_to_have_failed(self, guest: guest_lib.Guest) -> bool:
         """Return True if this process knows that there was no pivot.
@@ -107,7 +109,7 @@ class EndMirror(undo.Step, kind='end the block job'):
         program pivoted before that, all data of the delta is in the disk.
         """
         delta = pathlib.Path(self.target)
-        if not delta.exists() or self._is_copy():
+        if not delta.exists() or self._is_copy(guest):
             return
         kept = delta.parent.parent / f'kept-{delta.name}'
         delta.rename(kept)
@@ -125,7 +127,7 @@ class EndMirror(undo.Step, kind='end the block job'):
             instance_uuid=guest.uuid,
         )
 
-    def _is_copy(self) -> bool:
+    def _is_copy(self, guest: guest_lib.Guest) -> bool:
         """Return True if the delta surely has no data that the disk lacks."""
         try:
             source = qemu_img.with_known_chain(
@@ -138,7 +140,11 @@ class EndMirror(undo.Step, kind='end the block job'):
             )
             return qemu_img.is_equal(source, delta)
         except exception.NovaSnapError as error:
-            LOG.debug('Delta and disk cannot be compared: %s', error)
+            LOG.debug(
+                'Delta and disk cannot be compared: %s',
+                error,
+                instance_uuid=guest.uuid,
+            )
             return False
 
 

@@ -17,6 +17,7 @@ Pure functions, no I/O; the facts are gathered in ``facts.py``.
 
 from collections.abc import Iterator
 from collections.abc import Sequence
+from collections.abc import Set
 import dataclasses
 
 from nova_snap.objects import power_state
@@ -99,37 +100,37 @@ def _reasons(facts: Facts) -> Iterator[decision.Reason]:
     yield _version('QEMU version', facts.qemu_version, MIN_QEMU)
     yield _version('libvirt version', facts.libvirt_version, MIN_LIBVIRT)
     yield _source_type(facts.source_type)
-    yield _reason(
+    yield _needs(
+        _BOTH,
         'root disk encrypted',
         facts.is_encrypted,
-        _NONE if facts.is_encrypted else _BOTH,
-        'the root disk is encrypted, and what is copied live would not be'
-        if facts.is_encrypted
-        else 'the root disk is not encrypted by QEMU',
+        not facts.is_encrypted,
+        'the root disk is not encrypted by QEMU',
+        'the root disk is encrypted, and what is copied live would not be',
     )
-    yield _reason(
+    yield _needs(
+        _BOTH,
         '[ephemeral_storage_encryption] enabled',
         facts.ephemeral_encryption,
-        _NONE if facts.ephemeral_encryption else _BOTH,
-        'disks here are encrypted, and what is copied live would not be'
-        if facts.ephemeral_encryption
-        else 'disks here are not encrypted',
+        not facts.ephemeral_encryption,
+        'disks here are not encrypted',
+        'disks here are encrypted, and what is copied live would not be',
     )
-    yield _reason(
+    yield _needs(
+        _BOTH,
         '[workarounds] disable_libvirt_livesnapshot',
         facts.live_disabled,
-        _NONE if facts.live_disabled else _BOTH,
-        'the configuration forbids live snapshots'
-        if facts.live_disabled
-        else 'the configuration allows live snapshots',
+        not facts.live_disabled,
+        'the configuration allows live snapshots',
+        'the configuration forbids live snapshots',
     )
-    yield _reason(
+    yield _needs(
+        _BOTH,
         'block jobs',
         facts.supports_block_jobs,
-        _BOTH if facts.supports_block_jobs else _NONE,
-        'libvirt has block jobs for the root disk'
-        if facts.supports_block_jobs
-        else 'libvirt has no block jobs for the root disk',
+        facts.supports_block_jobs,
+        'libvirt has block jobs for the root disk',
+        'libvirt has no block jobs for the root disk',
     )
     yield from _mirror_reasons(facts)
     yield from _pull_reasons(facts)
@@ -137,60 +138,59 @@ def _reasons(facts: Facts) -> Iterator[decision.Reason]:
 
 def _mirror_reasons(facts: Facts) -> Iterator[decision.Reason]:
     """Yield the reasons about state that a mirror's undefining would lose."""
-    yield _reason(
+    yield _needs(
+        {MIRROR},
         'libvirt snapshots or checkpoints',
         facts.has_metadata,
-        _BOTH - {MIRROR} if facts.has_metadata else _BOTH,
+        not facts.has_metadata,
+        'libvirt keeps no snapshots or checkpoints of the guest',
         'a mirror would lose the snapshots and checkpoints of the guest if '
-        'it powered off meanwhile'
-        if facts.has_metadata
-        else 'libvirt keeps no snapshots or checkpoints of the guest',
+        'it powered off meanwhile',
     )
-    yield _reason(
+    yield _needs(
+        {MIRROR},
         'emulated TPM',
         facts.has_volatile_tpm,
-        _BOTH - {MIRROR} if facts.has_volatile_tpm else _BOTH,
+        not facts.has_volatile_tpm,
+        'the guest has no emulated TPM, or one whose state is kept',
         'a mirror would lose the state of the TPM if the guest powered off '
-        'meanwhile'
-        if facts.has_volatile_tpm
-        else 'the guest has no emulated TPM, or one whose state is kept',
+        'meanwhile',
     )
 
 
 def _pull_reasons(facts: Facts) -> Iterator[decision.Reason]:
-    yield _reason(
+    yield _needs(
+        {PULL},
         'other backup job',
         facts.backup_running,
-        _BOTH - {PULL} if facts.backup_running else _BOTH,
-        'another backup job runs, and a guest has one at a time'
-        if facts.backup_running
-        else 'no other backup job runs',
+        not facts.backup_running,
+        'no other backup job runs',
+        'another backup job runs, and a guest has one at a time',
     )
     yield _iothread(facts)
-    can_stream = facts.image_format in STREAM_FORMATS
-    yield _reason(
+    yield _needs(
+        {PULL},
         'image format',
         facts.image_format,
-        _BOTH if can_stream else _BOTH - {PULL},
-        f'{facts.image_format} can be written as a stream'
-        if can_stream
-        else f'{facts.image_format} cannot be written as a stream',
+        facts.image_format in STREAM_FORMATS,
+        f'{facts.image_format} can be written as a stream',
+        f'{facts.image_format} cannot be written as a stream',
     )
-    yield _reason(
+    yield _needs(
+        {PULL},
         'libnbd',
         facts.has_libnbd,
-        _BOTH if facts.has_libnbd else _BOTH - {PULL},
-        "libnbd's Python binding is installed"
-        if facts.has_libnbd
-        else "libnbd's Python binding (python3-libnbd) is not installed",
+        facts.has_libnbd,
+        "libnbd's Python binding is installed",
+        "libnbd's Python binding (python3-libnbd) is not installed",
     )
-    yield _reason(
+    yield _needs(
+        {PULL},
         'compression library',
         facts.has_compressor,
-        _BOTH if facts.has_compressor else _BOTH - {PULL},
-        'what compresses images is installed, or not needed'
-        if facts.has_compressor
-        else 'what compresses images (nova-snap[stream]) is not installed',
+        facts.has_compressor,
+        'what compresses images is installed, or not needed',
+        'what compresses images (nova-snap[stream]) is not installed',
     )
 
 
@@ -209,6 +209,23 @@ def _iothread(facts: Facts) -> decision.Reason:
     return _reason(
         'root disk has an iothread', facts.has_iothread, allows, meaning
     )
+
+
+def _needs(
+    methods: Set[decision.Method],
+    fact: str,
+    value: object,
+    is_met: bool,
+    met: str,
+    unmet: str,
+) -> decision.Reason:
+    """Make a reason that forbids methods unless what they need is there.
+
+    :param met: what the fact means if it allows the methods.
+    :param unmet: what it means if it does not.
+    """
+    allows = _BOTH if is_met else _BOTH - methods
+    return _reason(fact, value, allows, met if is_met else unmet)
 
 
 def _reason(

@@ -13,6 +13,10 @@
 
 """Reading domain XML, apart from disks."""
 
+from xml.sax import saxutils
+
+import libvirt
+
 from nova_snap.objects import instance as instance_lib
 from nova_snap.virt.libvirt import domain_xml
 from tests.unit import base
@@ -285,3 +289,22 @@ class InstanceTest(base.TestCase):
     def test_sizes_that_are_missing(self) -> None:
         instance = self.nova('nova:memory', 'nova:other')
         self.assertEqual(instance_lib.Flavor('m1.tiny', 0, 2), instance.flavor)
+
+
+class NamesTest(base.TestCase):
+    """Paths that libvirt has to escape in its XML."""
+
+    def test_path_with_every_special_character(self) -> None:
+        path = """/srv/a<b>&'c"d.delta"""
+        connection = libvirt.open('test:///default')
+        self.addCleanup(connection.close)
+        domain = connection.defineXML(
+            samples.domain(
+                samples.raw_disk(saxutils.escape(path, {"'": '&apos;'})),
+                virt_type='test',
+            )
+        )
+        self.addCleanup(domain.undefine)
+        xml = domain.XMLDesc()
+        self.assertTrue(domain_xml.names(xml, path))
+        self.assertFalse(domain_xml.names(xml, f'{path}.other'))
