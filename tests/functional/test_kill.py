@@ -92,10 +92,8 @@ class TestKilledLive(KillTestCase):
         definition = guest.inactive_xml()
         self.guest = guest
         self.kill_at(steps.after('rebase'))
-        # It writes no more: what is copied is as on its disk, and no reason
-        # to keep the copy.
-        guest.suspend()
-        guest.destroy()
+        # Nothing of the copy is to be kept then.
+        guest.destroy_copied()
         self.assertFalse(guest.exists())
         self.run_command('recover')
         self.assertTrue(guest.exists())

@@ -84,13 +84,15 @@ class TestKilledMirror(KillTestCase):
     def test_server_powered_off_before_the_start(self) -> None:
         server = self.make_server()
         self.kill(server, steps.after('poll'))
-        server.destroy()
+        # Nothing of the copy is to be kept then.
+        server.destroy_copied()
         self.assertFalse(server.exists())
         self.compute.start()
         self.assertTrue(server.exists())
         server.wait_for_status('SHUTOFF')
         server.act('start', 'ACTIVE')
         server.wait_for_ticks(5, 240)
+        self.assert_nothing_left(server)
 
 
 class TestKilledPull(KillTestCase):
