@@ -20,6 +20,7 @@ import pathlib
 from typing import Any
 
 from oslo_config import cfg
+from oslo_utils import units
 
 from nova_snap import exception
 from nova_snap import journal
@@ -33,8 +34,6 @@ from nova_snap.virt.libvirt import host
 from nova_snap.virt.libvirt import plan
 from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.volume import api as volume_api
-
-MIB = 1 << 20
 
 #: The live methods that each value of [snapshot] live_method admits.
 LIVE_METHODS = {
@@ -138,12 +137,12 @@ def driver_options(
         ephemeral_encryption=conf.ephemeral_storage_encryption.enabled,
         quiesce_timeout=quiesce_timeout,
         detach_timeout=conf.libvirt.device_detach_timeout,
-        reserved_space=own.reserved_space_mb * MIB,
+        reserved_space=own.reserved_space_mb * units.Mi,
         live_methods=LIVE_METHODS[own.live_method],
         streaming=_pull_options(own),
         scratch_directory=_optional_path(own.scratch_directory),
         scratch_share=own.scratch_percent / 100,
-        scratch_minimum=own.scratch_min_mb * MIB,
+        scratch_minimum=own.scratch_min_mb * units.Mi,
         ceph_conf=conf.libvirt.images_rbd_ceph_conf,
     )
 
@@ -153,7 +152,7 @@ def _pull_options(own: Any) -> pull.Options:
         compression=own.compression_type,
         compression_threads=own.compression_threads,
         connections=own.export_connections,
-        bandwidth_limit=own.bandwidth_limit_mb * MIB,
+        bandwidth_limit=own.bandwidth_limit_mb * units.Mi,
     )
 
 

@@ -21,12 +21,12 @@ from collections.abc import Collection
 from collections.abc import Mapping
 import uuid
 
+from oslo_utils import units
+
 from nova_snap import exception
 from nova_snap.image import api as image_api
 from nova_snap.image import schema
 from nova_snap.objects import instance as instance_lib
-
-GIB = 1 << 30
 
 #: Nova's limits, in characters and in items ([quota] metadata_items).
 MAX_NAME = 255
@@ -167,4 +167,4 @@ def min_disk(
     of_base = base.min_disk if base else 0
     if instance.flavor is not None:
         return max(of_base, instance.flavor.root_gb)
-    return max(of_base, -(-virtual_size // GIB))
+    return max(of_base, -(-virtual_size // units.Gi))

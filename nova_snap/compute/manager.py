@@ -25,6 +25,7 @@ import itertools
 from typing import BinaryIO
 
 from oslo_log import log as logging
+from oslo_utils import units
 
 from nova_snap import exception
 from nova_snap import journal as journal_lib
@@ -43,7 +44,7 @@ from nova_snap.virt import driver as driver_lib
 LOG = logging.getLogger(__name__)
 
 #: Bytes that an export writes at a time.
-WRITE_SIZE = 1 << 20
+WRITE_SIZE = 1 * units.Mi
 
 #: Callback that records a new task state of an instance.
 UpdateTaskState = Callable[[task_states.TaskState], None]

@@ -21,6 +21,7 @@ import pathlib
 import pwd
 
 import nova.conf
+from oslo_utils import units
 
 from nova_snap.nova import settings
 from nova_snap.nova.check import findings
@@ -29,8 +30,6 @@ from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import plan
 
 CONF = nova.conf.CONF
-
-MIB = 1 << 20
 
 #: File systems whose files are in the memory of the host.
 IN_MEMORY = ('tmpfs', 'ramfs')
@@ -198,7 +197,7 @@ def _space(
     existing = _existing(path)
     stat = os.statvfs(existing)
     free = stat.f_bavail * stat.f_frsize
-    text = f'{free // MIB} MiB are free in {existing}'
+    text = f'{free // units.Mi} MiB are free in {existing}'
     needed, why = options.reserved_space, '[nova_snap] reserved_space_mb'
     if is_pulled:
         needed += options.scratch_minimum

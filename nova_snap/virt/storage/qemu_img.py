@@ -28,24 +28,24 @@ import re
 import shutil
 from typing import Any
 
+from oslo_utils import units
+
 from nova_snap import exception
 from nova_snap import process
 from nova_snap.virt.storage import disk_source as storage
 
-GIB = 1 << 30
-
 #: For calls that read a header, as Nova has them.
-INFO_LIMITS = process.Limits(address_space=1 * GIB, cpu=30)
+INFO_LIMITS = process.Limits(address_space=1 * units.Gi, cpu=30)
 
 #: For calls that move data: their time depends on the disk, their memory is a
 #: few buffers and the tables of the disk.
-DATA_LIMITS = process.Limits(address_space=4 * GIB)
+DATA_LIMITS = process.Limits(address_space=4 * units.Gi)
 
 #: Bytes of a map of extents that are read; an extent has about 130 bytes.
-MAX_MAP = 16 << 20
+MAX_MAP = 16 * units.Mi
 
 #: Bytes that one command of qemu-io writes; 2 GiB and more are an error.
-MAX_REQUEST = 1 * GIB
+MAX_REQUEST = 1 * units.Gi
 
 _PROGRESS = re.compile(rb'\((\d+\.\d+)/100%\)')
 

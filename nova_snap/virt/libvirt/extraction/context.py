@@ -20,6 +20,8 @@ import os
 import pathlib
 from typing import TypeAlias
 
+from oslo_utils import units
+
 from nova_snap import exception
 from nova_snap import journal
 from nova_snap import progress as progress_lib
@@ -28,8 +30,6 @@ from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import quiesce as quiesce_lib
-
-MIB = 1 << 20
 
 DiskOperationSlot: TypeAlias = Callable[
     [progress_lib.Progress], contextlib.AbstractContextManager[None]
@@ -107,7 +107,9 @@ def require_space(folder: pathlib.Path, needed: int) -> None:
     free = stat.f_bavail * stat.f_frsize
     if free < needed:
         raise exception.NotEnoughSpace(
-            path=folder, free_mib=free // MIB, needed_mib=-(-needed // MIB)
+            path=folder,
+            free_mib=free // units.Mi,
+            needed_mib=-(-needed // units.Mi),
         )
 
 

@@ -21,6 +21,8 @@ import pathlib
 import time
 import uuid
 
+from oslo_utils import units
+
 from nova_snap import exception
 from nova_snap import progress
 from nova_snap.virt import driver
@@ -180,7 +182,7 @@ class _Mirror:
         guest = self._context.guest
         if not guest.power_state().is_active:
             return guest_stop.explained(guest, 'copying its disk')
-        context_lib.require_space(self._context.folder, context_lib.MIB)
+        context_lib.require_space(self._context.folder, units.Mi)
         return self._failed(
             'QEMU ended the copy, or another program did '
             '(look at the log of QEMU and at "virsh domblkerror").'

@@ -16,6 +16,7 @@
 import os
 
 import fixtures
+from oslo_utils import units
 
 from nova_snap import exception
 from nova_snap import process
@@ -272,7 +273,7 @@ class DeltaTest(base.DiskTestCase):
         path = self.directory / 'a.delta'
         delta = qemu_img.create_delta(path, size, below)
         # To read all of it would take minutes of processor time.
-        limits = process.Limits(qemu_img.GIB, cpu=10)
+        limits = process.Limits(units.Gi, cpu=10)
         self.useFixture(
             fixtures.MonkeyPatch(f'{QEMU_IMG}.DATA_LIMITS', limits)
         )
@@ -281,7 +282,7 @@ class DeltaTest(base.DiskTestCase):
 
     def test_flattening_a_large_piece(self) -> None:
         """More zeros behind one another than one request may write."""
-        gib = qemu_img.GIB
+        gib = units.Gi
         below = self.raw()
         os.truncate(below.describe(), 4 * gib)
         path = self.directory / 'a.delta'
