@@ -19,10 +19,9 @@ from typing import Self
 import nova.conf
 from nova.virt.libvirt import utils as libvirt_utils
 
-CONF = nova.conf.CONF
+from nova_snap.virt.storage import disk_source as storage
 
-#: Source types that hold raw data and are no image formats.
-_FORMATLESS = ('lvm', 'rbd')
+CONF = nova.conf.CONF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +41,12 @@ class RootDisk:
         path, source_format = libvirt_utils.find_disk(guest)
         found = libvirt_utils.get_disk_type_from_path(path)
         source_type = found or source_format
-        wanted = CONF.libvirt.snapshot_image_format or source_type
         return cls(
             path=path,
             source_type=source_type,
-            image_format='raw' if wanted in _FORMATLESS else wanted,
+            image_format=storage.disk_format(
+                source_type, CONF.libvirt.snapshot_image_format
+            ),
         )
 
     @property

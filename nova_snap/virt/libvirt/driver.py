@@ -283,12 +283,9 @@ class LibvirtDriver(driver.ComputeDriver):
         context_lib.require_space(directory, needed)
 
     def _image_format(self, source: storage.DiskSource) -> str:
-        if self._options.image_format:
-            return self._options.image_format
-        if source.source_type is storage.SourceType.QCOW2:
-            return 'qcow2'
-        # As in Nova: disks on LVM and RBD are raw.
-        return 'raw'
+        return storage.disk_format(
+            source.source_type, self._options.image_format
+        )
 
     def _is_compressed(self, image_format: str) -> bool:
         return self._options.compression and image_format == 'qcow2'

@@ -36,6 +36,23 @@ class SourceType(enum.StrEnum):
     RBD = 'rbd'
 
 
+#: Source types that hold raw bytes, whatever the guest sees in them.
+_WITHOUT_FORMAT = (SourceType.LVM, SourceType.RBD)
+
+
+def disk_format(source_type: str, wanted: str | None = None) -> str:
+    """Return Glance's disk_format of an image of a disk.
+
+    Nova's rule (``snapshot()`` of its libvirt driver): the configured format,
+    else that of the disk, where LVM and RBD count as raw.
+
+    :param source_type: a :class:`SourceType`, or another word of Nova's.
+    :param wanted: ``[libvirt] snapshot_image_format``.
+    """
+    chosen = wanted or source_type
+    return 'raw' if chosen in _WITHOUT_FORMAT else str(chosen)
+
+
 @dataclasses.dataclass(frozen=True)
 class RbdLocation:
     """An image in a Ceph pool; ``hosts`` are monitors as (name, port)."""

@@ -32,6 +32,33 @@ def node(source: storage.DiskSource) -> dict[str, Any]:
     return found
 
 
+class DiskFormatTest(base.TestCase):
+    """The disk_format of an image, by the source type of its disk."""
+
+    def test_that_of_the_disk(self) -> None:
+        for name in ('qcow2', 'raw'):
+            self.assertEqual(
+                name, storage.disk_format(storage.SourceType(name))
+            )
+
+    def test_raw_where_the_disk_has_no_format(self) -> None:
+        for name in ('lvm', 'rbd'):
+            self.assertEqual(
+                'raw', storage.disk_format(storage.SourceType(name))
+            )
+
+    def test_configured(self) -> None:
+        for source_type in storage.SourceType:
+            for wanted in ('raw', 'qcow2', 'vmdk', 'vdi'):
+                self.assertEqual(
+                    wanted, storage.disk_format(source_type, wanted)
+                )
+
+    def test_words_of_nova_that_libvirt_disks_do_not_have(self) -> None:
+        self.assertEqual('ploop', storage.disk_format('ploop'))
+        self.assertEqual('raw', storage.disk_format('rbd', ''))
+
+
 class ImageNameTest(base.TestCase):
     """Disks by where they are."""
 
