@@ -86,11 +86,15 @@ class Progress:
             )
 
     def wait(self, seconds: float | None = None) -> None:
-        """Sleep, then check for a cancellation.
+        """Sleep, by default for POLL_INTERVAL; check for a cancellation.
 
-        :param seconds: POLL_INTERVAL if not given.
+        :raises SnapshotCancelled: within POLL_INTERVAL of the cancellation.
         """
-        time.sleep(POLL_INTERVAL if seconds is None else seconds)
+        seconds = POLL_INTERVAL if seconds is None else seconds
+        ends_at = time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0:
+            time.sleep(min(left, POLL_INTERVAL))
+            self.check()
         self.check()
 
     def report(self, stage: Stage, done: int, total: int | None) -> None:

@@ -28,7 +28,6 @@ import os
 import pathlib
 import re
 import stat
-import time
 from typing import BinaryIO
 from typing import Protocol
 import uuid
@@ -37,6 +36,7 @@ from nova_snap import concurrency
 from nova_snap import durable
 from nova_snap import exception
 from nova_snap import undo
+from nova_snap import waiting
 from nova_snap.virt import driver as driver_lib
 
 #: Seconds for which a reader of a FIFO is waited for.
@@ -136,14 +136,14 @@ class Special:
                     concurrency.run_blocking(os.fsync, descriptor)
 
     def _open_when_read(self, operation: driver_lib.Operation) -> int:
-        deadline = time.monotonic() + READER_TIMEOUT
-        while True:
+        for _poll in waiting.polls(READER_TIMEOUT, operation.progress):
             try:
                 return self._open()
             except OSError as error:
-                if error.errno != errno.ENXIO or time.monotonic() > deadline:
+                if error.errno != errno.ENXIO:
                     raise
-            operation.progress.wait()
+                nobody_reads = error
+        raise nobody_reads
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY

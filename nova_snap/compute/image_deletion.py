@@ -18,12 +18,11 @@ deleted though it should stay.
 
 from collections.abc import Iterator
 import dataclasses
-import time
 
 from oslo_log import log as logging
 
 from nova_snap import exception
-from nova_snap import progress as progress_lib
+from nova_snap import waiting
 from nova_snap.compute.volume_backed import record as volume_record
 from nova_snap.compute.volume_backed import snapshots as volume_snapshots
 from nova_snap.image import api as image_api
@@ -136,8 +135,7 @@ def _wait(
     volumes: volume_api.VolumeService, snapshot_id: str, timeout: float
 ) -> str | None:
     """Wait for the deletion; return None, or why the snapshot still exists."""
-    deadline = time.monotonic() + timeout
-    while True:
+    for _poll in waiting.polls(timeout):
         try:
             status = volumes.snapshot(snapshot_id).status
         except exception.VolumeSnapshotNotFound:
@@ -145,6 +143,4 @@ def _wait(
         if status != volume_api.SnapshotStatus.DELETING:
             # Cinder sets it to "available" again when its backend fails.
             return f'Cinder did not delete it; it is {status}'
-        if time.monotonic() > deadline:
-            return f'Cinder has not deleted it in {timeout:.0f} s'
-        time.sleep(progress_lib.POLL_INTERVAL)
+    return f'Cinder has not deleted it in {timeout:.0f} s'

@@ -34,6 +34,7 @@ import tenacity
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap import waiting
 from nova_snap.clients import http_errors
 from nova_snap.clients import keystone
 from nova_snap.image import api
@@ -322,12 +323,11 @@ class _Upload:
 
     def _settled_status(self) -> str:
         """Return the image's status once Glance has noticed the failed try."""
-        deadline = time.monotonic() + SETTLE_TIMEOUT
-        while True:
+        for _poll in waiting.polls(SETTLE_TIMEOUT, self._progress):
             status: str = self._client.images.get(self._id)['status']
-            if status != api.ImageStatus.SAVING or time.monotonic() > deadline:
-                return status
-            self._progress.wait()
+            if status != api.ImageStatus.SAVING:
+                break
+        return status
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:

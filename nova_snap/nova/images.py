@@ -20,7 +20,6 @@ image with the sent data (nova/image/glance.py of Nova 34).
 """
 
 from collections.abc import Mapping
-import time
 from typing import Any
 from typing import BinaryIO
 
@@ -35,6 +34,7 @@ from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap import waiting
 from nova_snap.clients import keystone
 from nova_snap.conf import glance as glance_conf
 from nova_snap.image import api
@@ -174,15 +174,14 @@ def _wait_until_active(images: api.ImageService, image_id: str) -> None:
     :raises SnapshotFailed: the image is not active in time; a failed task
         leaves the image as it was.
     """
-    deadline = time.monotonic() + LOCATION_TIMEOUT
-    while images.get(image_id).status != api.ImageStatus.ACTIVE:
-        if time.monotonic() > deadline:
-            raise exception.SnapshotFailed(
-                f'Glance has not made image {image_id} active within '
-                f'{LOCATION_TIMEOUT} s of being told its location; see the '
-                'log of Glance.'
-            )
-        time.sleep(progress_lib.POLL_INTERVAL)
+    for _poll in waiting.polls(LOCATION_TIMEOUT):
+        if images.get(image_id).status == api.ImageStatus.ACTIVE:
+            return
+    raise exception.SnapshotFailed(
+        f'Glance has not made image {image_id} active within '
+        f'{LOCATION_TIMEOUT} s of being told its location; see the log of '
+        'Glance.'
+    )
 
 
 def of_the_service() -> ServiceImages:

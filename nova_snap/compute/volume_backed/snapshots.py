@@ -30,6 +30,7 @@ from oslo_log import log as logging
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap import undo
+from nova_snap import waiting
 from nova_snap.compute.volume_backed import record as volume_record
 from nova_snap.compute.volume_backed import requests as volume_requests
 from nova_snap.image import api as image_api
@@ -137,14 +138,10 @@ class VolumeSnapshots:
                 )
 
     def _wait(self, timeout: float, progress: progress_lib.Progress) -> None:
-        deadline = time.monotonic() + timeout
-        while True:
+        for _poll in waiting.polls(timeout, progress):
             self._made = [self._look_at(made) for made in self._made]
             if not any(map(volume_requests.is_creating, self._made)):
                 return
-            if time.monotonic() > deadline:
-                return
-            progress.wait(progress_lib.POLL_INTERVAL)
 
     def _look_at(self, snapshot: volume_api.Snapshot) -> volume_api.Snapshot:
         if not volume_requests.is_creating(snapshot):

@@ -22,14 +22,13 @@ import contextlib
 import dataclasses
 import pathlib
 import shutil
-import time
 
 from oslo_log import log as logging
 from oslo_utils import uuidutils
 
 from nova_snap import exception
-from nova_snap import progress
 from nova_snap import undo
+from nova_snap import waiting
 from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
@@ -220,14 +219,13 @@ def _is_saved(guest: guest_lib.Guest) -> bool:
 
 def _wait_for_save(guest: guest_lib.Guest) -> None:
     # libvirtd carries a save on to its end when our process dies.
-    deadline = time.monotonic() + SAVE_TIMEOUT
-    while guest.power_state().is_active and guest.job() is not None:
-        if time.monotonic() > deadline:
-            raise exception.HypervisorError(
-                action='start the guest again',
-                reason=f'its managed save has run for {SAVE_TIMEOUT} s',
-            )
-        time.sleep(progress.POLL_INTERVAL)
+    for _poll in waiting.polls(SAVE_TIMEOUT):
+        if not guest.power_state().is_active or guest.job() is None:
+            return
+    raise exception.HypervisorError(
+        action='start the guest again',
+        reason=f'its managed save has run for {SAVE_TIMEOUT} s',
+    )
 
 
 def _remove_broken_save(guest: guest_lib.Guest) -> None:
@@ -304,9 +302,9 @@ def _present_devices(guest: guest_lib.Guest) -> set[str]:
 
 
 def _wait_for_departure(guest: guest_lib.Guest, addresses: set[str]) -> None:
-    deadline = time.monotonic() + DETACH_GRACE
-    while _present_devices(guest) & addresses and time.monotonic() < deadline:
-        time.sleep(progress.POLL_INTERVAL)
+    for _poll in waiting.polls(DETACH_GRACE):
+        if not _present_devices(guest) & addresses:
+            return
 
 
 def _is_being_deleted(

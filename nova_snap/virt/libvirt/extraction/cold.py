@@ -19,12 +19,12 @@ from collections.abc import Iterator
 import contextlib
 import os
 import pathlib
-import time
 import uuid
 
 from oslo_log import log as logging
 
 from nova_snap import exception
+from nova_snap import waiting
 from nova_snap.objects import power_state
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import domain_xml
@@ -83,14 +83,14 @@ def _without_devices(
     with context.entry.undoing(undo_steps.AttachDevices.of(devices)):
         for device in devices:
             guest.detach_device(device.xml)
-        _wait_until_detached(context, devices, time.monotonic() + timeout)
+        _wait_until_detached(context, devices, timeout)
         yield
 
 
 def _wait_until_detached(
     context: context_lib.Context,
     devices: list[domain_xml.PassthroughDevice],
-    deadline: float,
+    timeout: float,
 ) -> None:
     """Wait until the guest has released the devices.
 
@@ -99,7 +99,7 @@ def _wait_until_detached(
     """
     guest, events = context.guest, context.guest.host.events
     wanted = {device.address for device in devices}
-    while True:
+    for _poll in waiting.polls(timeout, context.progress):
         left = [
             device
             for device in domain_xml.passthrough_devices(guest.xml())
@@ -110,11 +110,9 @@ def _wait_until_detached(
         for device in left:
             if events.take_removal_refused(guest.uuid, device.alias):
                 raise _not_detached(device.address, 'the guest refuses')
-        if time.monotonic() > deadline:
-            raise _not_detached(
-                left[0].address, 'the guest did not release it in time'
-            )
-        context.progress.wait()
+    raise _not_detached(
+        left[0].address, 'the guest did not release it in time'
+    )
 
 
 def _not_detached(address: str, reason: str) -> exception.HypervisorError:

@@ -18,11 +18,11 @@ or QEMU, and when a crash is reported.
 
 from collections.abc import Iterator
 import contextlib
-import time
 
 from oslo_log import log as logging
 
 from nova_snap import exception
+from nova_snap import waiting
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import host as host_lib
@@ -83,11 +83,8 @@ def explained(guest: guest_lib.Guest, action: str) -> exception.NovaSnapError:
 def _has_stopped(
     guest: guest_lib.Guest, error: exception.HypervisorError
 ) -> bool:
-    deadline = time.monotonic()
-    if error.code in host_lib.HANGING_UP:
-        deadline += STOP_TIMEOUT
-    while guest.power_state().is_active:
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(STOP_INTERVAL)
-    return True
+    timeout = STOP_TIMEOUT if error.code in host_lib.HANGING_UP else 0
+    for _poll in waiting.polls(timeout, interval=STOP_INTERVAL):
+        if not guest.power_state().is_active:
+            return True
+    return False

@@ -18,13 +18,13 @@ The image shows the moment at which the mirror was ended.
 from collections.abc import Iterator
 import contextlib
 import pathlib
-import time
 import uuid
 
 from oslo_utils import units
 
 from nova_snap import exception
 from nova_snap import progress
+from nova_snap import waiting
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import events
@@ -163,13 +163,15 @@ class _Mirror:
         """
         if not self._device.abort_job():
             raise self._why_gone()
-        deadline = time.monotonic() + END_TIMEOUT
-        while self._ended_status() in (None, events.BlockJobStatus.READY):
-            if time.monotonic() > deadline:
-                raise self._failed('libvirt did not say how the copy ended.')
-            time.sleep(0.02)
-        if self._ended_status() is not events.BlockJobStatus.CANCELED:
+        if self._wait_until_ended() is not events.BlockJobStatus.CANCELED:
             raise self._why_gone()
+
+    def _wait_until_ended(self) -> events.BlockJobStatus:
+        for _poll in waiting.polls(END_TIMEOUT, interval=0.02):
+            status = self._ended_status()
+            if status not in (None, events.BlockJobStatus.READY):
+                return status
+        raise self._failed('libvirt did not say how the copy ended.')
 
     def _ended_status(self) -> events.BlockJobStatus | None:
         if self._context.guest.host.generation != self._generation:

@@ -22,7 +22,6 @@ import contextlib
 import dataclasses
 import io
 import threading
-import time
 from typing import Any
 from typing import BinaryIO
 
@@ -31,6 +30,7 @@ from oslo_log import log as logging
 from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap import waiting
 from nova_snap.objects import power_state
 from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import nbd_source
@@ -208,15 +208,14 @@ class _Guard:
         reports that the guest and the job run.
         """
         guest = self._context.guest
-        deadline = time.monotonic() + guest_stop.STOP_TIMEOUT
-        while guest.power_state().is_active:
-            if (
-                not backup_job.is_running(guest, self._export)
-                or time.monotonic() > deadline
-            ):
-                return not guest.power_state().is_active
-            time.sleep(guest_stop.STOP_INTERVAL)
-        return True
+        for _poll in waiting.polls(
+            guest_stop.STOP_TIMEOUT, interval=guest_stop.STOP_INTERVAL
+        ):
+            if not guest.power_state().is_active:
+                return True
+            if not backup_job.is_running(guest, self._export):
+                break
+        return not guest.power_state().is_active
 
 
 class _Reader(io.RawIOBase):
