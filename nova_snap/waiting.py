@@ -10,9 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Waiting for something that takes time: one loop, which always has a limit.
+"""The poll loop of everything that waits; each wait has a time limit.
 
-Open this file when something is waited for too long, or not long enough.
+Open this file to change how a wait ends.  The limits themselves are constants
+or options of the callers.
 """
 
 from collections.abc import Iterator
@@ -26,22 +27,22 @@ def polls(
     progress: progress_lib.Progress | None = None,
     interval: float | None = None,
 ) -> Iterator[None]:
-    """Yield for each look at what is waited for, until the time is over.
+    """Yield once for each poll, until the timeout.
 
-    The caller leaves the loop when it has seen what it waits for, and says
-    behind the loop that the time was over::
+    The caller leaves the loop once the condition is true; code after the loop
+    handles the timeout::
 
         for _poll in waiting.polls(SAVE_TIMEOUT):
             if guest.job() is None:
                 return
         raise ...
 
-    The first look is at once, so there is one even if there is no time.
+    The first poll is immediate, so there is at least one.
 
     :param timeout: in seconds.
-    :param progress: of the operation that waits, where a cancellation of it
-        ends the wait; without one, as in an undo step, nothing does.
-    :param interval: seconds between two looks; by default
+    :param progress: of the operation that waits; a cancellation ends the
+        wait.  None in undo steps, which nothing may cancel.
+    :param interval: seconds between two polls; by default
         :data:`.progress.POLL_INTERVAL`.
     :raises SnapshotCancelled: the operation was cancelled.
     """

@@ -21,7 +21,6 @@ responses are translated in ``glance_errors.py``.
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
-import time
 from typing import Any
 from typing import BinaryIO
 from typing import Self
@@ -29,27 +28,19 @@ from typing import TypeVar
 
 import glanceclient
 from oslo_config import cfg
-from oslo_log import log as logging
-import tenacity
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap import waiting
 from nova_snap.clients import http_errors
-from nova_snap.clients import keystone
+from nova_snap.clients import retry
 from nova_snap.image import api
 from nova_snap.image import glance_errors
 from nova_snap.image import glance_session
 from nova_snap.image import schema
 from nova_snap.image import upload_data
 
-LOG = logging.getLogger(__name__)
-
 T = TypeVar('T')
-
-#: Seconds between two tries of a request: at first, and at most.
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
 
 #: Seconds that Glance is given to notice that an upload was cut off, and to
 #: set the image back to ``queued``.
@@ -166,20 +157,7 @@ class GlanceImageService(api.ImageService):
         can_repeat: Callable[[], bool] = lambda: True,
     ) -> T:
         """Make a request, with retries, and translate its errors."""
-
-        def is_worth_it(error: BaseException) -> bool:
-            return keystone.is_retriable(error) and can_repeat()
-
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_worth_it),
-            stop=tenacity.stop_after_attempt(self._tries),
-            wait=tenacity.wait_exponential_jitter(
-                initial=FIRST_PAUSE, max=LONGEST_PAUSE, jitter=FIRST_PAUSE
-            ),
-            sleep=lambda seconds: _pause(seconds, progress),
-            before_sleep=_log_retry,
-            reraise=True,
-        )
+        retrying = retry.retrying('Glance', self._tries, progress, can_repeat)
         with self._connection.translated(None):
             # glanceclient asks Glance for its schema once.  Asking first
             # tells a wrong endpoint from an image that does not exist.
@@ -332,26 +310,6 @@ class _Upload:
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
-
-
-def _pause(seconds: float, progress: progress_lib.Progress | None) -> None:
-    """Sleep; raise SnapshotCancelled as soon as the snapshot is cancelled."""
-    progress = progress or progress_lib.Progress()
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        progress.wait(min(left, progress_lib.POLL_INTERVAL))
-
-
-def _log_retry(state: tenacity.RetryCallState) -> None:
-    LOG.warning(
-        'A request to Glance failed (try %(number)d): %(error)s; the next '
-        'try is in %(pause).1f s',
-        {
-            'number': state.attempt_number,
-            'error': state.outcome and state.outcome.exception(),
-            'pause': state.upcoming_sleep,
-        },
-    )
 
 
 def _compare(image: api.Image, sent: upload_data.UploadData) -> None:

@@ -28,26 +28,18 @@ from typing import TypeVar
 
 from keystoneauth1 import session as ks_session
 from oslo_config import cfg
-from oslo_log import log as logging
-import tenacity
 
 from nova_snap import exception
-from nova_snap.clients import keystone
+from nova_snap.clients import retry
 from nova_snap.volume import api
 from nova_snap.volume import cinder_errors
 from nova_snap.volume import cinder_session
-
-LOG = logging.getLogger(__name__)
 
 T = TypeVar('T')
 
 #: The microversion.  3.5 (Cinder 10, Ocata) is the first that finds the user
 #: message of a snapshot; from 3.66 on the parameter "force" is not accepted.
 API_VERSION = '3.5'
-
-#: Seconds between two tries of a request: at first, and at most.
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
 
 
 class CinderVolumeService(api.VolumeService):
@@ -177,17 +169,8 @@ class CinderVolumeService(api.VolumeService):
         self, subject: cinder_errors.Subject, function: Callable[[], T]
     ) -> T:
         """Make a request, with retries, and translate its errors."""
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(keystone.is_retriable),
-            stop=tenacity.stop_after_attempt(self._tries),
-            wait=tenacity.wait_exponential_jitter(
-                initial=FIRST_PAUSE, max=LONGEST_PAUSE, jitter=FIRST_PAUSE
-            ),
-            before_sleep=_log_retry,
-            reraise=True,
-        )
         with self._connection.translated(subject):
-            return retrying(function)
+            return retry.retrying('Cinder', self._tries)(function)
 
 
 def _client(session: ks_session.Session, adapter: dict[str, Any]) -> Any:
@@ -221,16 +204,4 @@ def _snapshot(fields: Mapping[str, Any]) -> api.Snapshot:
         status=fields['status'],
         metadata=fields.get('metadata') or {},
         project_id=fields.get('os-extended-snapshot-attributes:project_id'),
-    )
-
-
-def _log_retry(state: tenacity.RetryCallState) -> None:
-    LOG.warning(
-        'A request to Cinder failed (try %(number)d): %(error)s; the next '
-        'try is in %(pause).1f s',
-        {
-            'number': state.attempt_number,
-            'error': state.outcome and state.outcome.exception(),
-            'pause': state.upcoming_sleep,
-        },
     )

@@ -104,7 +104,7 @@ class GlanceTestCase(testtools.TestCase):
         super().setUp()
         self.useFixture(fixtures.FakeLogger(level=logging.INFO))
         self.useFixture(
-            fixtures.MonkeyPatch('nova_snap.image.glance.FIRST_PAUSE', 0.05)
+            fixtures.MonkeyPatch('nova_snap.clients.retry.FIRST_PAUSE', 0.05)
         )
         self.glance = real_glance()
         self.proxy = fault_proxy.FaultProxy(self.glance.url)

@@ -226,7 +226,7 @@ class ConnectionTest(base.GlanceTestCase):
 
     def test_cancelled_between_two_tries(self):
         self.useFixture(
-            fixtures.MonkeyPatch('nova_snap.image.glance.FIRST_PAUSE', 20.0)
+            fixtures.MonkeyPatch('nova_snap.clients.retry.FIRST_PAUSE', 20.0)
         )
         watch = progress.Progress('server')
 
