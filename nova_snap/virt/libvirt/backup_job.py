@@ -27,7 +27,7 @@ import uuid
 import xml.etree.ElementTree as ElementTree  # nosec B405
 
 from nova_snap import exception
-from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 
 #: The name of the export on its socket; nothing else is exported there.
@@ -71,7 +71,8 @@ def begin(guest: guest_lib.Guest, device: str, export: Export) -> None:
     :raises HypervisorError: libvirt refused, as it does while another
         backup job runs.
     """
-    xml = _job_xml(domain_xml.disk_devices(guest.xml()), device, export)
+    devices = [disk.device for disk in disk_xml.disks(guest.xml())]
+    xml = _job_xml(devices, device, export)
     guest.call(
         'begin the backup of its root disk',
         lambda domain: domain.backupBegin(xml, None, 0),

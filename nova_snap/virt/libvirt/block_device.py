@@ -19,7 +19,7 @@ from typing import Any
 import libvirt
 
 from nova_snap import exception
-from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import events
 from nova_snap.virt.libvirt import guest as guest_lib
 
@@ -96,9 +96,9 @@ class BlockDevice:
         )
         return BlockJob(cur=info['cur'], end=info['end']) if info else None
 
-    def mirror(self) -> domain_xml.Mirror | None:
+    def mirror(self) -> disk_xml.Mirror | None:
         """Return the mirror that the live XML shows on this disk."""
-        return domain_xml.mirror(self._guest.xml(), self.device)
+        return disk_xml.mirror(self._guest.xml(), self.device)
 
     def require_no_foreign_job(self, directory: pathlib.Path) -> None:
         """Raise if another program's job runs on this disk.

@@ -33,6 +33,7 @@ from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import facts
 from nova_snap.virt.libvirt import guest as guest_lib
@@ -43,6 +44,7 @@ from nova_snap.virt.libvirt import plan as plan_lib
 from nova_snap.virt.libvirt import policy
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import requirements
+from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.storage import disk_source as storage
@@ -112,7 +114,8 @@ class LibvirtDriver(driver.ComputeDriver):
         self, instance: instance_lib.Instance
     ) -> tuple[instance_lib.BlockDevice, ...]:
         """Return the disks of an instance, as in its current XML."""
-        return domain_xml.block_devices(self._guest(instance).xml())
+        disks = disk_xml.disks(self._guest(instance).xml())
+        return tuple(map(_block_device, root_disk.hard_disks(disks)))
 
     def quiescing(
         self,
@@ -146,9 +149,7 @@ class LibvirtDriver(driver.ComputeDriver):
         _require_no_backup(found)
         self._require_no_block_job(found, disk, decision)
         self._require_space(found, disk, decision)
-        disk = dataclasses.replace(
-            disk, source=qemu_img.with_known_chain(disk.source)
-        )
+        disk = disk.with_source(qemu_img.with_known_chain(disk.source))
         return plan_lib.LibvirtPlan(
             instance=instance,
             decision=decision,
@@ -191,25 +192,27 @@ class LibvirtDriver(driver.ComputeDriver):
         except exception.GuestGone:
             raise exception.InstanceNotFound(server=server) from None
 
-    def _root_disk(
-        self, found: inspection_lib.Inspection
-    ) -> domain_xml.RootDisk:
+    def _root_disk(self, found: inspection_lib.Inspection) -> disk_xml.Disk:
         try:
-            disk = domain_xml.root_disk(found.xml)
-        except domain_xml.Unsupported as error:
+            choice = root_disk.choose(found.disks)
+        except disk_xml.Unsupported as error:
             raise exception.UnsupportedGuest(
                 server=found.guest.uuid, reason=str(error)
             ) from error
+        disk = choice.disk
+        LOG.debug(
+            'Root disk of server %s: %s', found.guest.uuid, choice.reason
+        )
         location = disk.source.location
         if isinstance(location, storage.RbdLocation) and not location.conf:
             location = dataclasses.replace(
                 location, conf=self._options.ceph_conf
             )
         source = dataclasses.replace(disk.source, location=location)
-        return dataclasses.replace(disk, source=source)
+        return disk.with_source(source)
 
     def _decide(
-        self, found: inspection_lib.Inspection, disk: domain_xml.RootDisk
+        self, found: inspection_lib.Inspection, disk: disk_xml.Disk
     ) -> decision_lib.Decision:
         image_format = self._image_format(disk.source)
         gathered = facts.gather(
@@ -255,7 +258,7 @@ class LibvirtDriver(driver.ComputeDriver):
     def _require_no_block_job(
         self,
         found: inspection_lib.Inspection,
-        disk: domain_xml.RootDisk,
+        disk: disk_xml.Disk,
         decision: decision_lib.Decision,
     ) -> None:
         """Raise if another program's block job runs on the disk.
@@ -269,7 +272,7 @@ class LibvirtDriver(driver.ComputeDriver):
     def _require_space(
         self,
         found: inspection_lib.Inspection,
-        disk: domain_xml.RootDisk,
+        disk: disk_xml.Disk,
         decision: decision_lib.Decision,
     ) -> None:
         directory = self._options.directory(decision)
@@ -289,6 +292,16 @@ class LibvirtDriver(driver.ComputeDriver):
 
     def _is_compressed(self, image_format: str) -> bool:
         return self._options.compression and image_format == 'qcow2'
+
+
+def _block_device(disk: disk_xml.Disk) -> instance_lib.BlockDevice:
+    return instance_lib.BlockDevice(
+        name=disk.device,
+        bus=disk.bus,
+        device_type=disk.kind,
+        volume_id=disk.volume_id,
+        in_file=disk.type == 'file',
+    )
 
 
 def _require_no_backup(found: inspection_lib.Inspection) -> None:
@@ -317,7 +330,7 @@ def _without_suspending(decision: decision_lib.Decision) -> str:
 
 
 def _virtual_size(
-    found: inspection_lib.Inspection, disk: domain_xml.RootDisk
+    found: inspection_lib.Inspection, disk: disk_xml.Disk
 ) -> int:
     if found.power_state.is_active or disk.source.type == 'block':
         # Only libvirt may have the permission to read a block device.

@@ -16,6 +16,7 @@ from nova_snap.qcow2 import codec
 from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import libnbd
 from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import policy
@@ -23,7 +24,7 @@ from nova_snap.virt.libvirt import policy
 
 def gather(
     found: inspection_lib.Inspection,
-    disk: domain_xml.RootDisk,
+    disk: disk_xml.Disk,
     image_format: str,
     ephemeral_encryption: bool,
     live_disabled: bool,

@@ -19,6 +19,7 @@ import dataclasses
 
 from nova_snap.objects import power_state
 from nova_snap.virt.libvirt import backup_job
+from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 
 
@@ -32,6 +33,7 @@ class Inspection:
 
     guest: guest_lib.Guest
     xml: str = dataclasses.field(repr=False)
+    disks: tuple[disk_xml.Disk, ...]
     power_state: power_state.PowerState
     is_persistent: bool
     has_backup_job: bool
@@ -44,9 +46,11 @@ def inspect(guest: guest_lib.Guest) -> Inspection:
     :raises GuestGone: the guest does not exist.
     """
     state = guest.power_state()
+    xml = guest.xml()
     return Inspection(
         guest=guest,
-        xml=guest.xml(),
+        xml=xml,
+        disks=disk_xml.disks(xml),
         power_state=state,
         is_persistent=guest.is_persistent(),
         has_backup_job=state.is_active and backup_job.is_running(guest),

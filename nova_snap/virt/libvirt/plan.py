@@ -27,6 +27,7 @@ from oslo_log import log as logging
 from nova_snap import journal
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
+from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import inspection as inspection_lib
@@ -91,7 +92,7 @@ class LibvirtPlan(driver.Plan):
 
     decision: decision_lib.Decision
     guest: inspection_lib.Inspection
-    disk: domain_xml.RootDisk
+    disk: disk_xml.Disk
     quiesce: quiesce_lib.Quiesce
     options: Options
     disk_operation_slot: context_lib.DiskOperationSlot

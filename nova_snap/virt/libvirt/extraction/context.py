@@ -26,7 +26,7 @@ from nova_snap import exception
 from nova_snap import journal
 from nova_snap import progress as progress_lib
 from nova_snap.virt import driver
-from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import quiesce as quiesce_lib
@@ -45,7 +45,7 @@ class Context:
     """
 
     guest: guest_lib.Guest
-    disk: domain_xml.RootDisk
+    disk: disk_xml.Disk
     virtual_size: int
     image_format: str
     compress: bool

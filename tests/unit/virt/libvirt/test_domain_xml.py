@@ -32,67 +32,6 @@ class VirtTypeTest(base.TestCase):
             self.assertEqual(name, domain_xml.virt_type(xml))
 
 
-class DiskDevicesTest(base.TestCase):
-    """The names of all that is a disk to QEMU."""
-
-    def test_of_every_kind(self) -> None:
-        xml = samples.domain(
-            samples.CDROM, samples.FLOPPY, samples.raw_disk(), samples.disk()
-        )
-        self.assertEqual(
-            ['sda', 'fda', 'vda', 'vda'], domain_xml.disk_devices(xml)
-        )
-
-    def test_none(self) -> None:
-        self.assertEqual([], domain_xml.disk_devices(samples.domain()))
-
-
-class BlockDevicesTest(base.TestCase):
-    """Hard disks, and which of them are volumes of Cinder."""
-
-    VOLUME = '2f0c3bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9'
-
-    def devices(self, *disks: str) -> tuple[instance_lib.BlockDevice, ...]:
-        return domain_xml.block_devices(samples.domain(*disks))
-
-    def rbd(self, serial: str, kind: str = 'disk') -> str:
-        return (
-            f"<disk type='network' device='{kind}'>"
-            "<source protocol='rbd' name='volumes/volume-1'/>"
-            f"<target dev='sdb' bus='scsi'/><serial>{serial}</serial></disk>"
-        )
-
-    def test_volume(self) -> None:
-        expected = instance_lib.BlockDevice(
-            'sdb', 'scsi', 'disk', self.VOLUME, in_file=False
-        )
-        self.assertEqual((expected,), self.devices(self.rbd(self.VOLUME)))
-
-    def test_other_serial_numbers(self) -> None:
-        for serial in ('', 'QM00001', 'WD-1234'):
-            (found,) = self.devices(self.rbd(serial))
-            self.assertIsNone(found.volume_id)
-
-    def test_in_their_order_and_without_drives(self) -> None:
-        found = self.devices(
-            samples.CDROM,
-            samples.FLOPPY,
-            samples.raw_disk(),
-            self.rbd(self.VOLUME, 'lun'),
-        )
-        self.assertEqual(
-            [('vda', 'disk', True), ('sdb', 'lun', False)],
-            [(d.name, d.device_type, d.in_file) for d in found],
-        )
-
-    def test_volume_in_a_file(self) -> None:
-        disk = samples.raw_disk().replace(
-            '</disk>', f'<serial>{self.VOLUME}</serial></disk>'
-        )
-        (found,) = self.devices(disk)
-        self.assertEqual((self.VOLUME, True), (found.volume_id, found.in_file))
-
-
 class QemuUserTest(base.TestCase):
     """The user that QEMU runs as."""
 

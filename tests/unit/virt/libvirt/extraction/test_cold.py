@@ -27,9 +27,10 @@ import libvirt
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
-from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import quiesce
+from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt.extraction import cold
 from nova_snap.virt.libvirt.extraction import context as context_lib
 from tests.unit.virt.libvirt import base
@@ -66,7 +67,7 @@ class ColdTestCase(base.GuestTestCase):
         with self.begun(guest) as entry:
             snapshot = context_lib.Context(
                 guest=guest,
-                disk=domain_xml.root_disk(guest.xml()),
+                disk=root_disk.choose(disk_xml.disks(guest.xml())).disk,
                 virtual_size=SIZE,
                 image_format='raw',
                 compress=False,

@@ -1,0 +1,275 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Reading the disks in libvirt's domain XML: all of them, in their order.
+
+Open this file when a disk is read wrongly, or to read more of each.  Which of
+the disks is the root disk is decided in ``root_disk.py``.
+https://libvirt.org/formatdomain.html#hard-drives-floppy-disks-cdroms
+"""
+
+import dataclasses
+
+# Only libvirtd's own output is parsed.
+import xml.etree.ElementTree as ElementTree  # nosec B405
+
+from oslo_utils import uuidutils
+
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.storage import disk_source as storage
+
+
+class Unsupported(ValueError):
+    """A disk can't be read, or there is none; the text has the reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mirror:
+    """A mirror in the live XML: the copy of a disk that is under way."""
+
+    target: str | None
+    is_ready: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Disk:
+    """One disk of a guest, a drive for removable media included.
+
+    :ivar device: the target name, such as ``vda``.
+    :ivar kind: libvirt's ``device``: disk, lun, cdrom or floppy.
+    :ivar type: where the data is: file, block, network, etc.
+    :ivar format: that of the topmost layer; '' if libvirt names none.
+    :ivar readable: the data with its backing chain; None if it can't be read.
+    :ivar problem: why it can't be read, a sentence.
+    :ivar serial: the serial number that the guest sees, or ''.
+    :ivar boot_order: the place among all bootable devices, from 1; None if
+        the disk has none of its own.
+    :ivar has_iothread: an iothread of QEMU, not its main loop, does the
+        disk's requests.
+    :ivar mirror: the mirror that is under way.
+    """
+
+    device: str
+    bus: str
+    kind: str
+    type: str
+    format: str
+    readable: storage.DiskSource | None
+    problem: str = ''
+    serial: str = ''
+    is_readonly: bool = False
+    is_shareable: bool = False
+    is_transient: bool = False
+    boot_order: int | None = None
+    has_iothread: bool = False
+    mirror: Mirror | None = None
+
+    @property
+    def source(self) -> storage.DiskSource:
+        """The data of the disk with its backing chain.
+
+        :raises Unsupported: the disk can't be read.
+        """
+        if self.readable is None:
+            raise Unsupported(self.problem)
+        return self.readable
+
+    @property
+    def volume_id(self) -> str | None:
+        """The id of the volume that the disk is, if it is one.
+
+        Nova and Cinder make the id the serial number.
+        """
+        return self.serial if uuidutils.is_uuid_like(self.serial) else None
+
+    def with_source(self, source: storage.DiskSource) -> 'Disk':
+        """Return the disk with more known of its source."""
+        return dataclasses.replace(self, readable=source)
+
+
+def disks(xml: str) -> tuple[Disk, ...]:
+    """Return all disks of a guest, in the order of its definition."""
+    root = domain_xml.parse(xml)
+    return tuple(
+        _disk(root, element) for element in root.iterfind('./devices/disk')
+    )
+
+
+def mirror(xml: str, device: str) -> Mirror | None:
+    """Return the mirror of a disk while it is under way, else None."""
+    found = (disk.mirror for disk in disks(xml) if disk.device == device)
+    return next(found, None)
+
+
+def _disk(root: ElementTree.Element, element: ElementTree.Element) -> Disk:
+    readable, problem = None, ''
+    try:
+        readable = _source(element)
+    except Unsupported as error:
+        problem = str(error)
+    return Disk(
+        device=_attribute(element, 'target', 'dev'),
+        bus=_attribute(element, 'target', 'bus'),
+        kind=element.get('device', 'disk'),
+        type=element.get('type', ''),
+        format=_attribute(element, 'driver', 'type'),
+        readable=readable,
+        problem=problem,
+        serial=element.findtext('serial', '').strip(),
+        is_readonly=element.find('readonly') is not None,
+        is_shareable=element.find('shareable') is not None,
+        is_transient=element.find('transient') is not None,
+        boot_order=_boot_order(element),
+        has_iothread=_has_iothread(root, element),
+        mirror=_mirror(element),
+    )
+
+
+def _attribute(element: ElementTree.Element, child: str, name: str) -> str:
+    found = element.find(child)
+    return '' if found is None else found.get(name, '')
+
+
+def _boot_order(element: ElementTree.Element) -> int | None:
+    text = _attribute(element, 'boot', 'order')
+    return int(text) if text.isdecimal() else None
+
+
+def _mirror(element: ElementTree.Element) -> Mirror | None:
+    found = element.find('mirror')
+    if found is None:
+        return None
+    source = found.find('source')
+    return Mirror(
+        target=None if source is None else source.get('file'),
+        is_ready=found.get('ready') == 'yes',
+    )
+
+
+def _has_iothread(
+    root: ElementTree.Element, disk: ElementTree.Element
+) -> bool:
+    """Return True if a disk, or a controller it may be at, has an iothread.
+
+    https://libvirt.org/formatdomain.html#iothreads-allocation
+    """
+    places = [disk]
+    if _attribute(disk, 'target', 'bus') == 'scsi':
+        places += root.iterfind("./devices/controller[@type='scsi']")
+    return any(
+        place.find('./driver[@iothread]') is not None
+        or place.find('./driver/iothreads') is not None
+        for place in places
+    )
+
+
+def _source(disk: ElementTree.Element) -> storage.DiskSource:
+    layer = _layer(disk, _attribute(disk, 'driver', 'type'))
+    if disk.find('encryption') is not None:
+        layer = dataclasses.replace(
+            layer, encryption_secret=_secret(disk.find('encryption'))
+        )
+    return layer
+
+
+def _layer(
+    element: ElementTree.Element, format_name: str | None
+) -> storage.DiskSource:
+    """Return the layer of a ``<disk>`` or ``<backingStore>``, with its chain.
+
+    :raises Unsupported: the element has no format or no source.
+    """
+    if not format_name:
+        raise Unsupported(
+            'libvirt does not say what format a layer of it has.'
+        )
+    source = element.find('source')
+    if source is None:
+        raise Unsupported('it has no source.')
+    backing = element.find('backingStore')
+    is_raw = format_name == 'raw'
+    return storage.DiskSource(
+        type=element.get('type', ''),
+        format=format_name,
+        location=_location(element.get('type', ''), source),
+        backing=_backing(backing),
+        is_chain_known=is_raw or _is_chain_known(backing),
+        encryption_secret=_secret(source.find('encryption')),
+    )
+
+
+def _backing(
+    element: ElementTree.Element | None,
+) -> storage.DiskSource | None:
+    if element is None or element.find('source') is None:
+        return None
+    name = element.find('format')
+    return _layer(element, None if name is None else name.get('type'))
+
+
+def _is_chain_known(element: ElementTree.Element | None) -> bool:
+    """Return True if an empty <backingStore/> ends the chain.
+
+    Without one the chain may go on.
+    """
+    if element is None:
+        return False
+    if element.find('source') is None:
+        return True
+    name = element.find('format')
+    is_raw = name is not None and name.get('type') == 'raw'
+    return is_raw or _is_chain_known(element.find('backingStore'))
+
+
+def _location(
+    kind: str, source: ElementTree.Element
+) -> str | storage.RbdLocation:
+    if kind == 'file' and source.get('file'):
+        return source.get('file', '')
+    if kind == 'block' and source.get('dev'):
+        return source.get('dev', '')
+    if kind == 'network' and source.get('protocol') == 'rbd':
+        return _rbd(source)
+    if kind == 'network':
+        raise Unsupported(
+            f'it is reached by {source.get("protocol")!r}, and of the network '
+            "protocols only 'rbd' is supported."
+        )
+    raise Unsupported(
+        f'it is of type {kind!r}; file, block and network are supported.'
+    )
+
+
+def _rbd(source: ElementTree.Element) -> storage.RbdLocation:
+    pool, _, image = source.get('name', '').partition('/')
+    if not pool or not image:
+        raise Unsupported('its RBD name has not the form POOL/IMAGE.')
+    auth = source.find('auth')
+    config = source.find('config')
+    return storage.RbdLocation(
+        pool=pool,
+        image=image,
+        hosts=tuple(
+            (host.get('name', ''), host.get('port', '6789'))
+            for host in source.iterfind('host')
+        ),
+        user=None if auth is None else auth.get('username'),
+        conf=None if config is None else config.get('file'),
+    )
+
+
+def _secret(element: ElementTree.Element | None) -> str | None:
+    """Return the id of an encrypted layer's secret; '' if none is named."""
+    if element is None:
+        return None
+    secret = element.find('secret')
+    return '' if secret is None else secret.get('uuid', '')
