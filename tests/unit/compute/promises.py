@@ -273,6 +273,7 @@ class ImageCreate(ToRecord):
 class SnapshotOfNova(ToRecord):
     """A snapshot of nova-compute, to a record that its API has made."""
 
+    record_id = RECORD
     changes: ClassVar[Mapping[str, str]] = {
         'guest.stop': base.START,
         'images.upload': image_upload.RemoveRecord.kind,
@@ -280,13 +281,13 @@ class SnapshotOfNova(ToRecord):
 
     def prepare(self) -> None:
         self.images.create(
-            image_api.Image(id=RECORD, name='theirs', status='queued')
+            image_api.Image(id=self.record_id, name='x', status='queued')
         )
 
     def run(self) -> None:
         self.manager.snapshot_to_record(
             self.instance,
-            RECORD,
+            self.record_id,
             {},
             self.images,
             self.progress,
