@@ -26,6 +26,7 @@ from oslo_log import log as logging
 from nova_snap import exception
 from nova_snap import undo
 from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import events
 from nova_snap.virt.libvirt import guest as guest_lib
@@ -84,7 +85,7 @@ class EndMirror(undo.Step, kind='end the block job'):
             xml = guest.xml()
         except exception.GuestGone:
             return False  # the guest stopped just now, and the job with it
-        mirror = domain_xml.mirror(xml, self.device)
+        mirror = disk_xml.mirror(xml, self.device)
         if mirror is not None and mirror.target == self.target:
             block_device.BlockDevice(guest, self.device).abort_job()
             return True
