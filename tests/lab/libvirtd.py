@@ -34,6 +34,7 @@ import signal
 import subprocess
 import time
 from typing import Self
+import zlib
 
 import libvirt
 
@@ -67,7 +68,16 @@ remember_owner = 0
 namespaces = []
 cgroup_controllers = []
 stdio_handler = "file"
+remote_display_port_min = {first_port}
+remote_display_port_max = {last_port}
 """
+
+#: Ports for the displays of the guests of one lab.  libvirt looks for a free
+#: one, and two that look at the same time find the same.
+PORTS = 64
+
+#: libvirt takes no lower one for a display.
+FIRST_PORT = 5900
 
 LIBVIRTD_CONF = """\
 auth_unix_rw = "none"
@@ -242,7 +252,15 @@ class Libvirtd:
             # As distributions have it.  A user who may not open it makes
             # libvirt ask QEMU anew what it can, for every request.
             group = f'+{os.stat(KVM).st_gid}'
-        return QEMU_CONF.format(user=self._user, group=group)
+        labs = (2**16 - FIRST_PORT) // PORTS
+        number = zlib.crc32(os.fsencode(self.state)) % labs
+        first_port = FIRST_PORT + number * PORTS
+        return QEMU_CONF.format(
+            user=self._user,
+            group=group,
+            first_port=first_port,
+            last_port=first_port + PORTS - 1,
+        )
 
     def _add_user(self) -> None:
         """Give the namespace the user that Debian's libvirt insists on.
