@@ -169,6 +169,13 @@ class GuestGone(SnapshotFailed):
     )
 
 
+class MayHaveMoved(SnapshotFailed):
+    message = (
+        'Server %(server)s may have been moved to another host, and is left '
+        'as it is: %(reason)s'
+    )
+
+
 class GuestCrashed(SnapshotFailed):
     message = (
         'QEMU of server %(server)s ended by itself while a snapshot was being '

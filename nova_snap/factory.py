@@ -26,10 +26,12 @@ from nova_snap import exception
 from nova_snap import journal
 from nova_snap import locks as locks_lib
 from nova_snap import state_folder
+from nova_snap import this_host
 from nova_snap.compute import manager
 from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.virt import decision
 from nova_snap.virt.libvirt import driver
+from nova_snap.virt.libvirt import hooks
 from nova_snap.virt.libvirt import host
 from nova_snap.virt.libvirt import plan
 from nova_snap.virt.libvirt.extraction import pull
@@ -46,12 +48,15 @@ LIVE_METHODS = {
 NOVA_SNAPSHOTS_DIRECTORY = pathlib.Path('/var/lib/nova/instances/snapshots')
 
 
-def libvirt_driver(conf: cfg.ConfigOpts) -> driver.LibvirtDriver:
+def libvirt_driver(
+    conf: cfg.ConfigOpts, guest_hooks: hooks.Hooks = hooks.NONE
+) -> driver.LibvirtDriver:
     """Make the driver for the guests of ``[libvirt] connection_uri``."""
     return driver.LibvirtDriver(
         host.Host(conf.libvirt.connection_uri),
         driver_options(conf, conf.snapshot, conf.libvirt.quiesce_timeout),
         _locks(conf).disk_operation_slot,
+        guest_hooks,
     )
 
 
@@ -82,7 +87,10 @@ def snapshot_manager(
     volumes = volume_service(conf)
     return manager.SnapshotManager(
         hypervisor,
-        journal.Journal(state_path / 'journal'),
+        journal.Journal(
+            state_path / 'journal',
+            this_host.origin(conf.libvirt.connection_uri),
+        ),
         _locks(conf),
         conf.non_inheritable_image_properties,
         conf.snapshot.cancel_check_interval,

@@ -40,6 +40,7 @@ from oslo_utils import timeutils
 from nova_snap import durable
 from nova_snap import exception
 from nova_snap import state_folder
+from nova_snap import this_host
 from nova_snap import undo
 
 LOG = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ class Entry:
     """The undo steps of one operation.
 
     Attributes: ``id``, ``instance_uuid``, ``instance_name``, ``begun_at``
-    (ISO 8601, UTC) and ``steps``, in the order in which they were begun.
+    (ISO 8601, UTC), ``origin`` and ``steps``, in the order in which they were
+    begun.
 
     :param resources: what the steps work on in this process.
     """
@@ -72,6 +74,7 @@ class Entry:
         self.instance_uuid: str = content['instance_uuid']
         self.instance_name: str = content['instance_name']
         self.begun_at: str = content['begun_at']
+        self.origin = this_host.Origin.from_data(content.get('origin', {}))
         self.steps = [
             undo.load(step['kind'], step['data'])
             for step in content[_STEPS[content.get('version', 1)]]
@@ -197,6 +200,7 @@ class Entry:
             'instance_uuid': self.instance_uuid,
             'instance_name': self.instance_name,
             'begun_at': self.begun_at,
+            'origin': self.origin.data(),
             'steps': [
                 {'kind': step.kind, 'data': step.data()} for step in self.steps
             ],
@@ -221,22 +225,35 @@ class Unreadable:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """Content of a journal; the entries are in order, the oldest first."""
+    """Content of a journal; the entries are in order, the oldest first.
+
+    ``elsewhere`` are the entries of other hosts, or of another libvirt on this
+    host: they are left to those.
+    """
 
     entries: tuple[Entry, ...]
     unreadable: tuple[Unreadable, ...]
+    elsewhere: tuple[Entry, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        """True if nothing is left to undo, as far as can be known."""
+        """True if nothing is left to undo here, as far as can be known."""
         return not self.entries and not self.unreadable
 
 
 class Journal:
-    """The entries in one directory (0700; it holds passwords)."""
+    """The entries in one directory (0700; it holds passwords).
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    :param origin: of the operations that are begun and recovered.
+    """
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        origin: this_host.Origin = this_host.UNKNOWN,
+    ) -> None:
         self._directory = directory
+        self._origin = origin
 
     @contextlib.contextmanager
     def begun(
@@ -259,6 +276,7 @@ class Journal:
                 'instance_uuid': instance_uuid,
                 'instance_name': instance_name,
                 'begun_at': timeutils.utcnow().isoformat() + 'Z',
+                'origin': self._origin.data(),
                 'version': VERSION,
                 'steps': [],
             },
@@ -279,7 +297,7 @@ class Journal:
             durable.remove_stale(self._directory)
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the entries on disk, oldest first.
+        """Yield the entries of this host, the oldest first.
 
         An entry that can't be read is logged by name and left where it is.
 
@@ -308,7 +326,12 @@ class Journal:
                 reason = f'{type(error).__name__}: {error}.'
                 unreadable.append(Unreadable(path, reason))
         found.sort(key=lambda entry: entry.begun_at)
-        return Contents(tuple(found), tuple(unreadable))
+        own: list[Entry] = []
+        elsewhere: list[Entry] = []
+        for entry in found:
+            is_elsewhere = entry.origin.is_elsewhere(self._origin)
+            (elsewhere if is_elsewhere else own).append(entry)
+        return Contents(tuple(own), tuple(unreadable), tuple(elsewhere))
 
     def _paths(self) -> list[pathlib.Path]:
         # Not by glob(), which finds nothing in a forbidden directory.

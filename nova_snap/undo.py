@@ -58,10 +58,17 @@ class Resources:
 
         :raises ResourceMissing: this process has none.
         """
+        found = self.find(wanted)
+        if found is None:
+            raise exception.ResourceMissing(name=wanted.__name__)
+        return found
+
+    def find(self, wanted: type[T]) -> T | None:
+        """Return the resource of a type, or None if this process has none."""
         for resource in self._resources:
             if isinstance(resource, wanted):
                 return resource
-        raise exception.ResourceMissing(name=wanted.__name__)
+        return None
 
 
 @dataclasses.dataclass(frozen=True)

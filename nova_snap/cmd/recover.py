@@ -21,6 +21,7 @@ from nova_snap import exception
 from nova_snap import factory
 from nova_snap.compute import operations
 from nova_snap.image import api as image_api
+from nova_snap.virt.libvirt import hooks
 
 
 class Recover(lister.Lister):
@@ -29,13 +30,31 @@ class Recover(lister.Lister):
     This command puts guests back as they were, and removes temporary files
     and image records. Running snapshots are left alone. Run it when the host
     starts, and after a snapshot was killed.
+
+    After a restart of the host, a server is left alone if other hosts may
+    reach its disks, since it may run on one of them by now.
     """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Add the arguments."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--none-moved',
+            action='store_true',
+            help='Put servers back even though other hosts may reach their '
+            'disks: you have made sure that none of them runs elsewhere, or '
+            'has run there since this host was restarted.',
+        )
+        return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Recover; return a row for each interrupted snapshot."""
-        snapshots = factory.snapshot_manager(conf.CONF)
+        guest_hooks = hooks.Hooks(parsed_args.none_moved)
+        snapshots = factory.snapshot_manager(
+            conf.CONF, factory.libvirt_driver(conf.CONF, guest_hooks)
+        )
         recoveries = list(snapshots.recover(image_api.from_conf(conf.CONF)))
         unreadable = snapshots.unreadable()
         self.failed = bool(unreadable) or any(
@@ -72,6 +91,8 @@ def _row(recovery: operations.Recovery) -> tuple[str, ...]:
 def _outcome(recovery: operations.Recovery) -> str:
     if recovery.running:
         return 'running'
+    if recovery.elsewhere:
+        return 'left to the host, or the libvirt, that has begun it'
     if recovery.left:
         return f'still to do: {", ".join(recovery.left)}'
     return 'recovered'

@@ -40,12 +40,14 @@ class Recovery:
     """Result of recovering one entry of the journal.
 
     ``left`` names the steps that are still to be undone; ``running`` is True
-    if the entry belongs to an operation that is under way.
+    if the entry belongs to an operation that is under way, ``elsewhere`` if
+    it belongs to another host, which has to recover it.
     """
 
     entry: journal_lib.Entry
     left: tuple[str, ...] = ()
     running: bool = False
+    elsewhere: bool = False
 
 
 class Operations:
@@ -111,6 +113,8 @@ class Operations:
                     yield self._recover(entry, services)
             except exception.SnapshotInProgress:
                 yield Recovery(entry, running=True)
+        for entry in self._journal.contents().elsewhere:
+            yield Recovery(entry, elsewhere=True)
 
     @contextlib.contextmanager
     def _locked(
@@ -181,6 +185,8 @@ class Operations:
             {'server': entry.instance_uuid, 'time': entry.begun_at},
             instance_uuid=entry.instance_uuid,
         )
+        # With its origin, steps ask whether the guest is still this host's.
+        services = (*services, entry.origin)
         entry.undo_all(self._resources(entry.instance_uuid, services))
         entry.close()
         return Recovery(entry, left=entry.kinds)

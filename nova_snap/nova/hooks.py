@@ -27,11 +27,15 @@ from nova import context as nova_context
 from nova import exception as nova_exception
 from nova import objects
 from nova.compute import task_states
+from nova.compute import vm_states
+import nova.conf
+from nova.objects import fields
 import nova.privsep.path
 from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap import journal
+from nova_snap import this_host
 from nova_snap import undo
 from nova_snap.nova import block_devices
 from nova_snap.nova import devices
@@ -50,6 +54,19 @@ ATTRIBUTES = (
     'pci_devices',
     'pci_requests',
     'system_metadata',
+)
+
+
+#: States of a migration that goes on no more (nova/objects/fields.py has no
+#: list; nova/compute/manager.py of Nova 34 sets these).
+_ENDED = ('cancelled', 'completed', 'done', 'error', 'failed')
+
+#: States of a server that has a guest in QEMU.
+_WITH_A_GUEST = (
+    vm_states.ACTIVE,
+    vm_states.PAUSED,
+    vm_states.RESCUED,
+    vm_states.RESIZED,
 )
 
 
@@ -102,6 +119,42 @@ class NovaHooks(hooks_lib.Hooks):
             )
             return False
         return bool(instance.task_state == task_states.DELETING)
+
+    def has_moved(
+        self, instance_uuid: str, origin: this_host.Origin, xml: str
+    ) -> bool:
+        """Return True if the server is on another host now.
+
+        A host that has died may come back after its servers were evacuated.
+
+        :raises MayHaveMoved: the database can't be asked, or the server is
+            being evacuated.
+        """
+        try:
+            instance = self._load(instance_uuid, ())
+            evacuations = objects.MigrationList.get_by_filters(
+                self._context,
+                {
+                    'instance_uuid': instance_uuid,
+                    'migration_type': fields.MigrationType.EVACUATION,
+                },
+            )
+        except nova_exception.InstanceNotFound:
+            return True
+        except Exception as error:
+            raise exception.MayHaveMoved(
+                server=instance_uuid,
+                reason=f"Nova's database cannot be asked: {error}",
+            ) from error
+        if any(one.status not in _ENDED for one in evacuations):
+            raise exception.MayHaveMoved(
+                server=instance_uuid, reason='it is being evacuated.'
+            )
+        return bool(instance.host != nova.conf.CONF.host)
+
+    def has_to_run(self, instance_uuid: str) -> bool:
+        """Return True if Nova wants the server to run, or to be paused."""
+        return self._load(instance_uuid, ()).vm_state in _WITH_A_GUEST
 
     def take_back(self, path: pathlib.Path) -> None:
         """Change the owner by Nova's privileged helper, if libvirt did not."""

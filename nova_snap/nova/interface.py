@@ -260,6 +260,7 @@ NAMES: tuple[Name, ...] = (
     *_read(
         INSTANCE,
         'display_name',
+        'host',
         'image_ref',
         'name',
         'numa_topology',
@@ -270,6 +271,7 @@ NAMES: tuple[Name, ...] = (
         'task_state',
         'user_id',
         'uuid',
+        'vm_state',
     ),
     *_read('nova.objects:Flavor', 'memory_mb', 'name', 'root_gb'),
     Name(
@@ -286,6 +288,12 @@ NAMES: tuple[Name, ...] = (
         'IMAGE_PENDING_UPLOAD',
         'IMAGE_UPLOADING',
     ),
+    *_read('nova.compute.vm_states', 'ACTIVE', 'PAUSED', 'RESCUED', 'RESIZED'),
+    Name(
+        'nova.objects:MigrationList', 'get_by_filters', ('context', 'filters')
+    ),
+    Name('nova.objects:Migration', 'status'),
+    Name('nova.objects.fields:MigrationType', 'EVACUATION'),
     # Errors.
     Name('nova.exception', 'InstanceNotFound', (), ('instance_id',)),
     Name('nova.exception', 'InstanceNotRunning', (), ('instance_id',)),
@@ -301,7 +309,13 @@ NAMES: tuple[Name, ...] = (
         'InternalError',
     ),
     # Options; those of [libvirt] and others are also read in factory.py.
-    *_read('nova.conf:CONF', 'compute_driver', 'instances_path', 'state_path'),
+    *_read(
+        'nova.conf:CONF',
+        'compute_driver',
+        'host',
+        'instances_path',
+        'state_path',
+    ),
     Name('nova.conf:CONF.ephemeral_storage_encryption', 'enabled'),
     *_read(
         'nova.conf:CONF.glance',

@@ -28,6 +28,7 @@ from nova_snap import factory
 from nova_snap import journal
 from nova_snap import locks
 from nova_snap import progress as progress_lib
+from nova_snap import this_host
 from nova_snap.conf import nova as conf
 from nova_snap.virt.libvirt import plan
 from nova_snap.virt.libvirt import policy
@@ -90,7 +91,12 @@ def driver_options() -> plan.Options:
 
 def make_journal() -> journal.Journal:
     """Make the journal object; its folder is made by the first snapshot."""
-    return journal.Journal(state_path() / 'journal')
+    return journal.Journal(
+        state_path() / 'journal',
+        # Containers of nova-compute may all have the machine id of their
+        # image; Nova's name of the host is unique.
+        this_host.origin(connection_uri(), f'nova:{CONF.host}'),
+    )
 
 
 def make_locks() -> locks.Locks:

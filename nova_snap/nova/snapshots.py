@@ -143,6 +143,12 @@ def _log(recovery: operations.Recovery) -> None:
             },
             instance_uuid=entry.instance_uuid,
         )
+    elif recovery.elsewhere:
+        LOG.debug(
+            'The journal entry %s belongs to another host.',
+            entry.path,
+            instance_uuid=entry.instance_uuid,
+        )
     elif not recovery.running:
         LOG.info(
             'An interrupted snapshot of server %s has been undone.',

@@ -21,6 +21,7 @@ from typing import ClassVar
 
 from tests.functional import base
 from tests.lab import exhaustive
+from tests.lab import guest as guest_lib
 from tests.lab import steps
 
 COLD = {'workarounds': {'disable_libvirt_livesnapshot': 'true'}}
@@ -38,12 +39,16 @@ class KillTestCase(base.SnapshotTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.guest = self.class_guest(
-            agent=True, autostart=True, vnc_password='secret'
-        )
+        self.guest = self.guest_to_kill()
         self.found = base.Found.of(self.guest)
         self.assertTrue(self.found.is_persistent)
         self.assertIn('secret', self.found.definition)
+
+    def guest_to_kill(self) -> guest_lib.Guest:
+        """Return a running guest, with a secret in its definition."""
+        return self.class_guest(
+            agent=True, autostart=True, vnc_password='secret'
+        )
 
     def kill_at(self, point: steps.Point) -> None:
         """Let a snapshot die at a point; it has to have come that far."""

@@ -20,11 +20,14 @@ import uuid
 
 from nova import exception as nova_exception
 from nova import objects
+import nova.conf
 from nova.network import model as network_model
 from nova.objects import instance as nova_instance
 import nova.privsep.path
 
+from nova_snap import exception
 from nova_snap import journal
+from nova_snap import this_host
 from nova_snap import undo
 from nova_snap.nova import block_devices
 from nova_snap.nova import hooks as hooks_lib
@@ -57,7 +60,7 @@ class HooksTestCase(base.NovaTestCase):
         """Begin an entry of the journal, for operations on the guest."""
         return self.journal.begun(samples.UUID, 'web', self.resources)
 
-    def server(self) -> objects.Instance:
+    def server(self) -> Any:
         """With Nova's record of the devices."""
         server = self.instance(
             pci_devices=objects.PciDeviceList(
@@ -143,6 +146,80 @@ class DeletionTest(base.NovaTestCase):
         ):
             self.assertEqual(expected, self.is_being_deleted(answer), answer)
         self.assertIn('no conductor', self.log.output)
+
+
+class EvacuationTest(base.NovaTestCase):
+    """What the database says after this host has died and come back."""
+
+    HOST = 'compute-1'
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(nova.conf.CONF, 'host', self.HOST)
+        self.answer: dict[str, Any] = {}
+        self.evacuations: list[Any] = []
+        self.patch(nova_instance.Instance, 'get_by_uuid', self.get_instance)
+        self.patch(
+            objects.MigrationList, 'get_by_filters', self.get_migrations
+        )
+        self.hooks = hooks_lib.NovaHooks(None)
+
+    def get_instance(self, *_args: Any, **_kwargs: Any) -> Any:
+        """Answer as the database."""
+        if 'error' in self.answer:
+            raise self.answer['error']
+        return self.instance(**{'host': self.HOST, **self.answer})
+
+    def get_migrations(
+        self, _context: Any, filters: dict[str, str]
+    ) -> list[Any]:
+        """Answer as the database."""
+        self.assertEqual(
+            {
+                'instance_uuid': samples.UUID,
+                'migration_type': 'evacuation',
+            },
+            filters,
+        )
+        return self.evacuations
+
+    def has_moved(self) -> bool:
+        """Whether the server is somewhere else."""
+        return self.hooks.has_moved(samples.UUID, this_host.UNKNOWN, '')
+
+    def test_server_is_here(self) -> None:
+        self.evacuations = [objects.Migration(status='failed')]
+        self.assertFalse(self.has_moved())
+
+    def test_server_is_elsewhere_or_gone(self) -> None:
+        self.evacuations = [objects.Migration(status='done')]
+        for answer in (
+            {'host': 'compute-2'},
+            {'error': nova_exception.InstanceNotFound(instance_id='')},
+        ):
+            self.answer = answer
+            self.assertTrue(self.has_moved())
+
+    def test_server_is_being_evacuated(self) -> None:
+        for status in ('accepted', 'pre-migrating', 'of a later release'):
+            self.evacuations = [objects.Migration(status=status)]
+            self.assertRaises(exception.MayHaveMoved, self.has_moved)
+
+    def test_database_does_not_answer(self) -> None:
+        self.answer = {'error': TimeoutError('no conductor')}
+        error = self.assertRaises(exception.MayHaveMoved, self.has_moved)
+        self.assertIn('no conductor', str(error))
+
+    def test_server_that_has_to_run(self) -> None:
+        for vm_state, expected in (
+            ('active', True),
+            ('paused', True),
+            ('stopped', False),
+            ('shelved', False),
+            ('soft-delete', False),
+        ):
+            self.answer = {'vm_state': vm_state}
+            self.assertEqual(expected, self.hooks.has_to_run(samples.UUID))
 
 
 class BlockDeviceTest(base.NovaTestCase):

@@ -28,13 +28,9 @@ from nova_snap.nova.check import findings
 from nova_snap.virt import decision
 from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import plan
+from nova_snap.virt.storage import locality
 
 CONF = nova.conf.CONF
-
-#: File systems whose files are in the memory of the host.
-IN_MEMORY = ('tmpfs', 'ramfs')
-
-MOUNTS = pathlib.Path('/proc/self/mountinfo')
 
 
 def check_user() -> Iterator[findings.Finding]:
@@ -75,6 +71,12 @@ def check_state() -> Iterator[findings.Finding]:
         *_foreign_locks(),
     ]
     yield _judged('state_path', path, problems[:1])
+    if not locality.is_local(str(_existing(path))):
+        yield findings.warning(
+            'state_path',
+            f'other hosts may reach {path}, so the journal may be lost with '
+            'the network: choose a folder on a disk of this host.',
+        )
 
 
 def check_folders() -> Iterator[findings.Finding]:
@@ -114,7 +116,7 @@ def _temporary(
         return
     yield _passable(check, path)
     yield _space(check, path, options, is_pulled)
-    if _is_in_memory(_existing(path)):
+    if locality.is_in_memory(str(_existing(path))):
         yield findings.warning(
             check, f'{path} is in the memory of the host, which guests need.'
         )
@@ -205,14 +207,3 @@ def _space(
     if free < needed:
         return findings.failed(check, f'{text}, less than {why}.')
     return findings.ok(check, f'{text}.')
-
-
-def _is_in_memory(path: pathlib.Path) -> bool:
-    device = path.stat().st_dev
-    number = f'{os.major(device)}:{os.minor(device)}'
-    # proc_pid_mountinfo(5): the third field, and the one behind the dash.
-    for line in MOUNTS.read_text().splitlines():
-        mount, _dash, filesystem = line.partition(' - ')
-        if mount.split()[2] == number:
-            return filesystem.split()[0] in IN_MEMORY
-    return False

@@ -17,20 +17,63 @@ that starts them, attaches devices and deletes them.  The class here is used
 where there is no such program.
 """
 
+from collections.abc import Iterator
 import contextlib
 import pathlib
 
+from nova_snap import exception
 from nova_snap import journal
+from nova_snap import this_host
+from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.storage import disk_source as storage
+from nova_snap.virt.storage import locality
 
 
 class Hooks:
-    """The hooks of a host where no program owns the guests."""
+    """The hooks of a host where no program owns the guests.
+
+    :param is_none_moved: somebody has made sure that no guest was moved to
+        another host while this one was down.
+    """
+
+    def __init__(self, is_none_moved: bool = False) -> None:
+        self._is_none_moved = is_none_moved
 
     def is_being_deleted(self, instance_uuid: str) -> bool:
         """Return True if the guest is being deleted; don't define it again."""
         return False
+
+    def has_moved(
+        self, instance_uuid: str, origin: this_host.Origin, xml: str
+    ) -> bool:
+        """Return True if a guest that does not run here belongs to others now.
+
+        Asked by a recovery, before it defines or starts the guest.
+
+        :param origin: of the operation that was interrupted.
+        :param xml: of the guest.
+        :raises MayHaveMoved: that is not known.
+        """
+        is_same_boot = origin.boot is not None and (
+            origin.boot == this_host.boot_id()
+        )
+        if is_same_boot or self._is_none_moved:
+            return False
+        for disk in _reachable_by_others(xml):
+            raise exception.MayHaveMoved(
+                server=instance_uuid,
+                reason='this host was restarted since its snapshot began, '
+                f'and other hosts may reach its disk {disk}. Make sure that '
+                'it runs on none of them, then run "nova-snap recover '
+                '--none-moved".',
+            )
+        return False
+
+    def has_to_run(self, instance_uuid: str) -> bool:
+        """Return True if a saved guest has to be started by a recovery."""
+        return True
 
     def take_back(self, path: pathlib.Path) -> None:
         """Make this user the owner of a file again that QEMU has used.
@@ -58,6 +101,20 @@ class Hooks:
         :returns: None if the pipeline shall do so by libvirt alone.
         """
         return None
+
+
+def _reachable_by_others(xml: str) -> Iterator[str]:
+    """Yield the disks that another host may be able to write to."""
+    for disk in root_disk.hard_disks(disk_xml.disks(xml)):
+        source = disk.readable
+        if disk.is_readonly:
+            continue
+        if (
+            source is None
+            or not isinstance(source.location, str)
+            or not locality.is_local(source.location)
+        ):
+            yield disk.device
 
 
 NONE = Hooks()

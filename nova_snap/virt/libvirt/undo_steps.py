@@ -16,6 +16,7 @@ The resources of each step have the guest, which need not exist any more, and
 the hooks of the program that owns it.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
@@ -27,6 +28,7 @@ from oslo_log import log as logging
 from oslo_utils import uuidutils
 
 from nova_snap import exception
+from nova_snap import this_host
 from nova_snap import undo
 from nova_snap import waiting
 from nova_snap.virt.libvirt import backup_job
@@ -151,12 +153,14 @@ class Define(undo.Step, kind='define the guest again'):
     autostart: bool
 
     def undo(self, resources: undo.Resources) -> None:
-        """Define the guest, unless it is being deleted.
+        """Define the guest, unless it has left this host.
 
         A guest that is defined after its deletion would never be deleted.
+
+        :raises MayHaveMoved: another host may have the guest now.
         """
         guest = resources.get(guest_lib.Guest)
-        if not _is_being_deleted(guest, resources):
+        if not _has_left(guest, resources, lambda: self.xml):
             guest.restore_definition(
                 guest_lib.Definition(self.xml, self.autostart)
             )
@@ -174,7 +178,7 @@ class Thaw(undo.Step, kind='thaw the guest'):
         """
         guest = resources.get(guest_lib.Guest)
         with contextlib.suppress(exception.GuestGone):
-            if _is_saved(guest) and not _is_being_deleted(guest, resources):
+            if _is_saved(guest) and not _has_left(guest, resources, guest.xml):
                 raise exception.HypervisorError(
                     action='thaw its file systems',
                     reason='it is suspended, and has to be started first',
@@ -193,17 +197,16 @@ class Resume(undo.Step, kind='start the guest again'):
 
         A guest that is shut off without saved memory was shut off by somebody
         else, and stays shut off; a guest that was undefined is not started.
+
+        :raises MayHaveMoved: another host may run the guest now.
         """
         guest = resources.get(guest_lib.Guest)
-        if _is_being_deleted(guest, resources):
-            return
         try:
             _wait_for_save(guest)
             if guest.power_state().is_active:
                 _remove_broken_save(guest)
             elif guest.has_managed_save():
-                resources.get(hooks_lib.Hooks).prepare_start(guest.uuid)
-                guest.start(paused=self.paused)
+                _start(guest, self.paused, resources)
         except exception.GuestGone:
             LOG.warning(
                 'Server %s was undefined while it was suspended, and is not '
@@ -211,6 +214,26 @@ class Resume(undo.Step, kind='start the guest again'):
                 guest.uuid,
                 instance_uuid=guest.uuid,
             )
+
+
+def _start(
+    guest: guest_lib.Guest, paused: bool, resources: undo.Resources
+) -> None:
+    """Start a guest from its saved memory, if this host has to."""
+    if _has_left(guest, resources, guest.xml):
+        return
+    hooks = resources.get(hooks_lib.Hooks)
+    is_recovery = resources.find(this_host.Origin) is not None
+    if is_recovery and not hooks.has_to_run(guest.uuid):
+        LOG.warning(
+            'Server %s is to be shut off, so it is not started. Its memory is '
+            'saved, and is used when it is started.',
+            guest.uuid,
+            instance_uuid=guest.uuid,
+        )
+        return
+    hooks.prepare_start(guest.uuid)
+    guest.start(paused=paused)
 
 
 def _is_saved(guest: guest_lib.Guest) -> bool:
@@ -307,14 +330,33 @@ def _wait_for_departure(guest: guest_lib.Guest, addresses: set[str]) -> None:
             return
 
 
-def _is_being_deleted(
-    guest: guest_lib.Guest, resources: undo.Resources
+def _has_left(
+    guest: guest_lib.Guest,
+    resources: undo.Resources,
+    xml: Callable[[], str],
 ) -> bool:
-    is_so = resources.get(hooks_lib.Hooks).is_being_deleted(guest.uuid)
-    if is_so:
-        LOG.info(
-            'Server %s is being deleted, so it is left alone.',
-            guest.uuid,
-            instance_uuid=guest.uuid,
-        )
-    return is_so
+    """Return True if a guest is not this host's any more.
+
+    A recovery asks whether a guest that does not run was moved to another
+    host: two hosts that write to one disk would destroy it.
+
+    :raises MayHaveMoved: that is not known.
+    """
+    hooks = resources.get(hooks_lib.Hooks)
+    origin = resources.find(this_host.Origin)
+    if hooks.is_being_deleted(guest.uuid):
+        reason = 'is being deleted'
+    elif (
+        origin is not None
+        and not guest.power_state().is_active
+        and hooks.has_moved(guest.uuid, origin, xml())
+    ):
+        reason = 'was moved to another host'
+    else:
+        return False
+    LOG.warning(
+        'Server %(server)s %(reason)s, so it is left alone.',
+        {'server': guest.uuid, 'reason': reason},
+        instance_uuid=guest.uuid,
+    )
+    return True

@@ -21,6 +21,7 @@ import pwd
 from nova_snap.nova import settings
 from nova_snap.nova.check import findings
 from nova_snap.nova.check import folders
+from nova_snap.virt.storage import locality
 from tests.nova import base
 
 SCRATCH = 'scratch_directory'
@@ -111,6 +112,14 @@ class StateTest(FoldersTestCase):
         result, detail = self.only(folders.check_state)
         self.assertEqual('ok', result)
         self.assertIn('will be made', detail)
+
+    def test_on_the_network(self) -> None:
+        self.patch(locality, '_file_system', lambda _path: 'nfs4')
+        (good, _detail), (result, detail) = (
+            row[1:] for row in self.found(folders.check_state)
+        )
+        self.assertEqual(('ok', 'warning'), (good, result))
+        self.assertIn('other hosts may reach', detail)
 
     def test_journal_of_root(self) -> None:
         path = self.folder_of_root('journal', 0o755)

@@ -15,6 +15,7 @@
 import pathlib
 from typing import Any
 
+from nova_snap import this_host
 from nova_snap import undo
 from nova_snap.virt.libvirt import hooks
 from nova_snap.virt.libvirt import undo_steps
@@ -29,11 +30,22 @@ class Hooks(hooks.Hooks):
 
     def __init__(self) -> None:
         self.deleting = False
+        self.moved = False
+        self.wanted = True
         self.asked: list[str] = []
 
     def is_being_deleted(self, instance_uuid: str) -> bool:
         self.asked.append('deleted?')
         return self.deleting
+
+    def has_moved(
+        self, instance_uuid: str, origin: this_host.Origin, xml: str
+    ) -> bool:
+        self.asked.append('moved?')
+        return self.moved
+
+    def has_to_run(self, instance_uuid: str) -> bool:
+        return self.wanted
 
     def prepare_start(self, instance_uuid: str) -> None:
         self.asked.append('prepare')
@@ -71,6 +83,40 @@ class OwnedGuestTest(base.GuestTestCase):
         self.hooks.deleting = True
         undo_steps.Define('<domain/>', autostart=False).undo(self.resources)
         self.assertFalse(self.domain.exists)
+
+
+class RecoveryTest(OwnedGuestTest):
+    """A recovery asks more, since it may come days later."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.resources = undo.Resources(
+            self.guest, self.hooks, this_host.UNKNOWN
+        )
+
+    def test_is_asked_before_a_guest_starts(self) -> None:
+        self.save()
+        undo_steps.Resume(paused=False).undo(self.resources)
+        self.assertEqual(['deleted?', 'moved?', 'prepare'], self.hooks.asked)
+        self.assertEqual(base.RUNNING, self.domain.state_now)
+
+    def test_guest_that_has_moved_is_left_alone(self) -> None:
+        self.save()
+        self.hooks.moved = True
+        undo_steps.Resume(paused=False).undo(self.resources)
+        undo_steps.Thaw().undo(self.resources)
+        self.assertEqual(base.SHUTOFF, self.domain.state_now)
+        self.domain.exists = False
+        undo_steps.Define('<domain/>', autostart=False).undo(self.resources)
+        self.assertFalse(self.domain.exists)
+        self.assertIn('was moved to another host', self.log.output)
+
+    def test_guest_that_is_to_be_shut_off_is_not_started(self) -> None:
+        self.save()
+        self.hooks.wanted = False
+        undo_steps.Resume(paused=False).undo(self.resources)
+        self.assertEqual(base.SHUTOFF, self.domain.state_now)
+        self.assertIn('is to be shut off', self.log.output)
 
 
 class NoneTest(unit_base.TestCase):
