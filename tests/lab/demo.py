@@ -126,7 +126,9 @@ class Demo:
         """Start a guest that writes about a hundred times a second."""
         directory = guest_lib.disks_directory(self.libvirtd)
         disk = root_disk.overlay_paths(directory, 'demo')
-        spec = domain.Spec(disk=disk, name='demo', uuid=UUID, agent=True)
+        spec = domain.Spec(
+            disk=disk, name='demo', uuid=UUID, agent=True, tick_ms=10
+        )
         guest = guest_lib.Guest(self.libvirtd, spec)
         if not disk.path.exists():
             say('Making a disk with 64 MiB of data on it')

@@ -52,6 +52,8 @@ class Spec:
     :ivar agent: with a QEMU guest agent in the guest.
     :ivar agent_channel: with the channel for one; by default as ``agent``.
     :ivar cdrom_first: an empty CD-ROM drive stands before the root disk.
+    :ivar tick_ms: milliseconds between two ticks.  Each keeps the processor
+        busy that the tests share; what measures gaps wants 10.
     :ivar write: MB/s of random writes besides the ticks.
     :ivar iothread: the root disk has a thread of QEMU for itself.
     :ivar poweroff_after: the guest powers itself off so many seconds later.
@@ -73,6 +75,7 @@ class Spec:
     cdrom_first: bool = False
     extra_disks: tuple[root_disk.RootDisk, ...] = ()
     metadata: NovaMetadata | None = None
+    tick_ms: int = 50
     write: int = 0
     iothread: bool = False
     poweroff_after: int = 0
@@ -144,6 +147,7 @@ def _text(value: object) -> str:
 
 def _command_line(spec: Spec) -> str:
     words = [FAST_BOOT, f'bus={spec.bus}', f'agent={int(spec.agent)}']
+    words.append(f'tick={spec.tick_ms}')
     if spec.write:
         words.append(f'write={spec.write}')
     if spec.poweroff_after:

@@ -16,7 +16,7 @@
 #
 #   bus=virtio|scsi|ide   which driver to load; all of them where not said
 #   agent=1               start the QEMU guest agent
-#   write=N, poweroff_after=N   passed on to tick
+#   tick=N, write=N, poweroff_after=N   passed on to tick
 
 export PATH=/bin:/usr/sbin
 /bin/busybox --install -s /bin
@@ -29,7 +29,7 @@ for word in $(cat /proc/cmdline); do
     case $word in
         bus=*) bus=${word#*=} ;;
         agent=*) agent=${word#*=} ;;
-        write=*|poweroff_after=*) options="$options $word" ;;
+        tick=*|write=*|poweroff_after=*) options="$options $word" ;;
     esac
 done
 echo GUEST-UP

@@ -15,9 +15,9 @@
 /*
  * tick: what a guest of the lab does all the time.
  *
- *   tick DIRECTORY [write=MB_PER_S] [poweroff_after=SECONDS]
+ *   tick DIRECTORY [tick=MS] [write=MB_PER_S] [poweroff_after=SECONDS]
  *
- * About every 10 ms it writes a numbered record durably into DIRECTORY/ring,
+ * Every so many milliseconds (10) it writes a numbered record durably into DIRECTORY/ring,
  * a file of fixed size, and then says "tick N" on its standard output, the
  * serial console.  Five times a second it appends N to DIRECTORY/log and
  * syncs that.  So a number that was seen on the console is on the disk, and
@@ -40,7 +40,7 @@
 
 #define RECORD 4096            /* bytes; what O_DIRECT needs on any disk */
 #define RECORDS 512            /* the ring holds 2 MiB */
-#define TICK_NS 10000000L      /* 10 ms */
+#define TICK_NS 10000000L      /* 10 ms, if not said */
 #define LOG_NS 200000000L      /* 200 ms */
 #define SCRATCH (32L << 20)    /* bytes of the file for extra writes */
 #define EXTRA (64L << 10)      /* bytes of one extra write */
@@ -152,7 +152,7 @@ static void power_off_after(long seconds)
 	reboot(RB_POWER_OFF);
 }
 
-static void tick(void)
+static void tick(int64_t interval)
 {
 	int ring, log;
 	uint64_t number = open_ring(&ring);
@@ -168,7 +168,7 @@ static void tick(void)
 			append_log(log, number);
 			log_at = now_ns() + LOG_NS;
 		}
-		next += TICK_NS;
+		next += interval;
 		if (next < now_ns())        /* never catch up in a burst */
 			next = now_ns();
 		sleep_until(next);
@@ -178,6 +178,7 @@ static void tick(void)
 int main(int argc, char **argv)
 {
 	long value;
+	int64_t interval = TICK_NS;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc < 2 || chdir(argv[1]) < 0)
@@ -189,7 +190,9 @@ int main(int argc, char **argv)
 		} else if (sscanf(argv[i], "poweroff_after=%ld", &value) == 1) {
 			if (fork() == 0)
 				power_off_after(value);
+		} else if (sscanf(argv[i], "tick=%ld", &value) == 1 && value > 0) {
+			interval = value * 1000000L;
 		}
 	}
-	tick();
+	tick(interval);
 }

@@ -34,7 +34,7 @@ FLAVOR_WITH_DISKS = 'tick-disks'
 
 #: What image properties must survive a snapshot, and what must not.
 PROPERTIES = {
-    'os_command_line': 'console=ttyS0 quiet bus=virtio',
+    'os_command_line': 'console=ttyS0 quiet bus=virtio tick=50',
     'hw_rng_model': 'virtio',
     'os_distro': 'busybox',
     'team': 'lab',

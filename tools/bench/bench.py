@@ -151,6 +151,7 @@ class Bench:
                 guest = lab_base.new_guest(
                     self._libvirtd,
                     disk=disk.make(directory, name),
+                    tick_ms=10,
                     metadata=domain.NovaMetadata(name),
                 )
                 stack.callback(guest.remove)

@@ -46,6 +46,9 @@ from tools.bench import usage
 #: Seconds until a snapshot is over, at the very most.
 TIMEOUT = 1800.0
 
+#: For the kernel of a server: as the tests have it, but with a tick each 10 ms.
+COMMAND_LINE = seed.PROPERTIES['os_command_line'] + ' tick=10'
+
 #: The event of the action ``createImage`` that nova-compute is asked for.
 EVENT = 'compute_snapshot_instance'
 
@@ -124,7 +127,7 @@ class NovaCloud:
             'raw',
             kernel_id=self._image_id('kernel'),
             ramdisk_id=self._image_id('ramdisk'),
-            **seed.PROPERTIES,
+            **seed.PROPERTIES | {'os_command_line': COMMAND_LINE},
         )
         base.unlink()
         server = self._boot(name, disk)
