@@ -169,6 +169,13 @@ class GuestGone(SnapshotFailed):
     )
 
 
+class FrozenTooLong(SnapshotFailed):
+    message = (
+        'Server %(server)s was frozen for more than %(seconds)d s, and was '
+        'thawed: libvirt or QEMU did not answer. No image was taken.'
+    )
+
+
 class MayHaveMoved(SnapshotFailed):
     message = (
         'Server %(server)s may have been moved to another host, and is left '

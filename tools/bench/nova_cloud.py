@@ -46,7 +46,7 @@ from tools.bench import usage
 #: Seconds until a snapshot is over, at the very most.
 TIMEOUT = 1800.0
 
-#: For the kernel of a server: as the tests have it, but with a tick each 10 ms.
+#: For the kernel of a server: as in the tests, but with a tick every 10 ms.
 COMMAND_LINE = seed.PROPERTIES['os_command_line'] + ' tick=10'
 
 #: The event of the action ``createImage`` that nova-compute is asked for.

@@ -125,7 +125,9 @@ class LibvirtDriver(driver.ComputeDriver):
         """Return a function that freezes a guest by its agent."""
         found = inspection_lib.inspect(self._guest(instance))
         plan = self._plan_quiesce(found, image_properties)
-        return lambda entry: quiesce.quiesced(found.guest, plan, entry)
+        return lambda entry: quiesce.quiesced(
+            found.guest, plan, entry, limit=None
+        )
 
     def explain(
         self, instance: instance_lib.Instance
@@ -147,6 +149,8 @@ class LibvirtDriver(driver.ComputeDriver):
         decision = self._decide(found, disk)
         self._require_suspendable(found, decision)
         _require_no_backup(found)
+        if found.power_state.is_active:
+            quiesce.require_no_job(found.guest)
         self._require_no_block_job(found, disk, decision)
         self._require_space(found, disk, decision)
         disk = disk.with_source(qemu_img.with_known_chain(disk.source))

@@ -235,17 +235,20 @@ class Guest:
         self.call('abort its job', lambda domain: domain.abortJob())
 
     def job(self) -> tuple[int, int] | None:
-        """Return (bytes done, bytes in all) of a managed save, or None.
+        """Return (bytes done, bytes in all) of a job, or None.
 
-        A guest that does not run has none.
+        Such as a managed save or a dump; a guest that does not run has none.
         """
         try:
             info = self.call(
                 'read its job', lambda domain: domain.jobInfo(), insist=True
             )
         except exception.HypervisorError as error:
-            if error.code == libvirt.VIR_ERR_OPERATION_INVALID:
-                return None  # libvirt's words: domain is not running
+            if error.code in (
+                libvirt.VIR_ERR_OPERATION_INVALID,  # it does not run
+                libvirt.VIR_ERR_NO_SUPPORT,
+            ):
+                return None
             raise
         kind, _elapsed, _remaining, total, done, *_rest = info
         return None if kind == libvirt.VIR_DOMAIN_JOB_NONE else (done, total)

@@ -15,12 +15,15 @@
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import threading
 import time
 
 from oslo_log import log as logging
 
+from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import journal
+from nova_snap import progress
 from nova_snap.objects import power_state
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
@@ -28,6 +31,10 @@ from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import undo_steps
 
 LOG = logging.getLogger(__name__)
+
+#: Seconds that a guest may run with frozen file systems.  To end a mirror or
+#: to begin an export takes milliseconds.
+FROZEN_LIMIT = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,23 +87,101 @@ def _hindrance(found: inspection_lib.Inspection) -> str | None:
     return None
 
 
+def require_no_job(guest: guest_lib.Guest) -> None:
+    """Raise Conflict if another program's job runs on the guest.
+
+    Such as a dump, a save, a migration, or a backup.
+    """
+    if guest.job() is not None:
+        raise exception.Conflict(
+            f'Another program works on server {guest.uuid}: a dump, a backup '
+            'or the like is under way (see "virsh domjobinfo"). Wait until it '
+            'has ended, then try again.'
+        )
+
+
+class _Watch:
+    """Thaws a guest that stays frozen for too long, and runs.
+
+    What is done meanwhile may hang in libvirt or QEMU.  The time in which the
+    guest is paused or saved does not count: it can write nothing then.
+    """
+
+    def __init__(self, guest: guest_lib.Guest, limit: float | None) -> None:
+        self._guest = guest
+        self._limit = limit
+        self._over = threading.Event()
+        self._has_thawed = False
+
+    def __enter__(self) -> None:
+        if (limit := self._limit) is not None:
+            concurrency.start_thread('frozen-watch', lambda: self._run(limit))
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
+        if self._has_thawed:
+            raise exception.FrozenTooLong(
+                server=self._guest.uuid, seconds=self._limit
+            )
+
+    def _run(self, limit: float) -> None:
+        began = time.monotonic()
+        while not self._over.wait(progress.POLL_INTERVAL):
+            try:
+                state = self._guest.power_state()
+            except exception.NovaSnapError as error:
+                LOG.debug('Frozen server %s: %s', self._guest.uuid, error)
+                continue
+            if state is not power_state.PowerState.RUNNING:
+                began = time.monotonic()
+            elif time.monotonic() - began > limit:
+                self._thaw()
+                return
+
+    def _thaw(self) -> None:
+        self._has_thawed = True
+        LOG.error(
+            'Server %(server)s is thawed: it has been frozen for %(limit)d s.',
+            {'server': self._guest.uuid, 'limit': self._limit},
+            instance_uuid=self._guest.uuid,
+        )
+        try:
+            self._guest.thaw()
+        except exception.NovaSnapError as error:
+            LOG.error(
+                'Failed to thaw server %(server)s: %(error)s',
+                {'server': self._guest.uuid, 'error': error},
+                instance_uuid=self._guest.uuid,
+            )
+
+
 @contextlib.contextmanager
 def quiesced(
-    guest: guest_lib.Guest, quiesce: Quiesce, entry: journal.Entry
+    guest: guest_lib.Guest,
+    quiesce: Quiesce,
+    entry: journal.Entry,
+    limit: float | None = FROZEN_LIMIT,
 ) -> Iterator[bool]:
     """Freeze the guest for the block, and always thaw it.
 
     Yield True if the guest is frozen.
 
+    :param limit: seconds that the guest may run with frozen file systems;
+        None if the block has a limit of its own.
     :raises QuiesceNotPossible: freezing is required and failed.
+    :raises FrozenTooLong: the guest was thawed within the block.
+    :raises Conflict: another program's job runs on the guest; what is done in
+        the block would wait for its end.
     """
     if not quiesce.wanted or not _can_freeze(guest, quiesce):
         yield False
         return
+    require_no_job(guest)
     with entry.undoing(undo_steps.Thaw()):
         frozen = _freeze(guest, quiesce)
         began = time.monotonic()
-        yield frozen
+        with _Watch(guest, limit):
+            yield frozen
     if frozen:
         LOG.info(
             'The file systems of server %(server)s were frozen for %(ms)d ms.',
