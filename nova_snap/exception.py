@@ -94,8 +94,8 @@ class InstanceNotFound(NotFound):
 
 class InstanceAmbiguous(Conflict):
     message = (
-        'More than one server is named %(server)r (%(uuids)s); '
-        'give the ID instead.'
+        'More than one server has the name or ID %(server)r (%(uuids)s); '
+        "give the ID instead, or libvirt's name (virsh list)."
     )
 
 

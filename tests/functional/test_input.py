@@ -115,10 +115,23 @@ class TestServer(InputTestCase):
         guests = [self.define(metadata=metadata) for _ in range(2)]
         self.assert_refused(
             CONFLICT,
-            f"More than one server is named 'twin' .*{guests[0].uuid}.*"
-            'give the ID',
+            "More than one server has the name or ID 'twin' .*"
+            f'{guests[0].uuid}.*give the ID',
             *('image-create', 'twin', 'image'),
         )
+
+    def test_name_that_is_the_id_of_another(self) -> None:
+        other = self.define()
+        self.define(name=other.uuid)
+        self.assert_refused(
+            CONFLICT, f'{other.uuid}.*give the ID', 'explain', other.uuid
+        )
+
+    def test_name_that_looks_like_an_id(self) -> None:
+        name = str(uuid.uuid4())
+        self.define(name=name)
+        done = self.run_command('explain', name, '-f', 'json')
+        self.assertIn('shutdown', done.stdout)
 
     def test_every_way_to_name_one(self) -> None:
         metadata = domain.NovaMetadata(name='名前 сервер')
@@ -460,6 +473,42 @@ class TestGuest(InputTestCase):
                         'virtual-size'
                     ],
                 )
+
+    def test_boot_order(self) -> None:
+        size = 64 << 20
+        last = root_disk.make(self.directory(), name='last', size=size)
+        server = self.define_xml(
+            "<boot dev='hd'/>(.*)(<target dev='vdc')",
+            r"\1<boot order='1'/>\2",
+            extra_disks=(last,),
+        )
+        explained = json.loads(
+            self.run_command('explain', server, '-f', 'json').stdout
+        )
+        self.assertEqual(
+            ('root disk', 'vdc'), (explained[0]['Fact'], explained[0]['Value'])
+        )
+        done = self.run_command('image-create', server, 'i', '-f', 'json')
+        image = self.image_file(json.loads(done.stdout)['id'])
+        self.assertEqual(size, disk.info(image, 'qcow2')['virtual-size'])
+
+    def test_slice(self) -> None:
+        piece = "<slice type='storage' offset='1048576' size='1048576'/>"
+        server = self.define_xml(
+            "(<source file='[^']*')/>",
+            rf'\1><slices>{piece}</slices></source>',
+            kind=root_disk.Kind.RAW,
+        )
+        self.assert_refused(INVALID, 'is a slice', 'explain', server)
+
+    def test_lun(self) -> None:
+        server = self.define_xml(
+            "device='disk'",
+            "device='lun'",
+            kind=root_disk.Kind.BLOCK,
+            bus='scsi',
+        )
+        self.assert_refused(INVALID, 'is a LUN', 'explain', server)
 
     def test_transient(self) -> None:
         guest = self.make_guest(persistent=False)

@@ -195,6 +195,8 @@ def _layer(
     source = element.find('source')
     if source is None:
         raise Unsupported('it has no source.')
+    if source.find('slices') is not None:
+        raise Unsupported('it is a slice of a file or of a device (<slices>).')
     backing = element.find('backingStore')
     is_raw = format_name == 'raw'
     return storage.DiskSource(

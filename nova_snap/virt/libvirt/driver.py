@@ -95,13 +95,15 @@ class LibvirtDriver(driver.ComputeDriver):
 
     def instance(self, server: str) -> instance_lib.Instance:
         """Return the instance with this uuid, Nova name or libvirt name."""
-        if uuidutils.is_uuid_like(server):
-            return self._instance_by_uuid(str(uuid.UUID(server)), server)
         found = {
             instance.uuid: instance
             for instance, domain_name in self._named_instances()
             if server in (instance.name, domain_name)
         }
+        if uuidutils.is_uuid_like(server):
+            with contextlib.suppress(exception.InstanceNotFound):
+                instance = self._instance_by_uuid(str(uuid.UUID(server)))
+                found[instance.uuid] = instance
         if not found:
             raise exception.InstanceNotFound(server=server)
         if len(found) > 1:
@@ -145,8 +147,8 @@ class LibvirtDriver(driver.ComputeDriver):
     ) -> plan_lib.LibvirtPlan:
         """Decide, and check everything that could make the snapshot fail."""
         found = inspection_lib.inspect(self._guest(instance))
-        disk = self._root_disk(found)
-        decision = self._decide(found, disk)
+        choice = self._root_disk(found)
+        decision, disk = self._decide(found, choice), choice.disk
         self._require_suspendable(found, decision)
         _require_no_backup(found)
         if found.power_state.is_active:
@@ -187,16 +189,14 @@ class LibvirtDriver(driver.ComputeDriver):
             with contextlib.suppress(exception.GuestGone):
                 yield domain_xml.nova_instance(guest.xml()), name
 
-    def _instance_by_uuid(
-        self, domain_uuid: str, server: str
-    ) -> instance_lib.Instance:
-        guest = guest_lib.Guest(self._host, domain_uuid, server)
+    def _instance_by_uuid(self, domain_uuid: str) -> instance_lib.Instance:
+        guest = guest_lib.Guest(self._host, domain_uuid, domain_uuid)
         try:
             return domain_xml.nova_instance(guest.xml())
         except exception.GuestGone:
-            raise exception.InstanceNotFound(server=server) from None
+            raise exception.InstanceNotFound(server=domain_uuid) from None
 
-    def _root_disk(self, found: inspection_lib.Inspection) -> disk_xml.Disk:
+    def _root_disk(self, found: inspection_lib.Inspection) -> root_disk.Choice:
         try:
             choice = root_disk.choose(found.disks)
         except disk_xml.Unsupported as error:
@@ -204,20 +204,18 @@ class LibvirtDriver(driver.ComputeDriver):
                 server=found.guest.uuid, reason=str(error)
             ) from error
         disk = choice.disk
-        LOG.debug(
-            'Root disk of server %s: %s', found.guest.uuid, choice.reason
-        )
         location = disk.source.location
         if isinstance(location, storage.RbdLocation) and not location.conf:
             location = dataclasses.replace(
                 location, conf=self._options.ceph_conf
             )
         source = dataclasses.replace(disk.source, location=location)
-        return disk.with_source(source)
+        return dataclasses.replace(choice, disk=disk.with_source(source))
 
     def _decide(
-        self, found: inspection_lib.Inspection, disk: disk_xml.Disk
+        self, found: inspection_lib.Inspection, choice: root_disk.Choice
     ) -> decision_lib.Decision:
+        disk = choice.disk
         image_format = self._image_format(disk.source)
         gathered = facts.gather(
             found,
@@ -229,7 +227,16 @@ class LibvirtDriver(driver.ComputeDriver):
             if self._is_compressed(image_format)
             else None,
         )
-        return policy.decide(gathered, self._options.live_methods)
+        decision = policy.decide(gathered, self._options.live_methods)
+        which = decision_lib.Reason(
+            fact='root disk',
+            value=disk.device,
+            allows=frozenset(decision_lib.Method),
+            meaning=choice.reason,
+        )
+        return dataclasses.replace(
+            decision, reasons=(which, *decision.reasons)
+        )
 
     def _plan_quiesce(
         self,

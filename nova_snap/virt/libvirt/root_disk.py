@@ -37,26 +37,42 @@ class Choice:
 def hard_disks(disks: Sequence[disk_xml.Disk]) -> list[disk_xml.Disk]:
     """Return the hard disks, the one that the guest boots from first.
 
-    That is the first of the definition, as for Nova.
+    That is the one with the lowest boot order; if none has an order, it is
+    the first of the definition, as for Nova.  libvirt passes this choice to
+    the firmware: https://libvirt.org/formatdomain.html#bios-bootloader
     """
-    return [disk for disk in disks if disk.kind in _HARD_DISKS]
+    hard = [disk for disk in disks if disk.kind in _HARD_DISKS]
+    return sorted(
+        hard,
+        key=lambda disk: (disk.boot_order is None, disk.boot_order or 0),
+    )
 
 
 def choose(disks: Sequence[disk_xml.Disk]) -> Choice:
     """Choose the disk of which an image is made.
 
-    A LUN, which is passed through to the guest, is not chosen.
-
     :raises Unsupported: there is no disk, or the root disk can't be read.
     """
-    for disk in hard_disks(disks):
-        if disk.kind == 'disk':
-            _require_readable(disk)
-            return Choice(disk, f'{disk.device} is the first disk.')
-    raise disk_xml.Unsupported('it has no disk.')
+    hard = hard_disks(disks)
+    if not hard:
+        raise disk_xml.Unsupported('it has no disk.')
+    disk = hard[0]
+    _require_readable(disk)
+    if disk.boot_order is not None:
+        reason = 'the guest boots from it: it is the first in the boot order'
+    elif len(hard) > 1:
+        reason = 'it is the first disk, and no disk has a boot order'
+    else:
+        reason = 'it is the only disk'
+    return Choice(disk, reason)
 
 
 def _require_readable(disk: disk_xml.Disk) -> None:
+    if disk.kind == 'lun':
+        raise disk_xml.Unsupported(
+            f'its root disk {disk.device} is a LUN that is passed through to '
+            'it (device="lun"), and those are not read.'
+        )
     if disk.readable is None:
         raise disk_xml.Unsupported(
             f'its root disk {disk.device} cannot be read: {disk.problem}'

@@ -59,19 +59,29 @@ class ChoiceTest(base.TestCase):
         self.assertEqual('sdb', disk.device)
 
     def test_says_why(self) -> None:
-        reason = self.choice(samples.CDROM, samples.raw_disk()).reason
-        self.assertIn('vda', reason)
-        self.assertIn('first', reason)
+        only = self.choice(samples.CDROM, samples.raw_disk()).reason
+        self.assertIn('only disk', only)
+        two = self.choice(samples.disk(), samples.raw_disk(device='vdb'))
+        self.assertIn('first disk', two.reason)
 
-    def test_boot_order_does_not_count_yet(self) -> None:
-        last = samples.disk(inside="<boot order='1'/>", device='vdb')
-        self.assertEqual('vda', self.root_disk(samples.disk(), last).device)
+    def test_boot_order(self) -> None:
+        third = samples.disk(inside="<boot order='3'/>", device='vdb')
+        first = samples.disk(inside="<boot order='1'/>", device='vdc')
+        choice = self.choice(samples.disk(), third, first)
+        self.assertEqual('vdc', choice.disk.device)
+        self.assertIn('boot order', choice.reason)
 
-    def test_lun_is_passed_over(self) -> None:
+    def test_lun_is_not_passed_over(self) -> None:
         lun = samples.disk().replace("device='disk'", "device='lun'")
-        chosen = self.root_disk(lun, samples.raw_disk(device='vdb'))
-        self.assertEqual('vdb', chosen.device)
-        self.assertIn('no disk', self.refusal(lun))
+        self.assertIn('LUN', self.refusal(lun, samples.raw_disk('b', 'vdb')))
+
+    def test_slice(self) -> None:
+        sliced = (
+            "<source file='/srv/a'><slices>"
+            "<slice type='storage' offset='512' size='1024'/>"
+            '</slices></source>'
+        )
+        self.assertIn('slice', self.refusal(samples.disk(sliced)))
 
     def test_other_disks_need_not_be_readable(self) -> None:
         strange = samples.disk("<source dir='/srv'/>", 'dir', device='vdb')
