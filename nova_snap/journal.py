@@ -135,13 +135,17 @@ class Entry:
         finally:
             self._undo(step, self._resources)
 
-    def undo_all(self, resources: undo.Resources) -> None:
+    def undo_all(
+        self, resources: undo.Resources, blocking_only: bool = False
+    ) -> None:
         """Undo every step, the last first; steps that fail stay.
 
         :param resources: what the steps work on.
+        :param blocking_only: leave the steps that no guest waits for.
         """
         for step in reversed(list(self.steps)):
-            self._undo(step, resources)
+            if step.is_blocking or not blocking_only:
+                self._undo(step, resources)
 
     def close(self) -> bool:
         """Remove the entry if nothing is left to undo; return True if so."""

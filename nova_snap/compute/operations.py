@@ -104,10 +104,21 @@ class Operations:
     def recover(self, *services: object) -> Iterator[Recovery]:
         """Undo interrupted operations; safe to run at any time.
 
+        All guests come first: none waits until an image service answers about
+        another one.
+
         See :meth:`unreadable` for files of the journal that are passed over.
         """
         self._journal.tidy()
-        for entry in self._journal.entries():
+        entries = list(self._journal.entries())
+        if len(entries) > 1:
+            for entry in entries:
+                with (
+                    contextlib.suppress(exception.SnapshotInProgress),
+                    self._locks.instance(entry.instance_uuid),
+                ):
+                    self._recover(entry, services, blocking_only=True)
+        for entry in entries:
             try:
                 with self._locks.instance(entry.instance_uuid):
                     yield self._recover(entry, services)
@@ -170,7 +181,10 @@ class Operations:
                 )
 
     def _recover(
-        self, entry: journal_lib.Entry, services: tuple[object, ...]
+        self,
+        entry: journal_lib.Entry,
+        services: tuple[object, ...],
+        blocking_only: bool = False,
     ) -> Recovery:
         """Undo the steps of an entry; the instance's lock is held."""
         try:
@@ -187,8 +201,11 @@ class Operations:
         )
         # With its origin, steps ask whether the guest is still this host's.
         services = (*services, entry.origin)
-        entry.undo_all(self._resources(entry.instance_uuid, services))
-        entry.close()
+        entry.undo_all(
+            self._resources(entry.instance_uuid, services), blocking_only
+        )
+        if not blocking_only:
+            entry.close()
         return Recovery(entry, left=entry.kinds)
 
 

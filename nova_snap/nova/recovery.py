@@ -17,6 +17,7 @@ undone.  Later, the recovery repeats undo steps that failed at the end of a
 snapshot, such as removing an image record while Glance did not answer.
 """
 
+import threading
 import time
 
 from oslo_log import log as logging
@@ -30,14 +31,26 @@ LOG = logging.getLogger(__name__)
 INTERVAL = 60
 LONGEST_INTERVAL = 3600
 
+#: Seconds that the start of nova-compute is held up at most.
+START_TIMEOUT = 60
+
 
 def run(snapshots: snapshots_lib.Snapshots) -> None:
-    """Recover now, and then regularly in the background.
+    """Recover now, and then regularly, in the background.
 
-    Errors are logged, so that they do not keep nova-compute from starting.
+    Return when the first recovery has ended, or after START_TIMEOUT.  Errors
+    are logged, so that they do not keep nova-compute from starting.
     """
-    recover(snapshots)
-    concurrency.start_thread('nova-snap-recovery', lambda: _repeat(snapshots))
+    first = threading.Event()
+    concurrency.start_thread(
+        'nova-snap-recovery', lambda: _repeat(snapshots, first)
+    )
+    if not first.wait(START_TIMEOUT):
+        LOG.warning(
+            'The recovery of interrupted snapshots has not ended within '
+            '%d s, and goes on while nova-compute starts.',
+            START_TIMEOUT,
+        )
 
 
 def recover(snapshots: snapshots_lib.Snapshots) -> bool:
@@ -57,7 +70,11 @@ def next_pause(pause: float, done: bool) -> float:
     return INTERVAL if done else min(2 * pause, LONGEST_INTERVAL)
 
 
-def _repeat(snapshots: snapshots_lib.Snapshots) -> None:
+def _repeat(
+    snapshots: snapshots_lib.Snapshots, first: threading.Event
+) -> None:
+    recover(snapshots)
+    first.set()
     pause: float = INTERVAL
     while True:
         time.sleep(pause)

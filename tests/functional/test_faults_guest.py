@@ -57,8 +57,7 @@ class TestLive(faults.FaultTestCase):
         definition = guest.inactive_xml()
         process = self.begin(guest, speed=1)
         self.wait_for_copying(process, guest)
-        # At once: to sync takes long on a busy host.
-        guest.agent('guest-exec', path='/bin/poweroff', arg=['-n', '-f'])
+        guest.power_off_itself()
         self.assert_ended(process, 1, guest.uuid, 'shut off|stopped')
         self.assert_shut_off_as_defined(guest, definition)
 

@@ -16,6 +16,7 @@ How it is described is in ``domain.py``, its disks are made in
 ``root_disk.py``, what it boots in ``guest_image.py``.
 """
 
+import base64
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
@@ -241,6 +242,22 @@ class Guest:
                 dom, json.dumps(request), timeout, 0
             )
         return json.loads(answer)['return']
+
+    def power_off_itself(self) -> None:
+        """Let the guest's kernel power off at once, without a sync.
+
+        The agent itself asks for it: one in ten times that it started
+        "poweroff -n -f" instead, that process ended without a trace, and the
+        guest ran on.
+        """
+        handle = self.agent(
+            'guest-file-open', path='/proc/sysrq-trigger', mode='w'
+        )
+        off = base64.b64encode(b'o').decode()
+        self.agent('guest-file-write', handle=handle, **{'buf-b64': off})
+        with contextlib.suppress(libvirt.libvirtError):
+            # The guest may be gone before the answer.
+            self.agent('guest-file-flush', handle=handle)
 
     def agent_answers(self) -> bool:
         """Whether there is an agent that listens."""

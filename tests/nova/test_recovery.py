@@ -13,9 +13,11 @@
 """Recovery at the start of nova-compute, and after it."""
 
 import pathlib
+import threading
 import uuid
 
 from keystoneauth1 import loading as ks_loading
+from nova import objects
 from nova.objects import instance as nova_instance
 
 from nova_snap import undo
@@ -41,8 +43,11 @@ class RecoveryTest(base.NovaTestCase):
         self.patch(
             nova_instance.Instance,
             'get_by_uuid',
-            lambda *_args, **_kwargs: self.instance(task_state=None),
+            lambda *_args, **_kwargs: self.instance(
+                task_state=None, vm_state='active', host=base.CONF.host
+            ),
         )
+        self.patch(objects.MigrationList, 'get_by_filters', lambda *_args: [])
         self.snapshots = snapshots.Snapshots(driver)
         directory = settings.driver_options().snapshots_directory
         self.folder_left = directory / str(uuid.uuid4())
@@ -107,6 +112,15 @@ class RecoveryTest(base.NovaTestCase):
         self.assertFalse(recovery.recover(self.snapshots))
         self.assertFalse(self.folder_left.exists())
         self.assertIn('the-image', self.log.output)
+
+    def test_nova_compute_does_not_wait_for_ever(self) -> None:
+        self.patch(recovery, 'START_TIMEOUT', 0.1)
+        ended = threading.Event()
+        self.addCleanup(ended.set)
+        self.patch(self.snapshots, 'recover', ended.wait)
+        recovery.run(self.snapshots)
+        self.assertFalse(ended.is_set())
+        self.assertIn('goes on while nova-compute starts', self.log.output)
 
     def test_nova_compute_starts_whatever_happens(self) -> None:
         self.patch(self.snapshots, 'recover', lambda: 1 / 0)

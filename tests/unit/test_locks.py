@@ -109,7 +109,7 @@ class LocksTestCase(base.TestCase):
         locks = self.locks()
         return lambda: locks.instance(uuid)
 
-    def refusal(self, uuid: str) -> exception.SnapshotInProgress:
+    def error_of(self, uuid: str) -> exception.SnapshotInProgress:
         """Return the error of a second snapshot of an instance."""
         lock = self.instance(uuid)()
         return self.assertRaises(exception.SnapshotInProgress, lock.__enter__)
@@ -120,11 +120,11 @@ class InstanceTest(LocksTestCase):
 
     def test_second_is_refused_in_another_thread(self) -> None:
         with self.held(self.instance('web')):
-            self.assertEqual('web', self.refusal('web').fields['server'])
+            self.assertEqual('web', self.error_of('web').fields['server'])
 
     def test_second_is_refused_in_the_same_thread(self) -> None:
         with self.instance('web')():
-            self.refusal('web')
+            self.error_of('web')
 
     def test_other_instances_are_free(self) -> None:
         with self.held(self.instance('web')), self.instance('db')():
@@ -211,7 +211,7 @@ class ProcessTest(LocksTestCase):
         self.child.wait()
 
     def test_second_is_refused(self) -> None:
-        self.refusal('web')
+        self.error_of('web')
 
     def test_killed_holder_frees_the_instance(self) -> None:
         self.kill_child()

@@ -131,12 +131,12 @@ class DeleteTest(base.TestCase):
         self.assert_stays(root, 'has not deleted it')
 
     def test_one_that_is_refused_keeps_no_other(self):
-        refusal = exception.VolumeConflict(what='it', reason='because')
+        error = exception.VolumeConflict(what='it', reason='because')
         delete = self.volumes.delete_snapshot
 
         def refuse(snapshot_id):
             if snapshot_id == self.root:
-                raise refusal
+                raise error
             delete(snapshot_id)
 
         with mock.patch.object(self.volumes, 'delete_snapshot', refuse):

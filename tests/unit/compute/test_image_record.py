@@ -201,7 +201,7 @@ class LimitsTest(base.TestCase):
         """Check that name and metadata are accepted."""
         image_record.validate(name, metadata)
 
-    def refusal(
+    def error_of(
         self, category: type[exception.NovaSnapError], *arguments: Any
     ) -> str:
         """Why these are not."""
@@ -211,11 +211,11 @@ class LimitsTest(base.TestCase):
 
     def name_refusal(self, name: str) -> str:
         """Why a name is not accepted."""
-        return self.refusal(exception.InvalidName, name, {})
+        return self.error_of(exception.InvalidName, name, {})
 
     def metadata_refusal(self, metadata: dict[str, str]) -> str:
         """Why metadata is not accepted."""
-        return self.refusal(exception.InvalidMetadata, 'a', metadata)
+        return self.error_of(exception.InvalidMetadata, 'a', metadata)
 
     def test_length_of_a_name(self) -> None:
         for character in ('a', 'ü', '語', '\u0e01'):

@@ -69,6 +69,23 @@ class RecoveryTest(base.ManagerTestCase):
         (found,) = self.recover()
         self.assertEqual((base.START,), found.left)
 
+    def test_all_guests_come_before_images(self) -> None:
+        self.leave_behind(base.OTHER)
+        self.images.delete(base.BASE_ID)
+        self.leave_behind(base.INSTANCE)
+        done: list[str] = []
+        self.driver.undo = lambda _data: done.append('guest')
+        delete = self.images.delete
+
+        def delete_image(image_id: str) -> None:
+            done.append('image')
+            delete(image_id)
+
+        self.patch(self.images, 'delete', delete_image)
+        self.recover()
+        self.assertEqual(['guest', 'guest'], done[:2])
+        self.assertIn('image', done)
+
     def test_one_that_fails_does_not_stop_the_others(self) -> None:
         self.leave_behind(base.OTHER)
         self.images.delete(base.BASE_ID)

@@ -354,8 +354,8 @@ class FailureTest(VolumeBackedTestCase):
         self.assert_nothing()
 
     def test_image_service_refuses_the_properties(self):
-        refusal = exception.ImageRejected(image_id='i', reason='no')
-        with mock.patch.object(self.images, 'update', side_effect=refusal):
+        error = exception.ImageRejected(image_id='i', reason='no')
+        with mock.patch.object(self.images, 'update', side_effect=error):
             self.failure(exception.ImageRejected)
         self.assert_nothing()
 

@@ -56,7 +56,7 @@ class GuestTestCase(base.TestCase):
         host = host_lib.Host('fake:///system')
         return guest_lib.Guest(host, samples.UUID, samples.NAME)
 
-    def owed(self) -> list[str]:
+    def steps_left(self) -> list[str]:
         """Return the kinds of the steps that are on disk."""
         return [
             kind for entry in self.journal.entries() for kind in entry.kinds

@@ -46,7 +46,7 @@ class DiskTestCase(base.TestCase):
         """Return where the data of the first disk is."""
         return self.disk(*disks).source
 
-    def refusal(self, *disks: str) -> str:
+    def reason_of(self, *disks: str) -> str:
         """Return why the first disk can't be read."""
         error = self.assertRaises(disk_xml.Unsupported, self.source, *disks)
         return str(error)
@@ -289,11 +289,11 @@ class PlaceTest(DiskTestCase):
     def test_rbd_without_a_pool_or_an_image(self) -> None:
         for name in ('vms', 'vms/', '/a', ''):
             source = f"<source protocol='rbd' name='{name}'/>"
-            self.assertIn('POOL/IMAGE', self.refusal(self.rbd(source)))
+            self.assertIn('POOL/IMAGE', self.reason_of(self.rbd(source)))
 
     def test_other_protocols(self) -> None:
         source = "<source protocol='iscsi' name='iqn.2026-01.org:a/1'/>"
-        self.assertIn("'iscsi'", self.refusal(self.rbd(source)))
+        self.assertIn("'iscsi'", self.reason_of(self.rbd(source)))
 
     def test_other_types(self) -> None:
         for kind, attribute in (
@@ -302,14 +302,14 @@ class PlaceTest(DiskTestCase):
             ('nvme', "type='pci'"),
         ):
             xml = samples.disk(f'<source {attribute}/>', kind)
-            self.assertIn(repr(kind), self.refusal(xml))
+            self.assertIn(repr(kind), self.reason_of(xml))
 
     def test_source_without_a_path(self) -> None:
-        self.refusal(samples.disk('<source/>'))
-        self.refusal(samples.disk('<source/>', 'block'))
+        self.reason_of(samples.disk('<source/>'))
+        self.reason_of(samples.disk('<source/>', 'block'))
 
     def test_no_source(self) -> None:
-        self.assertIn('no source', self.refusal(samples.disk('')))
+        self.assertIn('no source', self.reason_of(samples.disk('')))
 
 
 class FormatTest(DiskTestCase):
@@ -317,14 +317,16 @@ class FormatTest(DiskTestCase):
 
     def test_driver_without_a_type(self) -> None:
         for driver in ("<driver name='qemu'/>", ''):
-            text = self.refusal(samples.disk(driver=driver))
+            text = self.reason_of(samples.disk(driver=driver))
             self.assertIn('what format', text)
 
     def test_backing_file_without_a_format(self) -> None:
         below = samples.backing(samples.BASE, 'raw').replace(
             "<format type='raw'/>", ''
         )
-        self.assertIn('what format', self.refusal(samples.disk(inside=below)))
+        self.assertIn(
+            'what format', self.reason_of(samples.disk(inside=below))
+        )
 
 
 class EncryptionTest(DiskTestCase):

@@ -140,10 +140,10 @@ class QuiescedTest(QuiesceTestCase):
 
     def test_is_owed_before_it_is_frozen(self) -> None:
         seen: list[str] = []
-        self.domain.freeze = lambda: seen.extend(self.owed())
+        self.domain.freeze = lambda: seen.extend(self.steps_left())
         self.frozen_within()
         self.assertEqual(['thaw the guest'], seen)
-        self.assertEqual([], self.owed())
+        self.assertEqual([], self.steps_left())
 
     def test_not_wanted(self) -> None:
         self.assertFalse(self.frozen_within(wanted=False))
@@ -192,7 +192,7 @@ class QuiescedTest(QuiesceTestCase):
         )
         self.assertIn('did not respond in time', str(error))
         self.assertEqual([1], thawed)
-        self.assertEqual([], self.owed())
+        self.assertEqual([], self.steps_left())
 
     def test_freeze_that_comes_too_late_is_thawed(self) -> None:
         answers = iter([unresponsive, unresponsive, lambda: None])
@@ -205,7 +205,7 @@ class QuiescedTest(QuiesceTestCase):
         self.domain.thaw = lambda: next(answers)()
         self.frozen_within()
         self.assertFalse(self.domain.is_frozen)
-        self.assertEqual([], self.owed())
+        self.assertEqual([], self.steps_left())
 
     def test_thaw_that_never_works_stays_owed(self) -> None:
         self.useFixture(
@@ -217,7 +217,7 @@ class QuiescedTest(QuiesceTestCase):
         began = time.monotonic()
         self.assertTrue(self.frozen_within())
         self.assertGreaterEqual(time.monotonic() - began, 0.1)
-        self.assertEqual(['thaw the guest'], self.owed())
+        self.assertEqual(['thaw the guest'], self.steps_left())
         self.assertIn('thaw the guest', self.log.output)
 
     def test_guest_that_goes_meanwhile_needs_no_thawing(self) -> None:
@@ -225,7 +225,7 @@ class QuiescedTest(QuiesceTestCase):
             self.domain.exists = False
 
         self.frozen_within(block=end)
-        self.assertEqual([], self.owed())
+        self.assertEqual([], self.steps_left())
 
     def test_guest_that_stops_meanwhile_needs_no_thawing(self) -> None:
         asked: list[Any] = []
@@ -236,4 +236,4 @@ class QuiescedTest(QuiesceTestCase):
 
         self.frozen_within(block=stop)
         self.assertEqual([], asked)
-        self.assertEqual([], self.owed())
+        self.assertEqual([], self.steps_left())

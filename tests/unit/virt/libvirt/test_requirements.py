@@ -27,7 +27,7 @@ class RequireTest(base.GuestTestCase):
     """Guests by their XML, files and interfaces of this host."""
 
     def missing(self, *disks: str, devices: str = '') -> str:
-        """Return the refusal, or '' where the guest could start again."""
+        """Return the error, or '' where the guest could start again."""
         guest = self.use(fake_libvirt.Domain())
         xml = samples.domain(*disks, devices=devices)
         try:

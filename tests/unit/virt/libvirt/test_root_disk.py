@@ -29,7 +29,7 @@ class ChoiceTest(base.TestCase):
         """Return the root disk among these."""
         return self.choice(*disks).disk
 
-    def refusal(self, *disks: str) -> str:
+    def reason_of(self, *disks: str) -> str:
         """Return why there is no root disk."""
         error = self.assertRaises(disk_xml.Unsupported, self.choice, *disks)
         return str(error)
@@ -73,7 +73,7 @@ class ChoiceTest(base.TestCase):
 
     def test_lun_is_not_passed_over(self) -> None:
         lun = samples.disk().replace("device='disk'", "device='lun'")
-        self.assertIn('LUN', self.refusal(lun, samples.raw_disk('b', 'vdb')))
+        self.assertIn('LUN', self.reason_of(lun, samples.raw_disk('b', 'vdb')))
 
     def test_slice(self) -> None:
         sliced = (
@@ -81,7 +81,7 @@ class ChoiceTest(base.TestCase):
             "<slice type='storage' offset='512' size='1024'/>"
             '</slices></source>'
         )
-        self.assertIn('slice', self.refusal(samples.disk(sliced)))
+        self.assertIn('slice', self.reason_of(samples.disk(sliced)))
 
     def test_other_disks_need_not_be_readable(self) -> None:
         strange = samples.disk("<source dir='/srv'/>", 'dir', device='vdb')
@@ -90,19 +90,19 @@ class ChoiceTest(base.TestCase):
         )
 
     def test_first_disk_that_can_not_be_read(self) -> None:
-        text = self.refusal(samples.disk(''), samples.raw_disk(device='vdb'))
+        text = self.reason_of(samples.disk(''), samples.raw_disk(device='vdb'))
         self.assertIn('vda', text)
         self.assertIn('no source', text)
 
     def test_formats(self) -> None:
         driver = "<driver name='qemu' type='vmdk'/>"
-        text = self.refusal(samples.disk(driver=driver))
+        text = self.reason_of(samples.disk(driver=driver))
         self.assertIn("'vmdk'", text)
         self.assertIn('qcow2 and raw', text)
 
     def test_none(self) -> None:
-        self.assertIn('no disk', self.refusal())
-        self.assertIn('no disk', self.refusal(samples.CDROM, samples.FLOPPY))
+        self.assertIn('no disk', self.reason_of())
+        self.assertIn('no disk', self.reason_of(samples.CDROM, samples.FLOPPY))
 
 
 class HardDisksTest(base.TestCase):

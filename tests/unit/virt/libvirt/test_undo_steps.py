@@ -200,7 +200,7 @@ class RemoveFolderTest(base.GuestTestCase):
         with self.journal.begun('a', 'b', self.resources) as entry:
             with entry.undoing(undo_steps.RemoveFolder(str(self.folder()))):
                 pass
-            self.assertEqual(['remove the folder'], self.owed())
+            self.assertEqual(['remove the folder'], self.steps_left())
         self.assertIn('those are in', self.log.output)
 
     def test_with_all_that_is_in_it(self) -> None:

@@ -100,7 +100,7 @@ class SuspendTest(ColdTestCase):
     def test_running_guest_runs_again(self) -> None:
         self.assertEqual(self.content, self.image(self.guest()))
         self.assertEqual(base.RUNNING, self.state_while_uploading)
-        self.assertEqual([], self.owed())
+        self.assertEqual([], self.steps_left())
 
     def test_paused_guest_is_paused_again(self) -> None:
         guest = self.guest()
@@ -125,7 +125,7 @@ class SuspendTest(ColdTestCase):
         self.lose_disk()
         self.assertRaises(exception.ProgramFailed, self.image, guest)
         self.assertEqual(base.RUNNING, self.domain.state_now)
-        self.assertEqual([], self.owed())
+        self.assertEqual([], self.steps_left())
 
     def test_is_left_running_when_it_can_not_be_saved(self) -> None:
         guest = self.guest()
@@ -139,7 +139,7 @@ class SuspendTest(ColdTestCase):
         error = self.assertRaises(exception.HypervisorError, self.image, guest)
         self.assertIn('no space for its memory', str(error))
         self.assertEqual(base.RUNNING, self.domain.state_now)
-        self.assertEqual([], self.owed())
+        self.assertEqual([], self.steps_left())
 
     def test_guest_that_somebody_else_shut_off_stays_so(self) -> None:
         guest = self.guest()
@@ -189,7 +189,7 @@ class PassthroughTest(ColdTestCase):
         self.assertEqual(self.content, self.image(self.both()))
         self.assertEqual(base.RUNNING, self.domain.state_now)
         self.assertEqual(['0x01', '0x1f'], self.domain.slots)
-        self.assertEqual([], self.owed())
+        self.assertEqual([], self.steps_left())
 
     def test_are_attached_again_when_reading_fails(self) -> None:
         guest = self.both()
@@ -213,7 +213,7 @@ class PassthroughTest(ColdTestCase):
         self.assertIn('in time', str(error))
         self.assertEqual(base.RUNNING, self.domain.state_now)
         self.assertEqual({'0x01', '0x1f'}, set(self.domain.slots))
-        self.assertEqual([], self.owed())
+        self.assertEqual([], self.steps_left())
 
     def test_guest_that_refuses(self) -> None:
         guest = self.guest(samples.hostdev(1))
@@ -250,7 +250,7 @@ class PassthroughTest(ColdTestCase):
         self.domain.attach_errors = {'0x01'}
         self.assertEqual(self.content, self.image(guest))
         self.assertEqual(['0x1f'], self.domain.slots)
-        self.assertEqual(['attach the devices again'], self.owed())
+        self.assertEqual(['attach the devices again'], self.steps_left())
         self.assertIn('0000:3b:01.1 could not be attached', self.log.output)
         self.assertIn('in use elsewhere', self.log.output)
 
