@@ -246,9 +246,7 @@ class Guest:
     def power_off_itself(self) -> None:
         """Let the guest's kernel power off at once, without a sync.
 
-        The agent itself asks for it: one in ten times that it started
-        "poweroff -n -f" instead, that process ended without a trace, and the
-        guest ran on.
+        A sync takes long on a busy host.
         """
         handle = self.agent(
             'guest-file-open', path='/proc/sysrq-trigger', mode='w'
