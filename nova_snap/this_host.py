@@ -21,6 +21,7 @@ import pathlib
 import platform
 from typing import Any
 
+#: Random, made by the kernel when it starts.  random(4)
 BOOT_ID = pathlib.Path('/proc/sys/kernel/random/boot_id')
 
 #: https://www.freedesktop.org/software/systemd/man/latest/machine-id.html

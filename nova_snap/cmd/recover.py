@@ -42,8 +42,8 @@ class Recover(lister.Lister):
             '--none-moved',
             action='store_true',
             help='Put servers back even though other hosts may reach their '
-            'disks: you have made sure that none of them runs elsewhere, or '
-            'has run there since this host was restarted.',
+            'disks: you have made sure that none of them runs on another '
+            'host, or has run on one since its snapshot was interrupted.',
         )
         return parser
 

@@ -127,6 +127,13 @@ class TestServer(InputTestCase):
             CONFLICT, f'{other.uuid}.*give the ID', 'explain', other.uuid
         )
 
+    def test_name_in_nova_that_is_the_id_of_another(self) -> None:
+        other = self.define()
+        self.define(metadata=domain.NovaMetadata(name=other.uuid))
+        self.run_command('image-create', other.uuid, 'image')
+        (image,) = self.images.list()
+        self.assertEqual(other.uuid, image.properties['instance_uuid'])
+
     def test_name_that_looks_like_an_id(self) -> None:
         name = str(uuid.uuid4())
         self.define(name=name)

@@ -15,6 +15,7 @@
 Open this file for the checks that are made before a snapshot begins.
 """
 
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -94,23 +95,28 @@ class LibvirtDriver(driver.ComputeDriver):
         return found
 
     def instance(self, server: str) -> instance_lib.Instance:
-        """Return the instance with this uuid, Nova name or libvirt name."""
+        """Return the instance with this uuid, libvirt name or Nova name.
+
+        Users choose the names in Nova, so an ID is none of them: a name may
+        not keep others from finding a guest by its ID.
+        """
+        if uuidutils.is_uuid_like(server):
+            wanted = str(uuid.UUID(server))
+            uuids = {
+                domain_uuid
+                for domain_uuid, name in self._host.domain_uuids()
+                if domain_uuid == wanted or name == server
+            }
+            if uuids:
+                return self._instance_by_uuid(_only(uuids, server))
         found = {
             instance.uuid: instance
             for instance, domain_name in self._named_instances()
             if server in (instance.name, domain_name)
         }
-        if uuidutils.is_uuid_like(server):
-            with contextlib.suppress(exception.InstanceNotFound):
-                instance = self._instance_by_uuid(str(uuid.UUID(server)))
-                found[instance.uuid] = instance
         if not found:
             raise exception.InstanceNotFound(server=server)
-        if len(found) > 1:
-            raise exception.InstanceAmbiguous(
-                server=server, uuids=', '.join(sorted(found))
-            )
-        return next(iter(found.values()))
+        return found[_only(found, server)]
 
     def block_devices(
         self, instance: instance_lib.Instance
@@ -303,6 +309,18 @@ class LibvirtDriver(driver.ComputeDriver):
 
     def _is_compressed(self, image_format: str) -> bool:
         return self._options.compression and image_format == 'qcow2'
+
+
+def _only(uuids: Collection[str], server: str) -> str:
+    """Return the only uuid.
+
+    :raises InstanceAmbiguous: there are several.
+    """
+    if len(uuids) > 1:
+        raise exception.InstanceAmbiguous(
+            server=server, uuids=', '.join(sorted(uuids))
+        )
+    return next(iter(uuids))
 
 
 def _block_device(disk: disk_xml.Disk) -> instance_lib.BlockDevice:

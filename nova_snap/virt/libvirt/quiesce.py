@@ -167,7 +167,7 @@ def quiesced(
     Yield True if the guest is frozen.
 
     :param limit: seconds that the guest may run with frozen file systems;
-        None if the block has a limit of its own.
+        None if the block asks nothing of libvirt and has a limit of its own.
     :raises QuiesceNotPossible: freezing is required and failed.
     :raises FrozenTooLong: the guest was thawed within the block.
     :raises Conflict: another program's job runs on the guest; what is done in
@@ -176,11 +176,12 @@ def quiesced(
     if not quiesce.wanted or not _can_freeze(guest, quiesce):
         yield False
         return
-    require_no_job(guest)
+    if limit is not None:
+        require_no_job(guest)
     with entry.undoing(undo_steps.Thaw()):
         frozen = _freeze(guest, quiesce)
         began = time.monotonic()
-        with _Watch(guest, limit):
+        with _Watch(guest, limit if frozen else None):
             yield frozen
     if frozen:
         LOG.info(
