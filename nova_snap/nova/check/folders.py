@@ -71,7 +71,7 @@ def check_state() -> Iterator[findings.Finding]:
         *_foreign_locks(),
     ]
     yield _judged('state_path', path, problems[:1])
-    if not locality.is_local(str(_existing(path))):
+    if not problems and not locality.is_local(str(_existing(path))):
         yield findings.warning(
             'state_path',
             f'other hosts may reach {path}, so the journal may be lost with '
@@ -124,6 +124,7 @@ def _temporary(
 
 def _existing(path: pathlib.Path) -> pathlib.Path:
     """Return the path, or the folder in which it would be made."""
+    path = path.absolute()
     # Not by exists() of pathlib, which raises an error in a forbidden folder.
     while not os.path.lexists(path):
         path = path.parent

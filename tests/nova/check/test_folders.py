@@ -61,6 +61,13 @@ class FoldersTestCase(base.NovaTestCase):
         ((_check, result, detail),) = self.found(check)
         return result, detail
 
+    def in_forbidden_folder(self) -> None:
+        """Be where nova-compute's user may not look, as in root's home."""
+        forbidden = self.folder()
+        forbidden.chmod(0o700)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(forbidden)
+
     def options(self, text: str) -> None:
         """Let this be in [nova_snap] of nova.conf."""
         self.configure(f'[nova_snap]\n{text}')
@@ -84,6 +91,11 @@ class UserTest(FoldersTestCase):
         result, detail = self.only(folders.check_user)
         self.assertEqual('failed', result)
         self.assertIn(f'may not look into {self.state}', detail)
+
+    def test_relative_where_one_may_not_look(self) -> None:
+        self.in_forbidden_folder()
+        self.configure('instances_path = here')
+        self.assertEqual('failed', self.only(folders.check_user)[0])
 
     def test_missing(self) -> None:
         result, detail = self.only(folders.check_user)
@@ -141,6 +153,7 @@ class StateTest(FoldersTestCase):
         self.fails('set [DEFAULT] state_path')
 
     def test_relative(self) -> None:
+        self.in_forbidden_folder()
         self.options('state_path = here')
         self.fails('here is relative')
 
