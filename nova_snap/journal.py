@@ -133,7 +133,16 @@ class Entry:
         try:
             yield
         finally:
-            self._undo(step, self._resources)
+            if step in self.steps:
+                self._undo(step, self._resources)
+
+    def undo_now(self, step: undo.Step) -> None:
+        """Undo a step before its block ends.
+
+        A step that can't be undone is logged; the end of its block tries
+        again.
+        """
+        self._undo(step, self._resources)
 
     def undo_all(
         self, resources: undo.Resources, blocking_only: bool = False

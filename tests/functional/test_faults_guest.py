@@ -13,6 +13,7 @@
 """What others do to a guest while its snapshot is taken."""
 
 import contextlib
+import os
 import pathlib
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from tests.functional import base
 from tests.functional import faults
 from tests.lab import disk as disk_lib
 from tests.lab import guest as guest_lib
+from tests.lab import root_disk
 from tests.lab import steps
 
 
@@ -129,9 +131,47 @@ class TestLive(faults.FaultTestCase):
         self.assert_as_found(guest, found)
         self.assert_nothing_left()
 
-    def test_pivoted_by_another_tool(self) -> None:
-        # From then on the guest writes to our delta and to nothing else.
-        guest = self.own_guest(agent=True)
+    def test_disks_are_detached_and_attached(self) -> None:
+        directory = guest_lib.disks_directory(self.libvirtd)
+        size = 1 * faults.MIB
+        old, new = (
+            root_disk.make(
+                directory,
+                root_disk.Kind.RAW,
+                name=f'data-{os.urandom(4).hex()}',
+                size=size,
+            )
+            for _number in range(2)
+        )
+        guest = self.own_guest(extra_disks=(old,))
+        process = self.begin_copying(guest)
+        self.assertTrue(guest.is_persistent())
+        flags = (
+            libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        )
+        xml = """<disk type='{0.source_type}' device='disk'>
+            <driver name='qemu' type='{0.format}'/>{0.source_xml}
+            <target dev='{1}' bus='virtio'/></disk>"""
+        with guest.domain() as domain:
+            domain.attachDeviceFlags(xml.format(new, 'vdd'), flags)
+            domain.detachDeviceFlags(xml.format(old, 'vdc'), flags)
+        guest.wait_for(
+            lambda: str(old.path) not in guest.xml(), 'detached disk', 60
+        )
+        definition = guest.inactive_xml()
+        self.hurry(guest)
+        self.assert_ended(process, 0)
+        self.assertEqual(definition, guest.inactive_xml())
+        for current in (guest.xml(), guest.inactive_xml()):
+            self.assertIn(str(new.path), current)
+            self.assertNotIn(str(old.path), current)
+        self.assert_nothing_left()
+
+    def pivot(self, guest: guest_lib.Guest) -> pathlib.Path:
+        """Make a guest write to the delta of a snapshot, and to nothing else.
+
+        :returns: the delta; the guest has written to it.
+        """
         process = self.begin_copying(guest)
         self.hurry(guest)
         self.wait_until(process, lambda: is_ready(guest))
@@ -148,6 +188,26 @@ class TestLive(faults.FaultTestCase):
         self.run_command('recover', status=1)  # the guest has it open
         guest.agent('guest-exec', path='/bin/touch', arg=['/only-there'])
         guest.wait_for_ticks(5)
+        return delta
+
+    def test_pivoted_by_another_tool(self) -> None:
+        guest = self.own_guest(agent=True)
+        definition = guest.inactive_xml()
+        delta = self.pivot(guest)
+        guest.destroy()
+        # libvirt has made the delta the disk in the definition, too.
+        self.assertIn(str(delta), guest.inactive_xml())
+        done = self.run_command('recover', status=1)
+        self.assertIn(str(delta), done.stderr)
+        self.assertEqual('', disk_lib.check(delta))
+        with guest.domain() as domain:
+            domain.connect().defineXML(definition)
+        self.run_command('recover')
+        self.assert_nothing_left()
+
+    def test_transient_guest_pivoted_by_another_tool(self) -> None:
+        guest = self.own_guest(agent=True, persistent=False)
+        self.pivot(guest)
         guest.destroy()
         done = self.run_command('recover')
         (kept,) = self.snapshots.glob('kept-*.delta')

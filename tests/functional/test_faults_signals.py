@@ -74,8 +74,8 @@ class TestLive(SignalTestCase):
     def test_while_it_is_flattened(self) -> None:
         guest = self.guest(root_disk.Kind.OVERLAY)
         process = self.begin(guest)
-        self.wait_until(process, lambda: not guest.is_persistent())
-        self.wait_until(process, guest.is_persistent)
+        self.wait_until(process, guest.block_jobs)
+        self.wait_until(process, lambda: not guest.block_jobs())
         self.assert_cancelled(process, guest, INT)
 
     def test_twice(self) -> None:

@@ -93,15 +93,11 @@ class TestKilledLive(KillTestCase):
         self.assert_nothing_left()
 
     def test_guest_powered_off_before_recovery(self) -> None:
-        guest = self.make_guest(vnc_password='secret')
+        self.guest = guest = self.make_guest(vnc_password='secret')
         definition = guest.inactive_xml()
-        self.guest = guest
-        self.kill_at(steps.after('rebase'))
-        # Nothing of the copy is to be kept then.
-        guest.destroy_copied()
-        self.assertFalse(guest.exists())
+        self.kill_at(steps.after('restore-definition'))
+        guest.destroy()
         self.run_command('recover')
-        self.assertTrue(guest.exists())
         self.assertEqual('shut off', guest.state())
         self.assertEqual(definition, guest.inactive_xml())
         self.assert_nothing_left()

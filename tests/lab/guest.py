@@ -280,18 +280,6 @@ class Guest:
         with contextlib.suppress(libvirt.libvirtError), self.domain() as dom:
             dom.destroy()
 
-    def destroy_copied(self) -> None:
-        """Pull its plug when a mirror of its disk has all that it wrote."""
-        self.suspend()
-        self.wait_for(
-            lambda: all(
-                job['cur'] == job['end'] for job in self.block_jobs().values()
-            ),
-            'whole copy of its disk',
-            60,
-        )
-        self.destroy()
-
     def crash(self) -> None:
         """Kill its QEMU, as a fault in it or the kernel would."""
         path = self._libvirtd.qemu_pid_file(self.name)

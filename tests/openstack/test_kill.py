@@ -74,7 +74,7 @@ class TestKilledMirror(KillTestCase):
     def test_server_is_manageable(self) -> None:
         server = self.make_server()
         found = functional_base.Found.of(server)
-        self.kill(server, steps.after('poll'))
+        self.kill(server, steps.after('rebase'))
         self.assertFalse(server.is_persistent())
         self.compute.start()
         self.wait_until_idle(server)
@@ -84,11 +84,9 @@ class TestKilledMirror(KillTestCase):
     def test_server_powered_off_before_the_start(self) -> None:
         server = self.make_server()
         self.kill(server, steps.after('poll'))
-        # Nothing of the copy is to be kept then.
-        server.destroy_copied()
-        self.assertFalse(server.exists())
-        self.compute.start()
+        server.destroy()
         self.assertTrue(server.exists())
+        self.compute.start()
         server.wait_for_status('SHUTOFF')
         server.act('start', 'ACTIVE')
         server.wait_for_ticks(5, 240)

@@ -210,7 +210,7 @@ class Guest:
         autostart flag of a persistent guest is set, too: the process that
         defined the guest may have died before it set the flag.
         """
-        if not self._is_there_and_persistent():
+        if not self.is_defined():
             self.host.define(definition.xml)
         self.call(
             'set whether it starts with the host',
@@ -218,7 +218,8 @@ class Guest:
             insist=True,
         )
 
-    def _is_there_and_persistent(self) -> bool:
+    def is_defined(self) -> bool:
+        """Return True if the guest exists and is persistent."""
         try:
             return self.is_persistent()
         except exception.GuestGone:

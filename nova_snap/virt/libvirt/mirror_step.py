@@ -14,12 +14,13 @@
 
 A delta is a copy of the guest's disk, and is removed if the snapshot fails.
 But another program may have ended the copy with a pivot; then the guest has
-written to the delta since.  Open this file to change how the two cases are
-told apart.
+written to the delta since, and libvirt names it in the guest's definition.
+Open this file to change how the two cases are told apart.
 """
 
 import dataclasses
 import pathlib
+from typing import Self
 
 from oslo_log import log as logging
 
@@ -30,8 +31,6 @@ from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import events
 from nova_snap.virt.libvirt import guest as guest_lib
-from nova_snap.virt.storage import disk_source as storage
-from nova_snap.virt.storage import qemu_img
 
 LOG = logging.getLogger(__name__)
 
@@ -42,19 +41,22 @@ class EndMirror(undo.Step, kind='end the block job'):
 
     :ivar device: name of the disk in the guest.
     :ivar target: path of the delta.
-    :ivar source: path of the disk, in the format ``source_format``.
     :ivar run: what :meth:`.guest.Guest.run` returned when the job began.
     """
 
     device: str
     target: str
-    source: str = ''
-    source_format: str = ''
     run: str | None = None
     #: Of the connection on which this process hears how the job ends.
     generation: int | None = dataclasses.field(
         default=None, metadata=undo.VOLATILE
     )
+
+    @classmethod
+    def from_data(cls, data: undo.Data) -> Self:
+        """Make the step, also from an entry that names the disk."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{key: data[key] for key in known & data.keys()})
 
     def undo(self, resources: undo.Resources) -> None:
         """End the job, and keep a delta that another program has pivoted to.
@@ -73,13 +75,14 @@ class EndMirror(undo.Step, kind='end the block job'):
                 'copy it back with "virsh blockcopy --pivot" before the '
                 'server is shut off.',
             )
-        if not self._is_known_to_have_failed(guest):
-            self._keep_unless_copy(guest)
+        if not (self._is_known_to_have_failed(guest) or guest.is_defined()):
+            self._keep(guest)
 
     def _is_ended(self, guest: guest_lib.Guest, run: str) -> bool:
         """End the job if it runs; return True if the guest has left the delta.
 
-        The guest is not defined yet, so nothing is asked that is not needed.
+        The guest may not be defined yet, so nothing is asked that is not
+        needed.
         """
         try:
             xml = guest.xml()
@@ -103,21 +106,21 @@ class EndMirror(undo.Step, kind='end the block job'):
             is not events.BlockJobStatus.COMPLETED
         )
 
-    def _keep_unless_copy(self, guest: guest_lib.Guest) -> None:
+    def _keep(self, guest: guest_lib.Guest) -> None:
         """Keep a delta that may have data which the disk has not.
 
-        The guest has been shut off since the job began.  Unless another
-        program pivoted before that, all data of the delta is in the disk.
+        The guest has been shut off since the job began, and has no definition
+        that tells which of the two it used.
         """
         delta = pathlib.Path(self.target)
-        if not delta.exists() or self._is_copy(guest):
+        if not delta.exists():
             return
         kept = delta.parent.parent / f'kept-{delta.name}'
         delta.rename(kept)
         LOG.error(
-            'The copy of disk %(disk)s of server %(server)s differs from the '
-            'disk. If another program ended the copy with a pivot before the '
-            'server was shut off, the server has written to the copy, and '
+            'Nothing tells whether another program ended the copy of disk '
+            '%(disk)s of server %(server)s with a pivot before the server was '
+            'shut off. If it did, the server has written to the copy, and '
             'only the copy has that data. It is kept as %(kept)s: use it or '
             'remove it.',
             {
@@ -127,33 +130,3 @@ class EndMirror(undo.Step, kind='end the block job'):
             },
             instance_uuid=guest.uuid,
         )
-
-    def _is_copy(self, guest: guest_lib.Guest) -> bool:
-        """Return True if the delta surely has no data that the disk lacks."""
-        try:
-            source = qemu_img.with_known_chain(
-                _file(self.source, self.source_format)
-            )
-            delta = dataclasses.replace(
-                _file(self.target, 'qcow2'),
-                backing=source,
-                is_chain_known=True,
-            )
-            return qemu_img.is_equal(source, delta)
-        except exception.NovaSnapError as error:
-            LOG.debug(
-                'Delta and disk cannot be compared: %s',
-                error,
-                instance_uuid=guest.uuid,
-            )
-            return False
-
-
-def _file(path: str, format_name: str) -> storage.DiskSource:
-    is_block = pathlib.Path(path).is_block_device()
-    return storage.DiskSource(
-        type='block' if is_block else 'file',
-        format=format_name,
-        location=path,
-        is_chain_known=False,
-    )

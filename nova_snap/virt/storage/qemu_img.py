@@ -156,24 +156,6 @@ def create_delta(
     )
 
 
-def is_equal(one: storage.DiskSource, other: storage.DiskSource) -> bool:
-    """Return True if two disks have the same content.
-
-    :raises ProgramFailed: they can't be compared.
-    """
-    try:
-        process.run(
-            ['qemu-img', 'compare', '-q', '--force-share']
-            + [storage.image_name(one), storage.image_name(other)],
-            DATA_LIMITS,
-        )
-    except exception.ProgramFailed as error:
-        if error.status == 1:
-            return False
-        raise
-    return True
-
-
 def can_flatten(delta: storage.DiskSource) -> bool:
     """Return True if :func:`flatten` would probe no format.
 

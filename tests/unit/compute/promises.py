@@ -114,10 +114,13 @@ class Operation(abc.ABC):
         the undo step that must be in the journal by then.
     :cvar undoing: the call by which the guest is put right again; ''
         where no step keeps the next operation from running.
+    :cvar undone_early: kinds of steps that need not wait for the steps that
+        were begun after them.
     """
 
     changes: ClassVar[Mapping[str, str]]
     undoing: ClassVar[str]
+    undone_early: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, case: unit_base.TestCase) -> None:
         self.case = case

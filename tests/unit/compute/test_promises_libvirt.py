@@ -95,6 +95,7 @@ class Live(LibvirtOperation):
     """A live snapshot, by a mirror."""
 
     undoing = 'connection.defineXML'
+    undone_early = frozenset({undo_steps.Define.kind})
     live_disabled = False
     changes: ClassVar[Mapping[str, str]] = {
         'images.create': image_upload.RemoveRecord.kind,

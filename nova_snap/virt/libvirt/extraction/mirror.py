@@ -53,9 +53,9 @@ def extracted(context: context_lib.Context) -> Iterator[driver.ImageData]:
     4. end an old block job,
     5. undefine the guest,
     6. blockRebase into the delta,
-    7. poll every 0.5 s until all data is there,
-    8. abort the job,
-    9. define the guest again,
+    7. define the guest again: libvirt wants it transient only at 6,
+    8. poll every 0.5 s until all data is there,
+    9. abort the job,
     10. convert the delta,
     11. upload (the caller does, from what is yielded).
 
@@ -79,14 +79,16 @@ def extracted(context: context_lib.Context) -> Iterator[driver.ImageData]:
     device.abort_job()  # 4: one that an earlier failure may have left
     with contextlib.ExitStack() as stack:
         if define is not None:
-            stack.enter_context(context.entry.undoing(define))  # 9 at the end
+            stack.enter_context(context.entry.undoing(define))  # 7 on an error
             guest.undefine()  # 5
-        stack.enter_context(context.entry.undoing(copy))  # 8 on an error
+        stack.enter_context(context.entry.undoing(copy))  # 9 on an error
         device.rebase(copy.target)  # 6
+        if define is not None:
+            context.entry.undo_now(define)  # 7
         mirror = _Mirror(context, device)
-        mirror.wait_until_ready()  # 7
+        mirror.wait_until_ready()  # 8
         with quiesce.quiesced(guest, context.quiesce, context.entry):
-            mirror.end()  # 8
+            mirror.end()  # 9
     context.hooks.take_back(pathlib.Path(delta.describe()))
     flat = _flat_image(context, delta)  # 10
     with context_lib.opened(flat, context) as data:
@@ -99,8 +101,6 @@ def _end_mirror(
     return mirror_step.EndMirror(
         device=context.disk.device,
         target=delta.describe(),
-        source=context.disk.source.describe(),
-        source_format=context.disk.source.format,
         run=context.guest.run(),
         generation=context.guest.host.generation,
     )
@@ -112,7 +112,9 @@ def _definition_to_restore(
     """Return the step that defines the guest again; None if it is transient.
 
     blockRebase with COPY refuses persistent guests: libvirt could not go on
-    with the job after the host's reboot.
+    with the job after the host's reboot.  Once the job runs, the guest may be
+    defined, and is at once: what others change in the definition meanwhile,
+    such as a disk that they detach, is theirs, and it outlives the host.
     """
     if not guest.is_persistent():
         return None

@@ -114,6 +114,51 @@ class ResumeTest(StepTestCase):
         self.assertEqual(base.SHUTOFF, self.resume())
 
 
+class EndMirrorTest(StepTestCase):
+    """A copy whose guest was shut off after the process had died."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.domain.state_now = base.SHUTOFF
+        self.delta = self.folder() / 'x.delta'
+        self.delta.touch()
+        self.kept = self.delta.parent.parent / f'kept-{self.delta.name}'
+        self.addCleanup(self.kept.unlink, missing_ok=True)
+
+    def end(self) -> None:
+        """Do what recovery does."""
+        data = {'device': 'vda', 'target': str(self.delta), 'run': 'boot/1'}
+        undo.load('end the block job', data).undo(self.resources)
+
+    def test_definition_names_the_disk(self) -> None:
+        self.end()
+        self.assertFalse(self.kept.exists())
+
+    def test_definition_names_the_copy(self) -> None:
+        domain = fake_libvirt.Domain(samples.raw_disk(str(self.delta)))
+        domain.state_now = base.SHUTOFF
+        self.resources = undo.Resources(self.use(domain), hooks.NONE)
+        error = self.assertRaises(exception.UnsafeDisk, self.end)
+        self.assertIn(str(self.delta), str(error))
+        self.assertTrue(self.delta.exists())
+
+    def test_guest_without_a_definition(self) -> None:
+        self.domain.exists = False
+        self.end()
+        self.assertTrue(self.kept.exists())
+        self.assertIn(str(self.kept), self.log.output)
+
+    def test_entry_that_names_the_disk(self) -> None:
+        step = undo.load(
+            'end the block job',
+            {
+                **{'device': 'vda', 'target': '/x.delta', 'run': 'boot/1'},
+                **{'source': '/disk', 'source_format': 'raw'},
+            },
+        )
+        self.assertEqual({'device', 'target', 'run'}, set(step.data()))
+
+
 class ThawTest(StepTestCase):
     """A guest whose file systems were frozen."""
 
