@@ -152,8 +152,11 @@ class EndMirrorTest(StepTestCase):
         step = undo.load(
             'end the block job',
             {
-                **{'device': 'vda', 'target': '/x.delta', 'run': 'boot/1'},
-                **{'source': '/disk', 'source_format': 'raw'},
+                'device': 'vda',
+                'target': '/x.delta',
+                'run': 'boot/1',
+                'source': '/disk',
+                'source_format': 'raw',
             },
         )
         self.assertEqual({'device', 'target', 'run'}, set(step.data()))
