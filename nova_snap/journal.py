@@ -145,15 +145,16 @@ class Entry:
         self._undo(step, self._resources)
 
     def undo_all(
-        self, resources: undo.Resources, blocking_only: bool = False
+        self, resources: undo.Resources, blocking: bool | None = None
     ) -> None:
         """Undo every step, the last first; steps that fail stay.
 
         :param resources: what the steps work on.
-        :param blocking_only: leave the steps that no guest waits for.
+        :param blocking: True for only the steps that a guest may wait for,
+            False for only the others.
         """
         for step in reversed(list(self.steps)):
-            if step.is_blocking or not blocking_only:
+            if blocking in (None, step.is_blocking):
                 self._undo(step, resources)
 
     def close(self) -> bool:

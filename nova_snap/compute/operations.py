@@ -111,17 +111,19 @@ class Operations:
         """
         self._journal.tidy()
         entries = list(self._journal.entries())
-        if len(entries) > 1:
-            for entry in entries:
-                with (
-                    contextlib.suppress(exception.SnapshotInProgress),
-                    self._locks.instance(entry.instance_uuid),
-                ):
-                    self._recover(entry, services, blocking_only=True)
+        begun = set()
         for entry in entries:
+            with (
+                contextlib.suppress(exception.SnapshotInProgress),
+                self._locks.instance(entry.instance_uuid),
+            ):
+                self._recover(entry, services, blocking=True)
+                begun.add(entry.id)
+        for entry in entries:
+            blocking = False if entry.id in begun else None
             try:
                 with self._locks.instance(entry.instance_uuid):
-                    yield self._recover(entry, services)
+                    yield self._recover(entry, services, blocking)
             except exception.SnapshotInProgress:
                 yield Recovery(entry, running=True)
         for entry in self._journal.contents().elsewhere:
@@ -184,27 +186,32 @@ class Operations:
         self,
         entry: journal_lib.Entry,
         services: tuple[object, ...],
-        blocking_only: bool = False,
+        blocking: bool | None = None,
     ) -> Recovery:
-        """Undo the steps of an entry; the instance's lock is held."""
+        """Undo the steps of an entry; the instance's lock is held.
+
+        :param blocking: as in :meth:`.journal.Entry.undo_all`; False goes on
+            with a recovery that was begun.
+        """
         try:
             # Read again: the operation that held the lock until now may have
             # changed the entry.
             entry = journal_lib.Entry.read(entry.path)
         except FileNotFoundError:
             return Recovery(entry)  # ended meanwhile
-        LOG.warning(
-            'Undoing the snapshot of server %(server)s that was begun at '
-            '%(time)s and interrupted.',
-            {'server': entry.instance_uuid, 'time': entry.begun_at},
-            instance_uuid=entry.instance_uuid,
-        )
+        if blocking is not False:
+            LOG.warning(
+                'Undoing the snapshot of server %(server)s that was begun at '
+                '%(time)s and interrupted.',
+                {'server': entry.instance_uuid, 'time': entry.begun_at},
+                instance_uuid=entry.instance_uuid,
+            )
         # With its origin, steps ask whether the guest is still this host's.
         services = (*services, entry.origin)
         entry.undo_all(
-            self._resources(entry.instance_uuid, services), blocking_only
+            self._resources(entry.instance_uuid, services), blocking
         )
-        if not blocking_only:
+        if not blocking:
             entry.close()
         return Recovery(entry, left=entry.kinds)
 

@@ -95,6 +95,21 @@ class RecoveryTest(base.ManagerTestCase):
         found = self.recover()
         self.assertEqual([(base.START,), ()], [one.left for one in found])
 
+    def test_each_step_is_tried_once_and_each_entry_named_once(self) -> None:
+        self.leave_behind(base.OTHER)
+        self.images.delete(base.BASE_ID)
+        self.leave_behind(base.INSTANCE)
+        tried: list[undo.Data] = []
+
+        def fail(data: undo.Data) -> None:
+            tried.append(data)
+            self.fail_to_undo(data)
+
+        self.driver.undo = fail
+        self.recover()
+        self.assertEqual(2, len(tried))
+        self.assertEqual(2, self.log.output.count('Undoing the snapshot'))
+
     def test_comes_before_the_next_snapshot(self) -> None:
         self.leave_behind()
         undone: list[Any] = []
