@@ -145,6 +145,7 @@ def driver_options(
         ephemeral_encryption=conf.ephemeral_storage_encryption.enabled,
         quiesce_timeout=quiesce_timeout,
         detach_timeout=conf.libvirt.device_detach_timeout,
+        stall_timeout=own.mirror_stall_timeout,
         reserved_space=own.reserved_space_mb * units.Mi,
         live_methods=LIVE_METHODS[own.live_method],
         streaming=_pull_options(own),

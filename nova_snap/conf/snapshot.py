@@ -60,6 +60,17 @@ the point in time when the snapshot begins, and takes root disks on LVM and RBD
 live; it needs libvirt 7.2, QEMU 4.2 and python3-libnbd.
 """,
     ),
+    cfg.IntOpt(
+        'mirror_stall_timeout',
+        default=600,
+        min=1,
+        help="""
+Seconds in which "mirror" has to make progress: the rest that is still to be
+copied has to become smaller than it ever was. The copy of a guest that
+always writes faster than its disk is copied would never end; its snapshot is
+given up.
+""",
+    ),
     cfg.StrOpt(
         'compression_type',
         default='zstd',

@@ -132,7 +132,7 @@ class LibvirtPlan(driver.Plan):
             case decision_lib.Method.PULL:
                 return pull.extracted(context, options.streaming)
             case decision_lib.Method.MIRROR:
-                return mirror.extracted(context)
+                return mirror.extracted(context, options.stall_timeout)
         return cold.extracted(
             context, decision.suspends, options.detach_timeout
         )

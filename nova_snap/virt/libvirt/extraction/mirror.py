@@ -42,7 +42,9 @@ END_TIMEOUT = 10
 
 
 @contextlib.contextmanager
-def extracted(context: context_lib.Context) -> Iterator[driver.ImageData]:
+def extracted(
+    context: context_lib.Context, stall_timeout: int
+) -> Iterator[driver.ImageData]:
     """Read the root disk of a running guest as a flat image.
 
     The steps, by their numbers:
@@ -59,8 +61,10 @@ def extracted(context: context_lib.Context) -> Iterator[driver.ImageData]:
     10. convert the delta,
     11. upload (the caller does, from what is yielded).
 
+    :param stall_timeout: seconds in which the rest has to shrink.
     :raises BlockJobRunning: another program's job runs on the disk.
-    :raises BlockJobFailed: QEMU could not copy the disk.
+    :raises BlockJobFailed: QEMU could not copy the disk, or the guest writes
+        faster than that.
     :raises GuestGone, GuestCrashed: the guest stopped before that was done.
     :raises QuiesceNotPossible: freezing is required and failed.
     :raises NotEnoughSpace: the folder's file system is too full.
@@ -86,7 +90,7 @@ def extracted(context: context_lib.Context) -> Iterator[driver.ImageData]:
         if define is not None:
             context.entry.undo_now(define)  # 7
         mirror = _Mirror(context, device)
-        mirror.wait_until_ready()  # 8
+        mirror.wait_until_ready(stall_timeout)  # 8
         with quiesce.quiesced(guest, context.quiesce, context.entry):
             mirror.end()  # 9
     context.hooks.take_back(pathlib.Path(delta.describe()))
@@ -122,6 +126,29 @@ def _definition_to_restore(
     return undo_steps.Define(definition.xml, definition.autostart)
 
 
+class _Stall:
+    """A limit on the time in which the rest of a copy does not shrink.
+
+    :param timeout: in seconds.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._least: int | None = None
+        self._since = time.monotonic()
+
+    def is_over(self, rest: int) -> bool:
+        """Return True if the time is over.
+
+        :param rest: bytes that are still to be copied.  A job that has not
+            really begun has none.
+        """
+        if rest and (self._least is None or rest < self._least):
+            self._least = rest
+            self._since = time.monotonic()
+        return time.monotonic() - self._since > self._timeout
+
+
 class _Mirror:
     """The running copy of a disk into a delta."""
 
@@ -134,11 +161,14 @@ class _Mirror:
         self._device = device
         self._generation = context.guest.host.generation
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, stall_timeout: int) -> None:
         """Wait until the delta has all data and gets each new write.
 
-        :raises BlockJobFailed: the job has ended by itself.
+        :param stall_timeout: seconds in which the rest has to shrink.
+        :raises BlockJobFailed: the job has ended by itself, or the guest
+            writes faster than its disk is copied.
         """
+        stall = _Stall(stall_timeout)
         while True:
             job = self._device.job()
             if job is None:
@@ -146,6 +176,8 @@ class _Mirror:
             self._context.report(progress.Stage.COPYING, job.cur, job.end)
             if self._is_complete(job):
                 return
+            if stall.is_over(job.end - job.cur):
+                raise self._stalled(stall_timeout)
             self._context.progress.wait()
 
     def _is_complete(self, job: block_device.BlockJob) -> bool:
@@ -190,6 +222,14 @@ class _Mirror:
         return self._failed(
             'QEMU ended the copy, or another program did '
             '(look at the log of QEMU and at "virsh domblkerror").'
+        )
+
+    def _stalled(self, timeout: int) -> exception.BlockJobFailed:
+        return self._failed(
+            f'the copy has made no progress for {timeout} s, since the guest '
+            'writes as fast as its disk is copied. Try again when it writes '
+            'less, raise [snapshot] mirror_stall_timeout, or use the method '
+            'pull.'
         )
 
     def _failed(self, reason: str) -> exception.BlockJobFailed:
