@@ -59,7 +59,7 @@ def run(
     :param poll: called every POLL_INTERVAL seconds with the end of what the
         program has written so far; when it raises, the program is killed.
     :param umask: for files that the program makes; -1 keeps ours.
-    :param stdin: what the program reads from standard input.
+    :param stdin: what the program reads from standard input; never on disk.
     :param max_output: bytes that are returned at most.
     :raises ProgramFailed: it could not be started, or its exit status was
         not 0.
@@ -98,9 +98,10 @@ def _limited(argv: Sequence[str], limits: Limits) -> list[str]:
 
 
 def _file_with(data: bytes) -> BinaryIO:
+    """Return a file in memory: the data may be a passphrase."""
     if not data:
         return open(os.devnull, 'rb')
-    file = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
+    file = open(os.memfd_create('stdin'), 'w+b')  # noqa: SIM115  the caller
     file.write(data)
     file.seek(0)
     return file

@@ -127,7 +127,10 @@ class TestEncrypted(content.ContentTestCase):
 
     @contextlib.contextmanager
     def watched_arguments(self) -> Iterator[set[bytes]]:
-        """Collect the arguments of all processes during the block."""
+        """Collect the arguments of all processes during the block.
+
+        So are the first bytes of all temporary files.
+        """
         seen: set[bytes] = set()
         ended = threading.Event()
 
@@ -136,6 +139,9 @@ class TestEncrypted(content.ContentTestCase):
                 for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
                     with contextlib.suppress(OSError):
                         seen.add(path.read_bytes())
+                for path in self.snapshots.glob('*/*'):
+                    with contextlib.suppress(OSError), path.open('rb') as file:
+                        seen.add(file.read(100))
                 time.sleep(0.005)
 
         thread = threading.Thread(target=watch)

@@ -276,12 +276,12 @@ def convert(
     target_format: str,
     compress: bool,
     progress: Progress,
-    secret: pathlib.Path | None = None,
+    secret: bytes | None = None,
 ) -> None:
     """Write a flat image of a disk; an encrypted one is decrypted.
 
     :param compress: for qcow2 only.
-    :param secret: a file with the passphrase of the topmost layer.
+    :param secret: the passphrase of the topmost layer.
     :param progress: called about twice a second with the share that is done,
         0 to 1; when it raises, the conversion is ended.
     :raises ProgramFailed: qemu-img failed, as it does on a full disk.
@@ -290,13 +290,13 @@ def convert(
     if secret is not None:
         options += [
             '--object',
-            f'secret,id={storage.KEY_OBJECT},file={secret}',
+            f'secret,id={storage.KEY_OBJECT},file=/dev/stdin',
         ]
     if compress:
         # -W: several clusters are compressed at a time, and written in any
         # order.
         options += ['-c', '-W']
-    _convert(options, source, target, target_format, progress)
+    _convert(options, source, target, target_format, progress, secret or b'')
 
 
 def _convert(
@@ -305,6 +305,7 @@ def _convert(
     target: pathlib.Path,
     target_format: str,
     progress: Progress,
+    stdin: bytes = b'',
 ) -> None:
     process.run(
         ['qemu-img', 'convert', '-p', '-O', target_format, *options]
@@ -313,6 +314,7 @@ def _convert(
         DATA_LIMITS,
         poll=lambda output: progress(_share(output)),
         umask=0o077,
+        stdin=stdin,
     )
 
 

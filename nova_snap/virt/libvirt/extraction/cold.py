@@ -17,7 +17,6 @@ The image shows the moment at which the guest was suspended.
 
 from collections.abc import Iterator
 import contextlib
-import os
 import pathlib
 import uuid
 
@@ -143,7 +142,6 @@ def _flat_image(
     flat = context.folder / f'{uuid.uuid4()}.image'
     with (
         context.disk_operation_slot(context.progress),
-        _secret_file(context) as secret,
         context.hooks.reading(context.disk.source, context.entry),
     ):
         qemu_img.convert(
@@ -152,7 +150,7 @@ def _flat_image(
             context.image_format,
             context.compress,
             context.converting,
-            secret,
+            _secret(context),
         )
     context.converting(1)
     if is_stopped and context.guest.power_state().is_active:
@@ -161,20 +159,7 @@ def _flat_image(
     return flat
 
 
-@contextlib.contextmanager
-def _secret_file(
-    context: context_lib.Context,
-) -> Iterator[pathlib.Path | None]:
-    """Write the passphrase of an encrypted disk to a file for qemu-img."""
+def _secret(context: context_lib.Context) -> bytes | None:
+    """Return the passphrase of an encrypted disk."""
     secret = context.disk.source.encryption_secret
-    if secret is None:
-        yield None
-        return
-    path = context.folder / 'secret'
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, 'wb') as stream:
-        stream.write(context.guest.host.secret(secret))
-    try:
-        yield path
-    finally:
-        path.unlink()
+    return None if secret is None else context.guest.host.secret(secret)

@@ -31,7 +31,7 @@ class ConvertTest(base.DiskTestCase):
         source: storage.DiskSource,
         target_format: str = 'qcow2',
         compress: bool = False,
-        secret: pathlib.Path | None = None,
+        secret: bytes | None = None,
     ) -> pathlib.Path:
         """Convert a disk to a flat image."""
         target = self.directory / f'flat.{target_format}'
@@ -89,7 +89,7 @@ class ConvertTest(base.DiskTestCase):
         source = storage.DiskSource(
             'file', 'raw', str(path), encryption_secret='s'
         )
-        target = self.convert(source, 'raw', secret=secret)
+        target = self.convert(source, 'raw', secret=secret.read_bytes())
         self.assertEqual(
             (self.directory / 'base').read_bytes(), target.read_bytes()
         )
