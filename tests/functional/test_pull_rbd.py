@@ -100,6 +100,5 @@ class TestKilled(RbdTestCase, test_kill.KillTestCase):
         self.guest = self.rbd_guest(vnc_password='secret')
         self.found = base.Found.of(self.guest)
         self.kill_at(steps.after('open-export'))
-        self.assertTrue(test_pull.has_backup_job(self.guest))
         self.recover()
         self.assertFalse(test_pull.has_backup_job(self.guest))

@@ -282,11 +282,11 @@ class Guest:
 
         self.call('start it', start, insist=True)
 
-    def is_paused_by_io_error(self) -> bool:
+    def is_paused_by_io_error(self, insist: bool = True) -> bool:
         """Return True if QEMU has paused the guest after an I/O error."""
         try:
             state = self.call(
-                'read its state', lambda domain: domain.state(), insist=True
+                'read its state', lambda domain: domain.state(), insist
             )
         except exception.GuestGone:
             return False

@@ -125,6 +125,16 @@ class EndExport(undo.Step, kind='end the export'):
     folder: str
     running: bool
 
+    @property
+    def path(self) -> pathlib.Path:
+        """The folder as a path."""
+        return pathlib.Path(self.folder)
+
+    def has_begun(self, guest: guest_lib.Guest) -> bool:
+        """Return True if the job runs."""
+        export = backup_job.Export.in_folder(self.path)
+        return backup_job.is_running(guest, export)
+
     def undo(self, resources: undo.Resources) -> None:
         """End the export.
 

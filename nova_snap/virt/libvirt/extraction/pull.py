@@ -21,18 +21,11 @@ from collections.abc import Iterator
 import contextlib
 import dataclasses
 import io
-import threading
 from typing import Any
 from typing import BinaryIO
 
-from oslo_log import log as logging
-
-from nova_snap import concurrency
-from nova_snap import exception
 from nova_snap import progress as progress_lib
-from nova_snap import waiting
 from nova_snap.objects import power_state
-from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import nbd_source
 from nova_snap.qcow2 import raw
 from nova_snap.qcow2 import source as source_lib
@@ -44,9 +37,8 @@ from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
-from nova_snap.virt.libvirt.extraction import guest_stop
-
-LOG = logging.getLogger(__name__)
+from nova_snap.virt.libvirt.extraction import export_guard
+from nova_snap.virt.libvirt.extraction import orphan_watch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +70,7 @@ def extracted(
     """
     with (
         _exported(context) as export,
-        _Guard(context, export) as guard,
+        export_guard.ExportGuard(context, export) as guard,
         guard.translated(),
         _source(export, options) as source,
         _stream(context, source, options) as stream,
@@ -97,9 +89,8 @@ def _exported(context: context_lib.Context) -> Iterator[backup_job.Export]:
     guest = context.guest
     export = backup_job.Export.in_folder(context.folder)
     runs = guest.power_state() is power_state.PowerState.RUNNING
-    with context.entry.undoing(
-        undo_steps.EndExport(str(context.folder), running=runs)
-    ):
+    step = undo_steps.EndExport(str(context.folder), running=runs)
+    with orphan_watch.undoing(context.entry, guest, step):
         with quiesce.quiesced(guest, context.quiesce, context.entry):
             backup_job.begin(guest, context.disk.device, export)
         yield export
@@ -134,99 +125,19 @@ def _stream(
     return writer.write_plain(source)
 
 
-class _Guard:
-    """Guard of a guest while its disk is exported.
-
-    QEMU pauses the guest if the scratch file has no room for old data.  So
-    the export is ended before that; a guest that is paused all the same is
-    resumed.
-    """
-
-    def __init__(
-        self, context: context_lib.Context, export: backup_job.Export
-    ) -> None:
-        self._context = context
-        self._export = export
-        self._over = threading.Event()
-        self._failure: exception.NovaSnapError | None = None
-
-    def __enter__(self) -> '_Guard':
-        concurrency.start_thread('export-guard', self._watch)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._over.set()
-
-    @contextlib.contextmanager
-    def translated(self) -> Iterator[None]:
-        """Translate errors of reading to their cause."""
-        try:
-            yield
-        except errors.Qcow2Error as error:
-            raise self._explained(error) from error
-
-    def check(self) -> None:
-        """Raise if the export was ended, or has ended by itself."""
-        if self._failure is not None:
-            raise self._failure
-        if not backup_job.is_running(self._context.guest, self._export):
-            raise self._explained('its export has ended.')
-
-    def _watch(self) -> None:
-        while not self._over.wait(progress_lib.POLL_INTERVAL):
-            try:
-                self._look()
-            except exception.NovaSnapError as error:
-                self._failure = error
-                LOG.warning(
-                    '%s', error, instance_uuid=self._context.guest.uuid
-                )
-                backup_job.end(self._context.guest, self._export)
-                return
-
-    def _look(self) -> None:
-        context = self._context
-        context_lib.require_space(context.folder, context.reserved_space)
-        if context.guest.is_paused_by_io_error():
-            raise exception.ExportFailed(
-                server=context.guest.uuid,
-                reason='QEMU paused it with an I/O error.',
-            )
-
-    def _explained(self, reason: object) -> exception.NovaSnapError:
-        if self._failure is not None:
-            return self._failure
-        guest = self._context.guest
-        if self._has_stopped():
-            return guest_stop.explained(guest, 'reading its disk')
-        return exception.ExportFailed(server=guest.uuid, reason=reason)
-
-    def _has_stopped(self) -> bool:
-        """Return True if the guest stops, or has stopped.
-
-        QEMU closes the export before its process ends; until then, libvirt
-        reports that the guest and the job run.
-        """
-        guest = self._context.guest
-        for _poll in waiting.polls(
-            guest_stop.STOP_TIMEOUT, interval=guest_stop.STOP_INTERVAL
-        ):
-            if not guest.power_state().is_active:
-                return True
-            if not backup_job.is_running(guest, self._export):
-                break
-        return not guest.power_state().is_active
-
-
 class _Reader(io.RawIOBase):
     """The stream as a file that ends only if the image is whole."""
 
-    def __init__(self, file: BinaryIO, guard: _Guard) -> None:
+    def __init__(
+        self, file: BinaryIO, guard: export_guard.ExportGuard
+    ) -> None:
         self._file = file
         self._guard = guard
 
     @classmethod
-    def of(cls, stream: stream_lib.Stream, guard: _Guard) -> BinaryIO:
+    def of(
+        cls, stream: stream_lib.Stream, guard: export_guard.ExportGuard
+    ) -> BinaryIO:
         """Return a file that can be read once."""
         reader: Any = cls(stream.as_file(), guard)
         return reader  # type: ignore[no-any-return]
@@ -238,7 +149,7 @@ class _Reader(io.RawIOBase):
         return self._file.tell()
 
     def read(self, size: int | None = -1) -> bytes:
-        with self._guard.translated():
+        with self._guard.reading():
             data = self._file.read(-1 if size is None else size)
         if not data:
             # The reader takes the end of the file for the end of the image.

@@ -1,0 +1,142 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A process that ends the export of a process that was killed.
+
+QEMU would go on with the backup job.  Its scratch file would grow with each
+write of the guest until the file system is full, and QEMU pauses the guest.
+
+The parent holds the other end of this program's standard input, and the kernel
+closes that when the parent dies::
+
+    python -m nova_snap.virt.libvirt.extraction.orphan_watch URI UUID STEP
+
+STEP is the undo step of the export, as JSON.  Nothing that uses libvirt is
+imported before the parent has died, so that waiting takes little memory.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import json
+import signal
+import subprocess  # nosec B404
+import sys
+import syslog
+import time
+from typing import TYPE_CHECKING
+
+from nova_snap import exception
+
+if TYPE_CHECKING:
+    from nova_snap import journal
+    from nova_snap.virt.libvirt import guest as guest_lib
+    from nova_snap.virt.libvirt import undo_steps
+
+#: Seconds for which libvirtd may be away, or unable to end the job; the folder
+#: of the export is removed when somebody recovers.
+PATIENCE = 24 * 3600
+INTERVAL = 1
+
+#: Seconds in which libvirtd begins the job that the parent asked for last:
+#: it may have to wait for the end of another call (30 s, libvirt 9.0).
+BEGIN_TIMEOUT = 40
+
+
+@contextlib.contextmanager
+def undoing(
+    entry: 'journal.Entry',
+    guest: 'guest_lib.Guest',
+    step: 'undo_steps.EndExport',
+) -> Iterator[None]:
+    """Register a step for the block, as :meth:`.Entry.undoing` does.
+
+    The export is also ended if this process is killed in the block, or could
+    not end it because libvirtd is away.
+
+    :raises ProgramFailed: the process that does so can't be started.
+    """
+    process = _started(guest, step)
+    try:
+        with entry.undoing(step):
+            yield
+    finally:
+        if step not in entry.steps:
+            process.kill()
+        if process.stdin is not None:
+            process.stdin.close()
+        if step not in entry.steps:
+            process.wait()
+
+
+def _started(
+    guest: 'guest_lib.Guest', step: 'undo_steps.EndExport'
+) -> subprocess.Popen[bytes]:
+    # -P keeps the current folder out of sys.path.
+    argv = [sys.executable, '-P', '-m', __name__]
+    argv += [guest.host.uri, guest.uuid, json.dumps(step.data())]
+    try:
+        return subprocess.Popen(  # nosec B603
+            argv,
+            stdin=subprocess.PIPE,
+            # Whoever reads our output to its end does not wait for this one.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise exception.ProgramFailed(
+            program=argv[0], outcome='not started', stderr=str(error)
+        ) from error
+
+
+def main(uri: str, uuid: str, step: str) -> None:
+    """Wait for the end of the parent, then end its export."""
+    # Whoever stops the service or closes the terminal stops the parent.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    syslog.openlog('nova-snap', syslog.LOG_PID, syslog.LOG_DAEMON)
+    _end(uri, uuid, json.loads(step))
+
+
+def _end(uri: str, uuid: str, data: dict[str, object]) -> None:
+    from nova_snap import undo
+    from nova_snap import waiting
+    from nova_snap.virt.libvirt import guest as guest_lib
+    from nova_snap.virt.libvirt import host as host_lib
+    from nova_snap.virt.libvirt import undo_steps
+
+    step = undo_steps.EndExport.from_data(data)
+    guest = guest_lib.Guest(host_lib.Host(uri), uuid, uuid)
+    folders = undo_steps.Folders((step.path.parent,))
+    absent_since = None
+    for _poll in waiting.polls(PATIENCE, interval=INTERVAL):
+        if not step.path.exists():
+            return  # recovered
+        try:
+            if step.has_begun(guest):
+                step.undo(undo.Resources(guest, folders))
+                break
+        except exception.NovaSnapError:
+            continue
+        absent_since = absent_since or time.monotonic()
+        if time.monotonic() - absent_since > BEGIN_TIMEOUT:
+            return
+    syslog.syslog(
+        syslog.LOG_WARNING,
+        f'The export of the disk of server {uuid} has been ended, since its '
+        'snapshot was killed. Recovery does the rest.',
+    )
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
