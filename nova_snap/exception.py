@@ -220,7 +220,7 @@ class NotEnoughSpace(SnapshotFailed):
     message = (
         'Not enough free space in %(path)s: %(free_mib)d MiB are free and '
         '%(needed_mib)d MiB are needed, [snapshot] reserved_space_mb for the '
-        'disks of guests included.'
+        'disks of guests and the shares of running snapshots included.'
     )
 
 

@@ -41,9 +41,10 @@ such as the directory of Glance's own file store, is refused.
         default=1024,
         min=0,
         help="""
-MiB that a snapshot leaves free on the file system of its temporary files.
-When less is left, the snapshot is given up. Often the disks of guests lie on
-the same file system, and a guest whose disk can't grow is paused by QEMU.
+MiB that snapshots leave free on the file system of their temporary files.
+When less is left, the largest snapshot there is given up; when less than
+half of it is left, all are. Often the disks of guests lie on the same file
+system, and a guest whose disk can't grow is paused by QEMU.
 """,
     ),
     cfg.StrOpt(
@@ -118,7 +119,7 @@ as the disks of the guests. Default: [libvirt] snapshots_directory.
         help="""
 Free space that "pull" requires in the scratch directory before it begins, as
 a percentage of the space that the root disk has allocated. reserved_space_mb
-comes on top.
+comes on top, and what running snapshots have not taken of theirs.
 """,
     ),
     cfg.IntOpt(

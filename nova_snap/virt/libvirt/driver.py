@@ -160,7 +160,7 @@ class LibvirtDriver(driver.ComputeDriver):
         if found.power_state.is_active:
             quiesce.require_no_job(found.guest)
         self._require_no_block_job(found, disk, decision)
-        self._require_space(found, disk, decision)
+        share = self._required_share(found, disk, decision)
         disk = disk.with_source(qemu_img.with_known_chain(disk.source))
         return plan_lib.LibvirtPlan(
             instance=instance,
@@ -169,6 +169,7 @@ class LibvirtDriver(driver.ComputeDriver):
             virtual_size=_virtual_size(found, disk),
             guest=found,
             disk=disk,
+            share=share,
             quiesce=self._plan_quiesce(found, image_properties),
             options=self._options,
             disk_operation_slot=self._disk_operation_slot,
@@ -286,21 +287,24 @@ class LibvirtDriver(driver.ComputeDriver):
             device = block_device.BlockDevice(found.guest, disk.device)
             device.require_no_foreign_job(self._options.directories()[0])
 
-    def _require_space(
+    def _required_share(
         self,
         found: inspection_lib.Inspection,
         disk: disk_xml.Disk,
         decision: decision_lib.Decision,
-    ) -> None:
-        directory = self._options.directory(decision)
+    ) -> int:
+        """Return the bytes that an extraction may take, if they are free."""
+        directory, share = self._options.directory(decision), 0
         context_lib.require_directory(directory)
-        needed = self._options.reserved_space
         if decision.method is decision_lib.Method.PULL:
             _require_short(directory)
             device = block_device.BlockDevice(found.guest, disk.device)
-            share = self._options.scratch_share * device.allocation()
-            needed += max(int(share), self._options.scratch_minimum)
-        context_lib.require_space(directory, needed)
+            share = max(
+                int(self._options.scratch_share * device.allocation()),
+                self._options.scratch_minimum,
+            )
+        self._options.space().require_to_begin(directory, share)
+        return share
 
     def _image_format(self, source: storage.DiskSource) -> str:
         return storage.disk_format(

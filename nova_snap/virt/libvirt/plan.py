@@ -39,6 +39,7 @@ from nova_snap.virt.libvirt.extraction import guest_stop
 from nova_snap.virt.libvirt.extraction import mirror
 from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.virt.libvirt.extraction import shared_folder
+from nova_snap.virt.libvirt.extraction import space as space_lib
 
 LOG = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Options:
     ephemeral_encryption: bool = False
     quiesce_timeout: int = 60
     detach_timeout: int = 20
+    stall_timeout: int = 600
     reserved_space: int = 0
     live_methods: tuple[decision_lib.Method, ...] = (
         decision_lib.Method.MIRROR,
@@ -82,17 +84,24 @@ class Options:
         found = (self.snapshots_directory, self.scratch_directory)
         return tuple(path.absolute() for path in found if path)
 
+    def space(self) -> space_lib.Space:
+        """Return the space for temporary files."""
+        return space_lib.Space(self.reserved_space, self.directories())
+
 
 @dataclasses.dataclass(frozen=True)
 class LibvirtPlan(driver.Plan):
     """A plan, with the decision and the state that it is made from.
 
+    :ivar share: bytes that the extraction may take; 0 if that depends on the
+        disk, not on what the guest writes.
     :ivar disk_operation_slot: held while an image is converted.
     """
 
     decision: decision_lib.Decision
     guest: inspection_lib.Inspection
     disk: disk_xml.Disk
+    share: int
     quiesce: quiesce_lib.Quiesce
     options: Options
     disk_operation_slot: context_lib.DiskOperationSlot
@@ -115,6 +124,7 @@ class LibvirtPlan(driver.Plan):
         with (
             self._stop_noticed(),
             self._folder(operation.entry) as folder,
+            self.options.space().taken(folder, self.share),
             self._pipeline(self._context(operation, folder)) as data,
         ):
             yield driver.Extraction((data,))
@@ -148,7 +158,7 @@ class LibvirtPlan(driver.Plan):
             compress=self.options.compression and self.disk_format == 'qcow2',
             quiesce=self.quiesce,
             folder=folder,
-            reserved_space=self.options.reserved_space,
+            space=self.options.space(),
             entry=operation.entry,
             progress=operation.progress,
             disk_operation_slot=self.disk_operation_slot,

@@ -20,8 +20,6 @@ import os
 import pathlib
 from typing import TypeAlias
 
-from oslo_utils import units
-
 from nova_snap import exception
 from nova_snap import journal
 from nova_snap import progress as progress_lib
@@ -30,6 +28,7 @@ from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import quiesce as quiesce_lib
+from nova_snap.virt.libvirt.extraction import space as space_lib
 
 DiskOperationSlot: TypeAlias = Callable[
     [progress_lib.Progress], contextlib.AbstractContextManager[None]
@@ -40,8 +39,8 @@ DiskOperationSlot: TypeAlias = Callable[
 class Context:
     """The arguments of one extraction.
 
-    ``virtual_size`` and ``reserved_space`` are in bytes;
-    ``disk_operation_slot`` is held while an image is converted.
+    ``virtual_size`` is in bytes; ``disk_operation_slot`` is held while an
+    image is converted.
     """
 
     guest: guest_lib.Guest
@@ -51,7 +50,7 @@ class Context:
     compress: bool
     quiesce: quiesce_lib.Quiesce
     folder: pathlib.Path
-    reserved_space: int
+    space: space_lib.Space
     entry: journal.Entry
     progress: progress_lib.Progress
     disk_operation_slot: DiskOperationSlot
@@ -63,10 +62,10 @@ class Context:
         """Report progress, and check the free space.
 
         :raises NotEnoughSpace: only the space that is reserved for the disks
-            of guests is left.
+            of guests is left, and this extraction has to end first.
         :raises SnapshotCancelled: the operation was cancelled.
         """
-        require_space(self.folder, self.reserved_space)
+        self.space.require(self.folder)
         self.progress.report(stage, done, total)
 
     def converting(self, share: float) -> None:
@@ -98,18 +97,6 @@ def require_directory(directory: pathlib.Path) -> None:
     if not os.access(directory, os.W_OK | os.X_OK):
         raise exception.NotPermitted(
             f'This user may not write to {directory}; {advice}'
-        )
-
-
-def require_space(folder: pathlib.Path, needed: int) -> None:
-    """Raise NotEnoughSpace if less than ``needed`` bytes are free."""
-    stat = os.statvfs(folder)
-    free = stat.f_bavail * stat.f_frsize
-    if free < needed:
-        raise exception.NotEnoughSpace(
-            path=folder,
-            free_mib=free // units.Mi,
-            needed_mib=-(-needed // units.Mi),
         )
 
 

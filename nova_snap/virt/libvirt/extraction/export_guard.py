@@ -127,8 +127,7 @@ class ExportGuard:
 
     def _require_space(self) -> None:
         self._looked_at = time.monotonic()
-        context = self._context
-        context_lib.require_space(context.folder, context.reserved_space)
+        self._context.space.require(self._context.folder)
 
     def _end(self) -> None:
         """End the export at once: whoever reads may be waiting.

@@ -18,6 +18,7 @@ The image shows the moment at which the mirror was ended.
 from collections.abc import Iterator
 import contextlib
 import pathlib
+import time
 import uuid
 
 from oslo_utils import units
@@ -34,6 +35,7 @@ from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.libvirt.extraction import guest_stop
+from nova_snap.virt.libvirt.extraction import space
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
 
@@ -218,7 +220,7 @@ class _Mirror:
         guest = self._context.guest
         if not guest.power_state().is_active:
             return guest_stop.explained(guest, 'copying its disk')
-        context_lib.require_space(self._context.folder, units.Mi)
+        space.require(self._context.folder, units.Mi)
         return self._failed(
             'QEMU ended the copy, or another program did '
             '(look at the log of QEMU and at "virsh domblkerror").'

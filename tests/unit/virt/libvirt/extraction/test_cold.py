@@ -33,6 +33,7 @@ from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt.extraction import cold
 from nova_snap.virt.libvirt.extraction import context as context_lib
+from nova_snap.virt.libvirt.extraction import space
 from tests.unit.virt.libvirt import base
 from tests.unit.virt.libvirt import fake_libvirt
 from tests.unit.virt.libvirt import samples
@@ -73,7 +74,7 @@ class ColdTestCase(base.GuestTestCase):
                 compress=False,
                 quiesce=quiesce.Quiesce(frozen, False, 5),
                 folder=self.target,
-                reserved_space=0,
+                space=space.Space(0, ()),
                 entry=entry,
                 progress=self.progress,
                 disk_operation_slot=self.slot,
