@@ -52,8 +52,9 @@ class Export:
     @property
     def uri(self) -> str:
         """The URI for libnbd: nbd+unix:///root?socket=PATH."""
-        query = urllib.parse.urlencode({'socket': str(self.socket)})
-        return f'nbd+unix:///{EXPORT}?{query}'
+        # libnbd does not take "+" for a space, as forms in HTML do.
+        socket = urllib.parse.quote(str(self.socket), safe='')
+        return f'nbd+unix:///{EXPORT}?socket={socket}'
 
 
 def is_short_enough(directory: pathlib.Path) -> bool:
