@@ -69,15 +69,15 @@ def is_short_enough(directory: pathlib.Path) -> bool:
 def begin(guest: guest_lib.Guest, device: str, export: Export) -> None:
     """Begin the backup job; the disk as of now is exported.
 
+    The scratch file is there, an empty qcow2 file of the disk's size that QEMU
+    may write to.
+
     :raises HypervisorError: libvirt refused, as it does while another
         backup job runs.
     """
     devices = [disk.device for disk in disk_xml.disks(guest.xml())]
     xml = _job_xml(devices, device, export)
-    guest.call(
-        'begin the backup of its root disk',
-        lambda domain: domain.backupBegin(xml, None, 0),
-    )
+    guest.begin_backup(xml)
 
 
 def is_running(guest: guest_lib.Guest, export: Export | None = None) -> bool:

@@ -17,7 +17,9 @@ paths of disks are taken from the XML and from nowhere else.
 https://libvirt.org/formatdomain.html
 """
 
+import contextlib
 import dataclasses
+import pwd
 
 # What is parsed is libvirtd's own output.
 import xml.etree.ElementTree as ElementTree  # nosec B405
@@ -62,13 +64,22 @@ def virt_type(xml: str) -> str:
 def qemu_uid(xml: str) -> int | None:
     """Return the user id that QEMU runs as, or None if it is not labelled.
 
-    The live XML has the label of the model "dac", as ``+UID:+GID``.
+    The live XML has the label of the model "dac".  Labels that libvirt makes
+    have the form ``+UID:+GID``; a definition may have names instead.
+    https://libvirt.org/formatdomain.html#security-label
     """
     for label in parse(xml).iterfind('./seclabel'):
         if label.get('model') == 'dac':
-            user = label.findtext('label', '').partition(':')[0].lstrip('+')
-            return int(user) if user.isdecimal() else None
+            return _uid(label.findtext('label', '').partition(':')[0])
     return None
+
+
+def _uid(user: str) -> int | None:
+    """Return the id of a user, given as NAME, UID or +UID."""
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(user).pw_uid
+    number = user.removeprefix('+')
+    return int(number) if number.isdecimal() else None
 
 
 def has_volatile_tpm(xml: str) -> bool:

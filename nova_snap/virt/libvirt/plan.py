@@ -27,6 +27,7 @@ from oslo_log import log as logging
 from nova_snap import journal
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
+from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import hooks as hooks_lib
@@ -39,6 +40,7 @@ from nova_snap.virt.libvirt.extraction import guest_stop
 from nova_snap.virt.libvirt.extraction import mirror
 from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.virt.libvirt.extraction import shared_folder
+from nova_snap.virt.storage import qemu_img
 
 LOG = logging.getLogger(__name__)
 
@@ -153,7 +155,21 @@ class LibvirtPlan(driver.Plan):
             progress=operation.progress,
             disk_operation_slot=self.disk_operation_slot,
             hooks=self.hooks,
+            qemu_uid=self._qemu_uid(),
         )
+
+    def _make_scratch(self, folder: pathlib.Path) -> None:
+        """Make the scratch file of an export.
+
+        With ``dynamic_ownership = 0`` in its qemu.conf, libvirt would make one
+        that QEMU may not write to.
+        """
+        scratch = backup_job.Export.in_folder(folder).scratch
+        qemu_img.create_delta(scratch, self.virtual_size, None)
+
+    def _qemu_uid(self) -> int:
+        uid = domain_xml.qemu_uid(self.guest.xml)
+        return os.geteuid() if uid is None else uid
 
     @contextlib.contextmanager
     def _folder(self, entry: journal.Entry) -> Iterator[pathlib.Path]:
@@ -161,9 +177,8 @@ class LibvirtPlan(driver.Plan):
         folder = self.options.directory(self.decision) / str(uuid.uuid4())
         with entry.undoing(undo_steps.RemoveFolder(str(folder))):
             if self.decision.method is decision_lib.Method.PULL:
-                uid = domain_xml.qemu_uid(self.guest.xml)
                 shared_folder.make(
-                    folder, os.geteuid() if uid is None else uid
+                    folder, self._qemu_uid(), self._make_scratch
                 )
             else:
                 folder.mkdir()

@@ -41,7 +41,8 @@ class Context:
     """The arguments of one extraction.
 
     ``virtual_size`` and ``reserved_space`` are in bytes;
-    ``disk_operation_slot`` is held while an image is converted.
+    ``disk_operation_slot`` is held while an image is converted; QEMU runs as
+    the user ``qemu_uid``.
     """
 
     guest: guest_lib.Guest
@@ -56,6 +57,7 @@ class Context:
     progress: progress_lib.Progress
     disk_operation_slot: DiskOperationSlot
     hooks: hooks_lib.Hooks = hooks_lib.NONE
+    qemu_uid: int = dataclasses.field(default_factory=os.geteuid)
 
     def report(
         self, stage: progress_lib.Stage, done: int, total: int | None
