@@ -258,11 +258,8 @@ class LibvirtDriver(driver.ComputeDriver):
         decision: decision_lib.Decision,
     ) -> None:
         reason = _UNREADABLE_STATES.get(found.power_state)
-        if decision.suspends and not found.is_persistent:
-            reason = (
-                'it would have to be suspended, and libvirt suspends only '
-                'persistent guests; define it first ("virsh define").'
-            )
+        if reason is None and decision.suspends:
+            reason = _why_not_suspended(found, decision)
         if reason is not None:
             raise exception.UnsupportedGuest(
                 server=found.guest.uuid, reason=reason
@@ -345,6 +342,33 @@ def _require_no_backup(found: inspection_lib.Inspection) -> None:
             f'{found.guest.uuid} (see "virsh domjobinfo"); wait until it has '
             'ended, then try again.'
         )
+
+
+def _why_not_suspended(
+    found: inspection_lib.Inspection, decision: decision_lib.Decision
+) -> str | None:
+    """Return a sentence on why a guest can't be suspended, or None."""
+    for disk in found.disks:
+        if disk.is_transient:
+            return (
+                f'libvirt neither copies a transient disk ({disk.device}, '
+                '<transient/>) of a running guest, nor suspends such a guest; '
+                'shut it off first.'
+            )
+    if not found.is_persistent:
+        return (
+            'it would have to be suspended, and libvirt suspends only '
+            'persistent guests; define it first ("virsh define").'
+        )
+    if found.has_saved_memory:
+        advice = _without_suspending(decision)
+        return (
+            'it would have to be suspended, which would overwrite the memory '
+            'of an earlier run that libvirt keeps. If nobody needs that, '
+            f'remove it ("virsh managedsave-remove {found.guest.uuid}"). '
+            f'{advice}'
+        ).rstrip()
+    return None
 
 
 def _without_suspending(decision: decision_lib.Decision) -> str:

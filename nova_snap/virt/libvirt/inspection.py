@@ -28,7 +28,8 @@ class Inspection:
     """A guest at one moment; ``xml`` is the live one of a running guest.
 
     ``has_backup_job`` is True if any backup job runs, ``has_metadata`` if the
-    guest has libvirt snapshots or checkpoints.
+    guest has libvirt snapshots or checkpoints, ``has_saved_memory`` if it
+    runs, and libvirt keeps its memory of an earlier run.
     """
 
     guest: guest_lib.Guest
@@ -38,6 +39,7 @@ class Inspection:
     is_persistent: bool
     has_backup_job: bool
     has_metadata: bool
+    has_saved_memory: bool
 
 
 def inspect(guest: guest_lib.Guest) -> Inspection:
@@ -55,4 +57,6 @@ def inspect(guest: guest_lib.Guest) -> Inspection:
         is_persistent=guest.is_persistent(),
         has_backup_job=state.is_active and backup_job.is_running(guest),
         has_metadata=guest.has_metadata(),
+        has_saved_memory=state.is_active
+        and guest.saved_memory() is guest_lib.SavedMemory.WHOLE,
     )

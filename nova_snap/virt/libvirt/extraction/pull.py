@@ -76,9 +76,10 @@ def extracted(
     :raises NotEnoughSpace: the scratch file takes too much space.
     :raises ExportFailed: the disk could not be read to its end.
     """
+    was_paused = context.guest.is_paused_by_io_error()
     with (
         _exported(context) as export,
-        _Guard(context, export) as guard,
+        _Guard(context, export, was_paused) as guard,
         guard.translated(),
         _source(export, options) as source,
         _stream(context, source, options) as stream,
@@ -140,13 +141,19 @@ class _Guard:
     QEMU pauses the guest if the scratch file has no room for old data.  So
     the export is ended before that; a guest that is paused all the same is
     resumed.
+
+    :param was_paused: an I/O error had paused the guest before the export.
     """
 
     def __init__(
-        self, context: context_lib.Context, export: backup_job.Export
+        self,
+        context: context_lib.Context,
+        export: backup_job.Export,
+        was_paused: bool,
     ) -> None:
         self._context = context
         self._export = export
+        self._was_paused = was_paused
         self._over = threading.Event()
         self._failure: exception.NovaSnapError | None = None
 
@@ -187,11 +194,13 @@ class _Guard:
     def _look(self) -> None:
         context = self._context
         context_lib.require_space(context.folder, context.reserved_space)
-        if context.guest.is_paused_by_io_error():
+        is_paused = context.guest.is_paused_by_io_error()
+        if is_paused and not self._was_paused:
             raise exception.ExportFailed(
                 server=context.guest.uuid,
                 reason='QEMU paused it with an I/O error.',
             )
+        self._was_paused = is_paused
 
     def _explained(self, reason: object) -> exception.NovaSnapError:
         if self._failure is not None:
