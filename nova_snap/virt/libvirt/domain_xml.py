@@ -128,17 +128,22 @@ def nova_instance(xml: str) -> instance_lib.Instance:
     instance = instance_lib.Instance(
         uuid=root.findtext('uuid', ''), name=root.findtext('name', '')
     )
-    metadata = root.find('metadata')
-    for element in metadata if metadata is not None else ():
+    element = nova_element(root)
+    return instance if element is None else _with_metadata(instance, element)
+
+
+def nova_element(root: ElementTree.Element) -> ElementTree.Element | None:
+    """Return what Nova has written into the metadata of a domain, or None."""
+    for element in root.iterfind('./metadata/*'):
         if (
             _local_name(element) == 'instance'
             and NOVA_NAMESPACE in element.tag
         ):
-            return _with_nova_metadata(instance, element)
-    return instance
+            return element
+    return None
 
 
-def _with_nova_metadata(
+def _with_metadata(
     instance: instance_lib.Instance, element: ElementTree.Element
 ) -> instance_lib.Instance:
     name = _child(element, 'name')

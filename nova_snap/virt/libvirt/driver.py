@@ -122,7 +122,10 @@ class LibvirtDriver(driver.ComputeDriver):
         self, instance: instance_lib.Instance
     ) -> tuple[instance_lib.BlockDevice, ...]:
         """Return the disks of an instance, as in its current XML."""
-        disks = disk_xml.disks(self._guest(instance).xml())
+        disks = disk_xml.disks(
+            self._guest(instance).xml(),
+            inspection_lib.volume_finder(self._host),
+        )
         return tuple(map(_block_device, root_disk.hard_disks(disks)))
 
     def quiescing(

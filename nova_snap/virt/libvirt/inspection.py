@@ -17,10 +17,12 @@ State that may change before the plan is followed is read again then.
 
 import dataclasses
 
+from nova_snap import exception
 from nova_snap.objects import power_state
 from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import host as host_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,24 @@ class Inspection:
     has_saved_memory: bool
 
 
+def volume_finder(host: host_lib.Host) -> disk_xml.VolumeFinder:
+    """Return a function that finds volumes of a host's storage pools."""
+
+    def find(volume: disk_xml.Volume) -> tuple[str, str]:
+        try:
+            kind, path = host.storage_volume(volume.pool, volume.name)
+        except exception.HypervisorError as error:
+            raise disk_xml.Unsupported(str(error)) from error
+        if not kind:
+            raise disk_xml.Unsupported(
+                f'it is volume {volume.name} of storage pool {volume.pool}, '
+                'which is neither a file nor a block device.'
+            )
+        return kind, path
+
+    return find
+
+
 def inspect(guest: guest_lib.Guest) -> Inspection:
     """Read a guest once.
 
@@ -52,7 +72,7 @@ def inspect(guest: guest_lib.Guest) -> Inspection:
     return Inspection(
         guest=guest,
         xml=xml,
-        disks=disk_xml.disks(xml),
+        disks=disk_xml.disks(xml, volume_finder(guest.host)),
         power_state=state,
         is_persistent=guest.is_persistent(),
         has_backup_job=state.is_active and backup_job.is_running(guest),

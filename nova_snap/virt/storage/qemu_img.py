@@ -32,6 +32,7 @@ from oslo_utils import units
 
 from nova_snap import exception
 from nova_snap import process
+from nova_snap.virt.storage import backing_name
 from nova_snap.virt.storage import disk_source as storage
 
 #: For calls that read a header, as Nova has them.
@@ -122,16 +123,17 @@ def _backing_layer(
             f'{name}; record it with "qemu-img rebase -u -b FILE -F FORMAT" '
             'while the server is shut off',
         )
-    if not os.path.isabs(name):
+    path = backing_name.path(name, header.backing_format)
+    if path is None or not os.path.isabs(path):
         raise exception.UnsafeDisk(
             disk=source.describe(),
             reason=f'its backing file {name!r} is not a file of this host.',
         )
-    is_block = pathlib.Path(name).is_block_device()
+    is_block = pathlib.Path(path).is_block_device()
     return storage.DiskSource(
         type='block' if is_block else 'file',
         format=header.backing_format,
-        location=name,
+        location=path,
         is_chain_known=False,
     )
 
