@@ -165,6 +165,9 @@ class LibvirtDriver(driver.ComputeDriver):
         self._require_no_block_job(found, disk, decision)
         self._require_space(found, disk, decision)
         disk = disk.with_source(qemu_img.with_known_chain(disk.source))
+        if decision.method is None:
+            for secret in disk.source.secrets:
+                self._host.secret(secret)  # raises
         return plan_lib.LibvirtPlan(
             instance=instance,
             decision=decision,

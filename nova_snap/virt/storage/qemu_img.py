@@ -20,12 +20,14 @@ use up resources.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import dataclasses
 import json
 import os
 import pathlib
 import re
 import shutil
+import types
 from typing import Any
 
 from oslo_utils import units
@@ -68,6 +70,7 @@ class ImageInfo:
     virtual_size: int
     backing_file: str | None
     backing_format: str | None
+    is_encrypted: bool = False
 
 
 def info(source: storage.DiskSource) -> ImageInfo:
@@ -92,6 +95,7 @@ def info(source: storage.DiskSource) -> ImageInfo:
         backing_file=found.get('full-backing-filename')
         or found.get('backing-filename'),
         backing_format=found.get('backing-filename-format'),
+        is_encrypted=bool(found.get('encrypted')),
     )
 
 
@@ -106,6 +110,12 @@ def with_known_chain(source: storage.DiskSource) -> storage.DiskSource:
     if source.is_chain_known or source.format == 'raw':
         return source
     header = info(source)
+    if header.is_encrypted and source.encryption_secret is None:
+        raise exception.UnsafeDisk(
+            disk=source.describe(),
+            reason='it is encrypted, and the definition of the server names '
+            'no secret for it.',
+        )
     if header.backing_file is None:
         return dataclasses.replace(source, is_chain_known=True)
     backing = with_known_chain(_backing_layer(source, header))
@@ -278,21 +288,21 @@ def convert(
     target_format: str,
     compress: bool,
     progress: Progress,
-    secret: pathlib.Path | None = None,
+    secrets: Mapping[str, pathlib.Path] = types.MappingProxyType({}),
 ) -> None:
     """Write a flat image of a disk; an encrypted one is decrypted.
 
     :param compress: for qcow2 only.
-    :param secret: a file with the passphrase of the topmost layer.
+    :param secrets: files with the passphrases of encrypted layers, by secret.
     :param progress: called about twice a second with the share that is done,
         0 to 1; when it raises, the conversion is ended.
     :raises ProgramFailed: qemu-img failed, as it does on a full disk.
     """
     options = []
-    if secret is not None:
+    for secret, path in secrets.items():
         options += [
             '--object',
-            f'secret,id={storage.KEY_OBJECT},file={secret}',
+            f'secret,id={storage.key_object(secret)},file={path}',
         ]
     if compress:
         # -W: several clusters are compressed at a time, and written in any

@@ -143,7 +143,7 @@ def _flat_image(
     flat = context.folder / f'{uuid.uuid4()}.image'
     with (
         context.disk_operation_slot(context.progress),
-        _secret_file(context) as secret,
+        _secret_files(context) as secrets,
         context.hooks.reading(context.disk.source, context.entry),
     ):
         qemu_img.convert(
@@ -152,7 +152,7 @@ def _flat_image(
             context.image_format,
             context.compress,
             context.converting,
-            secret,
+            secrets,
         )
     context.converting(1)
     if is_stopped and context.guest.power_state().is_active:
@@ -162,19 +162,19 @@ def _flat_image(
 
 
 @contextlib.contextmanager
-def _secret_file(
+def _secret_files(
     context: context_lib.Context,
-) -> Iterator[pathlib.Path | None]:
-    """Write the passphrase of an encrypted disk to a file for qemu-img."""
-    secret = context.disk.source.encryption_secret
-    if secret is None:
-        yield None
-        return
-    path = context.folder / 'secret'
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, 'wb') as stream:
-        stream.write(context.guest.host.secret(secret))
-    try:
-        yield path
-    finally:
-        path.unlink()
+) -> Iterator[dict[str, pathlib.Path]]:
+    """Write the passphrases of encrypted layers to files for qemu-img."""
+    files: dict[str, pathlib.Path] = {}
+    with contextlib.ExitStack() as stack:
+        for secret in sorted(context.disk.source.secrets):
+            path = context.folder / f'secret-{len(files)}'
+            descriptor = os.open(
+                path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600
+            )
+            stack.callback(path.unlink)
+            with open(descriptor, 'wb') as stream:
+                stream.write(context.guest.host.secret(secret))
+            files[secret] = path
+        yield files
