@@ -72,12 +72,15 @@ def begin(guest: guest_lib.Guest, device: str, export: Export) -> None:
     The scratch file is there, an empty qcow2 file of the disk's size that QEMU
     may write to.
 
-    :raises HypervisorError: libvirt refused, as it does while another
-        backup job runs.
+    :raises BackupRefused: libvirt refused, as it does while another backup
+        job runs, or if QEMU can't write the scratch file.
     """
     devices = [disk.device for disk in disk_xml.disks(guest.xml())]
     xml = _job_xml(devices, device, export)
-    guest.begin_backup(xml)
+    try:
+        guest.begin_backup(xml)
+    except exception.HypervisorError as error:
+        raise exception.BackupRefused(**error.fields) from error
 
 
 def is_running(guest: guest_lib.Guest, export: Export | None = None) -> bool:

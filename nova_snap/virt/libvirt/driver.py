@@ -145,7 +145,9 @@ class LibvirtDriver(driver.ComputeDriver):
     ) -> decision_lib.Decision:
         """Decide by the current state of the guest."""
         found = inspection_lib.inspect(self._guest(instance))
-        decision = self._decide(found, self._root_disk(found))
+        decision = self._decide(
+            found, self._root_disk(found), self._options.live_methods
+        )
         self._require_suspendable(found, decision)
         return decision
 
@@ -155,9 +157,20 @@ class LibvirtDriver(driver.ComputeDriver):
         image_properties: Mapping[str, str],
     ) -> plan_lib.LibvirtPlan:
         """Decide, and check everything that could make the snapshot fail."""
+        return self._plan(
+            instance, image_properties, self._options.live_methods
+        )
+
+    def _plan(
+        self,
+        instance: instance_lib.Instance,
+        image_properties: Mapping[str, str],
+        methods: Sequence[decision_lib.Method],
+    ) -> plan_lib.LibvirtPlan:
         found = inspection_lib.inspect(self._guest(instance))
         choice = self._root_disk(found)
-        decision, disk = self._decide(found, choice), choice.disk
+        decision = self._decide(found, choice, methods)
+        disk = choice.disk
         self._require_suspendable(found, decision)
         _require_no_backup(found)
         if found.power_state.is_active:
@@ -179,6 +192,11 @@ class LibvirtDriver(driver.ComputeDriver):
             options=self._options,
             disk_operation_slot=self._disk_operation_slot,
             hooks=self._hooks,
+            without=lambda method: self._plan(
+                instance,
+                image_properties,
+                [other for other in methods if other is not method],
+            ),
         )
 
     def resources(self, instance_uuid: str) -> Sequence[object]:
@@ -225,7 +243,10 @@ class LibvirtDriver(driver.ComputeDriver):
         return dataclasses.replace(choice, disk=disk.with_source(source))
 
     def _decide(
-        self, found: inspection_lib.Inspection, choice: root_disk.Choice
+        self,
+        found: inspection_lib.Inspection,
+        choice: root_disk.Choice,
+        methods: Sequence[decision_lib.Method],
     ) -> decision_lib.Decision:
         disk = choice.disk
         image_format = self._image_format(disk.source)
@@ -239,7 +260,7 @@ class LibvirtDriver(driver.ComputeDriver):
             if self._is_compressed(image_format)
             else None,
         )
-        decision = policy.decide(gathered, self._options.live_methods)
+        decision = policy.decide(gathered, methods)
         which = decision_lib.Reason(
             fact='root disk',
             value=disk.device,

@@ -15,6 +15,7 @@
 Open this file to see how a decision selects one of the pipelines.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
@@ -24,6 +25,7 @@ import uuid
 
 from oslo_log import log as logging
 
+from nova_snap import exception
 from nova_snap import journal
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
@@ -90,6 +92,7 @@ class LibvirtPlan(driver.Plan):
     """A plan, with the decision and the state that it is made from.
 
     :ivar disk_operation_slot: held while an image is converted.
+    :ivar without: makes a plan that does not consider a method.
     """
 
     decision: decision_lib.Decision
@@ -99,6 +102,7 @@ class LibvirtPlan(driver.Plan):
     options: Options
     disk_operation_slot: context_lib.DiskOperationSlot
     hooks: hooks_lib.Hooks
+    without: Callable[[decision_lib.Method], 'LibvirtPlan']
 
     @contextlib.contextmanager
     def extracted(
@@ -115,11 +119,30 @@ class LibvirtPlan(driver.Plan):
             instance_uuid=self.instance.uuid,
         )
         with (
+            _refusal_translated(),
             self._stop_noticed(),
             self._folder(operation.entry) as folder,
             self._pipeline(self._context(operation, folder)) as data,
         ):
             yield driver.Extraction((data,))
+
+    def alternatives(self) -> Iterator[driver.Plan]:
+        """Yield the plan to mirror the disk, if libvirt exports no disk."""
+        decision, other = self.decision, decision_lib.Method.MIRROR
+        if (
+            decision.method is decision_lib.Method.PULL
+            and other in decision.considered
+            and other in decision.possible
+        ):
+            plan = self.without(decision.method)
+            if plan.decision.method is other:
+                LOG.warning(
+                    'Server %s: libvirt began no backup of its disk, so the '
+                    'disk is mirrored.',
+                    self.instance.uuid,
+                    instance_uuid=self.instance.uuid,
+                )
+                yield plan
 
     def _stop_noticed(self) -> contextlib.AbstractContextManager[None]:
         if self.decision.suspends or not self.guest.power_state.is_active:
@@ -185,3 +208,17 @@ class LibvirtPlan(driver.Plan):
                 # QEMU's user may enter the folder, but not list it.
                 folder.chmod(0o701)
             yield folder
+
+
+@contextlib.contextmanager
+def _refusal_translated() -> Iterator[None]:
+    """Translate libvirt's refusal of a backup job; nothing was read yet.
+
+    :raises MethodUnavailable: libvirt refused, and the guest runs on.
+    """
+    try:
+        yield
+    except exception.BackupRefused as error:
+        raise exception.MethodUnavailable(
+            method=decision_lib.Method.PULL, reason=error
+        ) from error
