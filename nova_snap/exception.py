@@ -161,6 +161,10 @@ class HypervisorError(SnapshotFailed):
     code: int | None = None
 
 
+class BackupRefused(HypervisorError):
+    """libvirt did not begin a backup job; no data was read yet."""
+
+
 class GuestGone(SnapshotFailed):
     action: str
     message = (

@@ -52,6 +52,7 @@ def run(
     umask: int = -1,
     stdin: bytes = b'',
     max_output: int = MAX_OUTPUT,
+    files: Sequence[BinaryIO] = (),
 ) -> bytes:
     """Run a program to its end and return what it wrote to standard output.
 
@@ -61,15 +62,18 @@ def run(
     :param umask: for files that the program makes; -1 keeps ours.
     :param stdin: what the program reads from standard input; never on disk.
     :param max_output: bytes that are returned at most.
+    :param files: open files that the program has, too, as /dev/fd/NUMBER.
     :raises ProgramFailed: it could not be started, or its exit status was
         not 0.
     """
     with (
-        _file_with(stdin) as source,
+        in_memory(stdin) as source,
         tempfile.TemporaryFile() as out,
         tempfile.TemporaryFile() as err,
     ):
-        status = _run(_limited(argv, limits), source, out, err, poll, umask)
+        status = _run(
+            _limited(argv, limits), source, out, err, poll, umask, files
+        )
         if status != 0:
             raise exception.ProgramFailed(
                 program=argv[0],
@@ -97,13 +101,13 @@ def _limited(argv: Sequence[str], limits: Limits) -> list[str]:
     return [*limited, '--', *argv]
 
 
-def _file_with(data: bytes) -> BinaryIO:
+def in_memory(data: bytes) -> BinaryIO:
     """Return a file in memory: the data may be a passphrase."""
     if not data:
         return open(os.devnull, 'rb')
-    file = open(os.memfd_create('stdin'), 'w+b')  # noqa: SIM115  the caller
+    file = open(os.memfd_create('input'), 'w+b')  # noqa: SIM115  the caller
     file.write(data)
-    file.seek(0)
+    file.seek(0)  # and flush
     return file
 
 
@@ -114,6 +118,7 @@ def _run(
     err: BinaryIO,
     poll: Callable[[bytes], None] | None,
     umask: int,
+    files: Sequence[BinaryIO],
 ) -> int:
     try:
         process = subprocess.Popen(  # nosec B603
@@ -123,6 +128,7 @@ def _run(
             stderr=err,
             env={**os.environ, 'LC_ALL': 'C'},
             umask=umask,
+            pass_fds=[file.fileno() for file in files],
         )
     except OSError as error:
         raise exception.ProgramFailed(

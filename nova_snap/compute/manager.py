@@ -149,9 +149,9 @@ class SnapshotManager:
             plan = self._driver.plan(instance, base.properties if base else {})
             with (
                 target.opened(operation) as stream,
-                plan.extracted(operation) as extraction,
+                contextlib.ExitStack() as stack,
             ):
-                _write(extraction, stream)
+                _write(_entered(plan, operation, stack), stream)
 
     def unreadable(self) -> tuple[journal_lib.Unreadable, ...]:
         """Return the files of the journal that can't be read."""
@@ -231,10 +231,29 @@ class SnapshotManager:
                     return
                 except exception.MethodUnavailable as error:
                     failure = error
-                    LOG.info(
-                        '%s', error, instance_uuid=operation.instance.uuid
-                    )
+                    _log_unavailable(operation, error)
             raise failure
+
+
+def _entered(
+    plan: driver_lib.Plan,
+    operation: driver_lib.Operation,
+    stack: contextlib.ExitStack,
+) -> driver_lib.Extraction:
+    """Begin to follow a plan, or the first available of its alternatives."""
+    for candidate in itertools.chain((plan,), plan.alternatives()):
+        try:
+            return stack.enter_context(candidate.extracted(operation))
+        except exception.MethodUnavailable as error:
+            failure = error
+            _log_unavailable(operation, error)
+    raise failure
+
+
+def _log_unavailable(
+    operation: driver_lib.Operation, error: exception.MethodUnavailable
+) -> None:
+    LOG.info('%s', error, instance_uuid=operation.instance.uuid)
 
 
 def _require_image_service(

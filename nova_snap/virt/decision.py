@@ -63,10 +63,14 @@ class Decision:
     @property
     def alternatives(self) -> frozenset[Method]:
         """Live methods that are possible, but were not considered."""
-        possible = frozenset(Method).intersection(
+        return self.possible - set(self.considered)
+
+    @property
+    def possible(self) -> frozenset[Method]:
+        """Live methods that every fact allows."""
+        return frozenset(Method).intersection(
             *(reason.allows for reason in self.reasons)
         )
-        return possible - set(self.considered)
 
     @property
     def summary(self) -> str:

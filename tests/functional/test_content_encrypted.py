@@ -27,6 +27,7 @@ import uuid
 from tests.functional import content
 from tests.lab import command
 from tests.lab import disk
+from tests.lab import event_watch
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
 
@@ -40,26 +41,41 @@ ENCRYPTION_XML = """<encryption format='luks'>
 </encryption>"""
 
 
-class TestEncrypted(content.ContentTestCase):
-    """Each goes cold by itself."""
+#: A base image that QEMU encrypts, below a disk.
+BACKING_XML = """<backingStore type='file'>
+  <format type='raw'/>
+  <source file='{}'>{}</source>
+  <backingStore/>
+</backingStore>"""
+
+
+class EncryptedTestCase(content.ContentTestCase):
+    """A plain disk to be encrypted, and libvirt's secret for it."""
 
     def setUp(self) -> None:
         super().setUp()
         # Odd on purpose: it must not matter what a passphrase is made of.
         self.passphrase = f'p, =w\u00e9 "{os.urandom(8).hex()}"'
-        self.secret = str(uuid.uuid4())
         self.plain = root_disk.make(
             self.directory(), root_disk.Kind.RAW, files={'/marker': b'seen\n'}
         )
-        xml = SECRET_XML.format(self.secret, self.plain.path)
-        with self.libvirtd.connection() as connection:
-            secret = connection.secretDefineXML(xml)
-            secret.setValue(self.passphrase.encode())
-        self.addCleanup(self.forget_secret)
+        self.secret = self.new_secret(self.passphrase)
 
-    def forget_secret(self) -> None:
+    def new_secret(self, passphrase: str) -> str:
+        """Define a secret of libvirt for the length of the test."""
+        secret_id = str(uuid.uuid4())
+        usage = f'{self.plain.path}-{secret_id}'
         with self.libvirtd.connection() as connection:
-            connection.secretLookupByUUIDString(self.secret).undefine()
+            secret = connection.secretDefineXML(
+                SECRET_XML.format(secret_id, usage)
+            )
+            secret.setValue(passphrase.encode())
+        self.addCleanup(self.forget_secret, secret_id)
+        return secret_id
+
+    def forget_secret(self, secret_id: str) -> None:
+        with self.libvirtd.connection() as connection:
+            connection.secretLookupByUUIDString(secret_id).undefine()
 
     def encrypted_guest(self, image_format: str) -> guest_lib.Guest:
         """Define a guest with the plain disk's content, encrypted.
@@ -104,8 +120,8 @@ class TestEncrypted(content.ContentTestCase):
         if done.returncode != 0:
             raise command.CommandFailed(done.stdout)
 
-    def check(self, image_format: str) -> None:
-        guest = self.encrypted_guest(image_format)
+    def check(self, guest: guest_lib.Guest) -> None:
+        """Check images of a guest with the plain disk's content."""
         with self.watched_arguments() as arguments:
             off = self.take(guest, 'read')
             guest.start()
@@ -165,15 +181,26 @@ class TestEncrypted(content.ContentTestCase):
         log = self.libvirtd.log.read_bytes()
         self.assertNotIn(words, log)
 
+    def assert_fails(self, guest: guest_lib.Guest, says: str) -> None:
+        """Check that a snapshot fails with this message."""
+        done = self.run_command('image-create', guest.uuid, 'i', status=1)
+        self.assertIn(says, done.stderr.splitlines()[-1])
+        self.assert_nothing_left()
+
+
+class TestEncrypted(EncryptedTestCase):
+    """Each goes cold by itself."""
+
     def test_qcow2(self) -> None:
-        self.check('qcow2')
+        self.check(self.encrypted_guest('qcow2'))
 
     def test_raw(self) -> None:
-        self.check('luks')
+        self.check(self.encrypted_guest('luks'))
 
     def test_secret_that_can_not_be_used(self) -> None:
         guest = self.encrypted_guest('qcow2')
-        xml = SECRET_XML.format(self.secret, self.plain.path)
+        usage = f'{self.plain.path}-{self.secret}'
+        xml = SECRET_XML.format(self.secret, usage)
         private = xml.replace("private='no'", "private='yes'")
         with self.libvirtd.connection() as connection:
             secret = connection.secretLookupByUUIDString(self.secret)
@@ -186,8 +213,68 @@ class TestEncrypted(content.ContentTestCase):
             connection.secretDefineXML(private)
             self.assert_fails(guest, 'is private')
 
-    def assert_fails(self, guest: guest_lib.Guest, says: str) -> None:
-        """Check that a snapshot fails with this message."""
-        done = self.run_command('image-create', guest.uuid, 'i', status=1)
-        self.assertIn(says, done.stderr.splitlines()[-1])
-        self.assert_nothing_left()
+
+class TestLayers(EncryptedTestCase):
+    """An encrypted overlay over an encrypted base, each with a secret."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.base_secret = self.new_secret(f'base of {self.passphrase}')
+        self.base_key = self.plain.path.with_name('base-key')
+        self.base_key.write_text(f'base of {self.passphrase}')
+        self.base = self.plain.path.with_name('base.luks')
+        self.convert(
+            *('--object', f'secret,id=key,file={self.base_key}'),
+            *('-f', 'raw', '-O', 'luks', '-o', 'key-secret=key,iter-time=10'),
+            *(self.plain.path, self.base),
+        )
+        self.base_key.unlink()
+
+    def overlay(self, *options: str | os.PathLike[str]) -> root_disk.RootDisk:
+        """Make an overlay over the encrypted base."""
+        path = self.plain.path.with_name('top.qcow2')
+        command.run(
+            *('qemu-img', 'create', '-q', '-f', 'qcow2', *options, '-u'),
+            *('-b', self.base, '-F', 'luks', path),
+            str(self.plain.path.stat().st_size),
+        )
+        return root_disk.RootDisk(root_disk.Kind.QCOW2, path, 'qcow2')
+
+    def test_one_secret_a_layer(self) -> None:
+        key = self.plain.path.with_name('key')
+        key.write_text(self.passphrase)
+        top = self.overlay(
+            *('--object', f'secret,id=key,file={key}', '-o'),
+            'encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10',
+        )
+        key.unlink()
+        below = BACKING_XML.format(
+            self.base, ENCRYPTION_XML.format(self.base_secret)
+        )
+        guest = self.make_guest(
+            disk=top,
+            disk_xml=ENCRYPTION_XML.format(self.secret) + below,
+            start=False,
+        )
+        self.check(guest)
+
+    def test_secret_that_nobody_names(self) -> None:
+        guest = self.make_guest(disk=self.overlay(), start=False)
+        self.assert_fails(guest, f'{self.base} cannot be read safely: it is')
+
+    def test_unreadable_secret_of_a_running_guest(self) -> None:
+        """It is looked for before the guest is suspended."""
+        below = BACKING_XML.format(
+            self.base, ENCRYPTION_XML.format(self.base_secret)
+        )
+        guest = self.make_guest(
+            disk=self.overlay(), disk_xml=below, wait=False
+        )
+        with self.libvirtd.connection() as connection:
+            secret = connection.secretLookupByUUIDString(self.base_secret)
+            private = secret.XMLDesc().replace("private='no'", "private='yes'")
+            secret.undefine()
+            connection.secretDefineXML(private)
+        with event_watch.EventWatch(self.libvirtd, guest) as watch:
+            self.assert_fails(guest, 'is private')
+        self.assertEqual([], watch.events)

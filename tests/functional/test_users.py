@@ -49,8 +49,8 @@ except PermissionError:
 """
 
 
-class TestUsers(base.SnapshotTestCase):
-    """What is ours and QEMU's for a while is nobody else's."""
+class UsersTestCase(base.SnapshotTestCase):
+    """A libvirtd of its own, whose QEMU is not our user."""
 
     OPTIONS = {
         'snapshot': {
@@ -60,10 +60,15 @@ class TestUsers(base.SnapshotTestCase):
         }
     }
 
+    #: Lines of qemu.conf.
+    QEMU_CONF = ''
+
     def setUp(self) -> None:
         super().setUp()
         state = paths.root() / f't{os.getpid()}u'
-        libvirtd = libvirtd_lib.Libvirtd(state, user=f'+{QEMU}')
+        libvirtd = libvirtd_lib.Libvirtd(
+            state, user=f'+{QEMU}', qemu_conf=self.QEMU_CONF
+        )
         self.addCleanup(libvirtd.remove)
         libvirtd.start()
         self.libvirtd = libvirtd
@@ -85,6 +90,10 @@ class TestUsers(base.SnapshotTestCase):
         guest.start()
         guest.wait_until_up()
         return guest
+
+
+class TestUsers(UsersTestCase):
+    """What is ours and QEMU's for a while is nobody else's."""
 
     def test_mirror(self) -> None:
         """By root: the names of files can be seen, in a list of processes."""
@@ -139,6 +148,44 @@ class TestUsers(base.SnapshotTestCase):
         while not over.wait(0.2):
             for socket in self.snapshots.glob('*/nbd.sock'):
                 seen.add(_look(STRANGER, socket.parent))
+
+
+class TestStaticOwners(UsersTestCase):
+    """libvirt changes no owners, and a guest names its user."""
+
+    QEMU_CONF = 'dynamic_ownership = 0\n'
+    LABEL = """<seclabel type='static' model='dac' relabel='no'>
+      <label>{0}:{0}</label></seclabel>"""
+
+    def test_every_live_path(self) -> None:
+        guest = lab_base.new_guest(self.libvirtd)
+        self.addCleanup(guest.remove)
+        root = guest.spec.disk
+        root.path.parent.chmod(0o755)
+        for path in (root.path, root.backing):
+            assert path is not None
+            os.chown(path, STRANGER, STRANGER)
+        guest.define()
+        label = self.LABEL.format(pwd.getpwuid(STRANGER).pw_name)
+        with self.libvirtd.connection() as connection:
+            xml = guest.inactive_xml()
+            domain = connection.defineXML(
+                xml.replace('</domain>', f'{label}</domain>')
+            )
+            domain.create()
+        guest.wait_until_up()
+        found = base.Found.of(guest)
+        for method in ('mirror', 'pull'):
+            with self.subTest(method=method):
+                self.configure(snapshot={'live_method': method})
+                least = guest.ticks()
+                image = self.image_file(self.image_create(guest))
+                self.assertEqual('', disk_lib.check(image))
+                self.assertGreaterEqual(
+                    max(disk_lib.ring_numbers(image, 'qcow2')), least
+                )
+                self.assert_as_found(guest, found)
+                self.assert_nothing_left()
 
 
 def _look(uid: int, path: pathlib.Path) -> str:

@@ -25,6 +25,7 @@ from collections.abc import Mapping
 import functools
 import os
 import pathlib
+import string
 import tempfile
 from typing import Any
 from typing import ClassVar
@@ -59,7 +60,9 @@ def shared_libvirtd() -> libvirtd_lib.Libvirtd:
 def remove_abandoned_labs() -> None:
     """End the labs of test processes that were killed."""
     for state in paths.root().glob('t[0-9]*'):
-        if not pathlib.Path(f'/proc/{state.name[1:]}').exists():
+        # A process may have labs besides, with a letter behind its number.
+        pid = state.name.strip(string.ascii_letters)
+        if not pathlib.Path(f'/proc/{pid}').exists():
             libvirtd_lib.Libvirtd(state).remove()
 
 

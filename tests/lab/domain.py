@@ -50,6 +50,7 @@ class Spec:
     :ivar memory: MiB.
     :ivar bus: ``virtio``, ``scsi`` or ``ide``.
     :ivar agent: with a QEMU guest agent in the guest.
+    :ivar agent_without: a command that the agent does not offer.
     :ivar agent_channel: with the channel for one; by default as ``agent``.
     :ivar cdrom_first: an empty CD-ROM drive stands before the root disk.
     :ivar tick_ms: milliseconds between two ticks.  Each keeps the processor
@@ -71,6 +72,7 @@ class Spec:
     persistent: bool = True
     autostart: bool = False
     agent: bool = False
+    agent_without: str = ''
     agent_channel: bool | None = None
     cdrom_first: bool = False
     extra_disks: tuple[root_disk.RootDisk, ...] = ()
@@ -148,6 +150,8 @@ def _text(value: object) -> str:
 def _command_line(spec: Spec) -> str:
     words = [FAST_BOOT, f'bus={spec.bus}', f'agent={int(spec.agent)}']
     words.append(f'tick={spec.tick_ms}')
+    if spec.agent_without:
+        words.append(f'agent_without={spec.agent_without}')
     if spec.write:
         words.append(f'write={spec.write}')
     if spec.poweroff_after:

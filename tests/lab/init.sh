@@ -16,6 +16,7 @@
 #
 #   bus=virtio|scsi|ide   which driver to load; all of them where not said
 #   agent=1               start the QEMU guest agent
+#   agent_without=COMMAND without this command
 #   tick=N, write=N, poweroff_after=N   passed on to tick
 
 export PATH=/bin:/usr/sbin
@@ -24,11 +25,12 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /run /tmp /mnt /var/run
-bus='virtio scsi ide' agent=0 options=
+bus='virtio scsi ide' agent=0 agent_without= options=
 for word in $(cat /proc/cmdline); do
     case $word in
         bus=*) bus=${word#*=} ;;
         agent=*) agent=${word#*=} ;;
+        agent_without=*) agent_without=${word#*=} ;;
         tick=*|write=*|poweroff_after=*) options="$options $word" ;;
     esac
 done
@@ -72,7 +74,7 @@ start_agent() {
     ln -s "/dev/$port" /dev/virtio-ports/org.qemu.guest_agent.0
     echo AGENT-UP
     exec qemu-ga -m virtio-serial -p /dev/virtio-ports/org.qemu.guest_agent.0 \
-        -t /run -l /run/qemu-ga.log
+        -t /run -l /run/qemu-ga.log ${agent_without:+-b "$agent_without"}
 }
 [ "$agent" = 1 ] && start_agent &
 

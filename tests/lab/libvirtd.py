@@ -102,11 +102,15 @@ class Libvirtd:
 
     :param state: short enough that a socket's path fits (107 bytes).
     :param user: that QEMU runs as; a number behind a plus sign needs no name.
+    :param qemu_conf: lines of qemu.conf besides those of the lab.
     """
 
-    def __init__(self, state: pathlib.Path, user: str = 'root') -> None:
+    def __init__(
+        self, state: pathlib.Path, user: str = 'root', qemu_conf: str = ''
+    ) -> None:
         self.state = state
         self._user = user
+        self._more_qemu_conf = qemu_conf
         self.mounts = state / 'mnt'
         self.log = state / 'libvirtd.log'
         self._libvirt = state / 'libvirt'
@@ -217,6 +221,10 @@ class Libvirtd:
         """Return the file with the process id of a guest's QEMU."""
         return self._libvirt / 'run/qemu' / f'{name}.pid'
 
+    def save_file(self, name: str) -> pathlib.Path:
+        """Return the file of a guest's managed save."""
+        return self._libvirt / 'lib/qemu/save' / f'{name}.save'
+
     def _guests(self) -> list[int]:
         """Return the QEMU processes of this lab that are alive."""
         found = []
@@ -255,12 +263,13 @@ class Libvirtd:
         labs = (2**16 - FIRST_PORT) // PORTS
         number = zlib.crc32(os.fsencode(self.state)) % labs
         first_port = FIRST_PORT + number * PORTS
-        return QEMU_CONF.format(
+        lines = QEMU_CONF.format(
             user=self._user,
             group=group,
             first_port=first_port,
             last_port=first_port + PORTS - 1,
         )
+        return lines + self._more_qemu_conf
 
     def _add_user(self) -> None:
         """Give the namespace the user that Debian's libvirt insists on.

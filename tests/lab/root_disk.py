@@ -50,6 +50,7 @@ class RootDisk:
 
     :ivar path: the file, or the device.
     :ivar backing: the file behind a loop device or an overlay.
+    :ivar pool: the storage pool of libvirt by which it is named, if it is.
     """
 
     kind: Kind
@@ -57,10 +58,14 @@ class RootDisk:
     format: str
     source_type: str = 'file'
     backing: pathlib.Path | None = None
+    pool: str = ''
 
     @property
     def source_xml(self) -> str:
         """What identifies it within a domain's ``<disk>``."""
+        if self.pool:
+            name = saxutils.quoteattr(self.path.name)
+            return f"<source pool='{self.pool}' volume={name}/>"
         attribute = 'dev' if self.source_type == 'block' else 'file'
         path = saxutils.quoteattr(str(self.path))
         return f'<source {attribute}={path}/>'

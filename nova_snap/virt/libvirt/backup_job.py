@@ -52,8 +52,9 @@ class Export:
     @property
     def uri(self) -> str:
         """The URI for libnbd: nbd+unix:///root?socket=PATH."""
-        query = urllib.parse.urlencode({'socket': str(self.socket)})
-        return f'nbd+unix:///{EXPORT}?{query}'
+        # libnbd does not take "+" for a space, as forms in HTML do.
+        socket = urllib.parse.quote(str(self.socket), safe='')
+        return f'nbd+unix:///{EXPORT}?socket={socket}'
 
 
 def is_short_enough(directory: pathlib.Path) -> bool:
@@ -68,15 +69,18 @@ def is_short_enough(directory: pathlib.Path) -> bool:
 def begin(guest: guest_lib.Guest, device: str, export: Export) -> None:
     """Begin the backup job; the disk as of now is exported.
 
-    :raises HypervisorError: libvirt refused, as it does while another
-        backup job runs.
+    The scratch file is there, an empty qcow2 file of the disk's size that QEMU
+    may write to.
+
+    :raises BackupRefused: libvirt refused, as it does while another backup
+        job runs, or if QEMU can't write the scratch file.
     """
     devices = [disk.device for disk in disk_xml.disks(guest.xml())]
     xml = _job_xml(devices, device, export)
-    guest.call(
-        'begin the backup of its root disk',
-        lambda domain: domain.backupBegin(xml, None, 0),
-    )
+    try:
+        guest.begin_backup(xml)
+    except exception.HypervisorError as error:
+        raise exception.BackupRefused(**error.fields) from error
 
 
 def is_running(guest: guest_lib.Guest, export: Export | None = None) -> bool:

@@ -17,6 +17,8 @@ the disks is the root disk is decided in ``root_disk.py``.
 https://libvirt.org/formatdomain.html#hard-drives-floppy-disks-cdroms
 """
 
+from collections.abc import Callable
+import copy
 import dataclasses
 
 # Only libvirtd's own output is parsed.
@@ -30,6 +32,19 @@ from nova_snap.virt.storage import disk_source as storage
 
 class Unsupported(ValueError):
     """A disk can't be read, or there is none; the text has the reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Volume:
+    """A volume of one of libvirt's storage pools, by names."""
+
+    pool: str
+    name: str
+
+
+#: Returns the type (file or block) and the path of a volume; raises
+#: Unsupported if it has none.
+VolumeFinder = Callable[[Volume], tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +70,7 @@ class Disk:
         the disk has none of its own.
     :ivar has_iothread: an iothread of QEMU, not its main loop, does the
         disk's requests.
+    :ivar is_in_nova: the guest has Nova's metadata.
     :ivar mirror: the mirror that is under way.
     """
 
@@ -71,6 +87,7 @@ class Disk:
     is_transient: bool = False
     boot_order: int | None = None
     has_iothread: bool = False
+    is_in_nova: bool = False
     mirror: Mirror | None = None
 
     @property
@@ -85,22 +102,40 @@ class Disk:
 
     @property
     def volume_id(self) -> str | None:
-        """The id of the volume that the disk is, if it is one.
+        """The id of the volume of Cinder that the disk is, if it is one.
 
-        Nova and Cinder make the id the serial number.
+        Nova makes the id the serial number.  Others give their own disks
+        serial numbers of that form, so in a guest that is not Nova's, a file
+        or block device is a volume only if its name, too, has the id.
         """
-        return self.serial if uuidutils.is_uuid_like(self.serial) else None
+        if not uuidutils.is_uuid_like(self.serial):
+            return None
+        is_volume = (
+            self.is_in_nova
+            or self.type not in ('file', 'block', 'volume')
+            or (
+                self.readable is not None
+                and self.serial.lower() in self.readable.describe().lower()
+            )
+        )
+        return self.serial if is_volume else None
 
     def with_source(self, source: storage.DiskSource) -> 'Disk':
         """Return the disk with more known of its source."""
         return dataclasses.replace(self, readable=source)
 
 
-def disks(xml: str) -> tuple[Disk, ...]:
-    """Return all disks of a guest, in the order of its definition."""
+def disks(
+    xml: str, find_volume: VolumeFinder | None = None
+) -> tuple[Disk, ...]:
+    """Return all disks of a guest, in the order of its definition.
+
+    :param find_volume: without it, volumes of storage pools can't be read.
+    """
     root = domain_xml.parse(xml)
     return tuple(
-        _disk(root, element) for element in root.iterfind('./devices/disk')
+        _disk(root, element, find_volume)
+        for element in root.iterfind('./devices/disk')
     )
 
 
@@ -110,10 +145,14 @@ def mirror(xml: str, device: str) -> Mirror | None:
     return next(found, None)
 
 
-def _disk(root: ElementTree.Element, element: ElementTree.Element) -> Disk:
+def _disk(
+    root: ElementTree.Element,
+    element: ElementTree.Element,
+    find_volume: VolumeFinder | None,
+) -> Disk:
     readable, problem = None, ''
     try:
-        readable = _source(element)
+        readable = _source(element, find_volume)
     except Unsupported as error:
         problem = str(error)
     return Disk(
@@ -130,6 +169,7 @@ def _disk(root: ElementTree.Element, element: ElementTree.Element) -> Disk:
         is_transient=element.find('transient') is not None,
         boot_order=_boot_order(element),
         has_iothread=_has_iothread(root, element),
+        is_in_nova=domain_xml.nova_element(root) is not None,
         mirror=_mirror(element),
     )
 
@@ -172,13 +212,36 @@ def _has_iothread(
     )
 
 
-def _source(disk: ElementTree.Element) -> storage.DiskSource:
+def _source(
+    disk: ElementTree.Element, find_volume: VolumeFinder | None
+) -> storage.DiskSource:
+    if disk.get('type') == 'volume' and find_volume is not None:
+        disk = _with_path(disk, find_volume)
     layer = _layer(disk, _attribute(disk, 'driver', 'type'))
     if disk.find('encryption') is not None:
         layer = dataclasses.replace(
             layer, encryption_secret=_secret(disk.find('encryption'))
         )
     return layer
+
+
+def _with_path(
+    disk: ElementTree.Element, find_volume: VolumeFinder
+) -> ElementTree.Element:
+    """Return a disk as it were with the file or device of its volume.
+
+    https://libvirt.org/formatdomain.html: the attributes of <source> for the
+    disk type volume.
+    """
+    disk = copy.deepcopy(disk)
+    source = disk.find('source')
+    if source is None:
+        return disk  # an empty drive
+    name = Volume(source.get('pool', ''), source.get('volume', ''))
+    kind, path = find_volume(name)
+    disk.set('type', kind)
+    source.set('dev' if kind == 'block' else 'file', path)
+    return disk
 
 
 def _layer(

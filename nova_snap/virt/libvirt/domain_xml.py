@@ -17,7 +17,9 @@ paths of disks are taken from the XML and from nowhere else.
 https://libvirt.org/formatdomain.html
 """
 
+import contextlib
 import dataclasses
+import pwd
 
 # What is parsed is libvirtd's own output.
 import xml.etree.ElementTree as ElementTree  # nosec B405
@@ -62,13 +64,22 @@ def virt_type(xml: str) -> str:
 def qemu_uid(xml: str) -> int | None:
     """Return the user id that QEMU runs as, or None if it is not labelled.
 
-    The live XML has the label of the model "dac", as ``+UID:+GID``.
+    The live XML has the label of the model "dac".  Labels that libvirt makes
+    have the form ``+UID:+GID``; a definition may have names instead.
+    https://libvirt.org/formatdomain.html#security-label
     """
     for label in parse(xml).iterfind('./seclabel'):
         if label.get('model') == 'dac':
-            user = label.findtext('label', '').partition(':')[0].lstrip('+')
-            return int(user) if user.isdecimal() else None
+            return _uid(label.findtext('label', '').partition(':')[0])
     return None
+
+
+def _uid(user: str) -> int | None:
+    """Return the id of a user, given as NAME, UID or +UID."""
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(user).pw_uid
+    number = user.removeprefix('+')
+    return int(number) if number.isdecimal() else None
 
 
 def has_volatile_tpm(xml: str) -> bool:
@@ -117,17 +128,22 @@ def nova_instance(xml: str) -> instance_lib.Instance:
     instance = instance_lib.Instance(
         uuid=root.findtext('uuid', ''), name=root.findtext('name', '')
     )
-    metadata = root.find('metadata')
-    for element in metadata if metadata is not None else ():
+    element = nova_element(root)
+    return instance if element is None else _with_metadata(instance, element)
+
+
+def nova_element(root: ElementTree.Element) -> ElementTree.Element | None:
+    """Return what Nova has written into the metadata of a domain, or None."""
+    for element in root.iterfind('./metadata/*'):
         if (
             _local_name(element) == 'instance'
             and NOVA_NAMESPACE in element.tag
         ):
-            return _with_nova_metadata(instance, element)
-    return instance
+            return element
+    return None
 
 
-def _with_nova_metadata(
+def _with_metadata(
     instance: instance_lib.Instance, element: ElementTree.Element
 ) -> instance_lib.Instance:
     name = _child(element, 'name')

@@ -122,7 +122,10 @@ class LibvirtDriver(driver.ComputeDriver):
         self, instance: instance_lib.Instance
     ) -> tuple[instance_lib.BlockDevice, ...]:
         """Return the disks of an instance, as in its current XML."""
-        disks = disk_xml.disks(self._guest(instance).xml())
+        disks = disk_xml.disks(
+            self._guest(instance).xml(),
+            inspection_lib.volume_finder(self._host),
+        )
         return tuple(map(_block_device, root_disk.hard_disks(disks)))
 
     def quiescing(
@@ -142,7 +145,9 @@ class LibvirtDriver(driver.ComputeDriver):
     ) -> decision_lib.Decision:
         """Decide by the current state of the guest."""
         found = inspection_lib.inspect(self._guest(instance))
-        decision = self._decide(found, self._root_disk(found))
+        decision = self._decide(
+            found, self._root_disk(found), self._options.live_methods
+        )
         self._require_suspendable(found, decision)
         return decision
 
@@ -152,9 +157,20 @@ class LibvirtDriver(driver.ComputeDriver):
         image_properties: Mapping[str, str],
     ) -> plan_lib.LibvirtPlan:
         """Decide, and check everything that could make the snapshot fail."""
+        return self._plan(
+            instance, image_properties, self._options.live_methods
+        )
+
+    def _plan(
+        self,
+        instance: instance_lib.Instance,
+        image_properties: Mapping[str, str],
+        methods: Sequence[decision_lib.Method],
+    ) -> plan_lib.LibvirtPlan:
         found = inspection_lib.inspect(self._guest(instance))
         choice = self._root_disk(found)
-        decision, disk = self._decide(found, choice), choice.disk
+        decision = self._decide(found, choice, methods)
+        disk = choice.disk
         self._require_suspendable(found, decision)
         _require_no_backup(found)
         if found.power_state.is_active:
@@ -162,6 +178,9 @@ class LibvirtDriver(driver.ComputeDriver):
         self._require_no_block_job(found, disk, decision)
         share = self._required_share(found, disk, decision)
         disk = disk.with_source(qemu_img.with_known_chain(disk.source))
+        if decision.method is None:
+            for secret in disk.source.secrets:
+                self._host.secret(secret)  # raises
         return plan_lib.LibvirtPlan(
             instance=instance,
             decision=decision,
@@ -174,6 +193,11 @@ class LibvirtDriver(driver.ComputeDriver):
             options=self._options,
             disk_operation_slot=self._disk_operation_slot,
             hooks=self._hooks,
+            without=lambda method: self._plan(
+                instance,
+                image_properties,
+                [other for other in methods if other is not method],
+            ),
         )
 
     def resources(self, instance_uuid: str) -> Sequence[object]:
@@ -220,7 +244,10 @@ class LibvirtDriver(driver.ComputeDriver):
         return dataclasses.replace(choice, disk=disk.with_source(source))
 
     def _decide(
-        self, found: inspection_lib.Inspection, choice: root_disk.Choice
+        self,
+        found: inspection_lib.Inspection,
+        choice: root_disk.Choice,
+        methods: Sequence[decision_lib.Method],
     ) -> decision_lib.Decision:
         disk = choice.disk
         image_format = self._image_format(disk.source)
@@ -234,7 +261,7 @@ class LibvirtDriver(driver.ComputeDriver):
             if self._is_compressed(image_format)
             else None,
         )
-        decision = policy.decide(gathered, self._options.live_methods)
+        decision = policy.decide(gathered, methods)
         which = decision_lib.Reason(
             fact='root disk',
             value=disk.device,
@@ -259,11 +286,8 @@ class LibvirtDriver(driver.ComputeDriver):
         decision: decision_lib.Decision,
     ) -> None:
         reason = _UNREADABLE_STATES.get(found.power_state)
-        if decision.suspends and not found.is_persistent:
-            reason = (
-                'it would have to be suspended, and libvirt suspends only '
-                'persistent guests; define it first ("virsh define").'
-            )
+        if reason is None and decision.suspends:
+            reason = _why_not_suspended(found, decision)
         if reason is not None:
             raise exception.UnsupportedGuest(
                 server=found.guest.uuid, reason=reason
@@ -349,6 +373,33 @@ def _require_no_backup(found: inspection_lib.Inspection) -> None:
             f'{found.guest.uuid} (see "virsh domjobinfo"); wait until it has '
             'ended, then try again.'
         )
+
+
+def _why_not_suspended(
+    found: inspection_lib.Inspection, decision: decision_lib.Decision
+) -> str | None:
+    """Return a sentence on why a guest can't be suspended, or None."""
+    for disk in found.disks:
+        if disk.is_transient:
+            return (
+                f'libvirt neither copies a transient disk ({disk.device}, '
+                '<transient/>) of a running guest, nor suspends such a guest; '
+                'shut it off first.'
+            )
+    if not found.is_persistent:
+        return (
+            'it would have to be suspended, and libvirt suspends only '
+            'persistent guests; define it first ("virsh define").'
+        )
+    if found.has_saved_memory:
+        advice = _without_suspending(decision)
+        return (
+            'it would have to be suspended, which would overwrite the memory '
+            'of an earlier run that libvirt keeps. If nobody needs that, '
+            f'remove it ("virsh managedsave-remove {found.guest.uuid}"). '
+            f'{advice}'
+        ).rstrip()
+    return None
 
 
 def _without_suspending(decision: decision_lib.Decision) -> str:

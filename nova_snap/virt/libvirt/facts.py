@@ -47,8 +47,9 @@ def gather(
         live_disabled=live_disabled,
         has_iothread=disk.has_iothread,
         supports_block_jobs=not state.is_active
-        or device.supports_block_jobs(),
+        or (not disk.is_transient and device.supports_block_jobs()),
         has_metadata=found.has_metadata,
+        has_saved_memory=found.has_saved_memory,
         has_volatile_tpm=domain_xml.has_volatile_tpm(found.xml),
         backup_running=found.has_backup_job,
         image_format=image_format,

@@ -21,6 +21,7 @@ Many methods retry if libvirtd is gone; see ``insist`` of :meth:`Host.call`.
 
 from collections.abc import Callable
 import dataclasses
+import enum
 import time
 from typing import Any
 from typing import TypeVar
@@ -42,6 +43,9 @@ THAW_TIMEOUT = 60
 
 #: Seconds in which a living agent answers a simple question.
 AGENT_ANSWER_TIMEOUT = 5
+
+#: The command by which libvirt reads the guest's time.
+AGENT_QUESTION = 'guest-get-time'
 
 #: Seconds in which an event arrives that was sent with an answer.
 EVENT_DELAY = 0.5
@@ -67,6 +71,21 @@ _CRASHED = (
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED),
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED),
 )
+
+
+#: Errors of libvirt if there is no file of saved memory.
+_NO_SAVED_MEMORY = (
+    libvirt.VIR_ERR_OPERATION_INVALID,
+    libvirt.VIR_ERR_NO_SUPPORT,
+)
+
+
+class SavedMemory(enum.Enum):
+    """A guest's memory in a file of libvirt (a managed save)."""
+
+    NONE = enum.auto()
+    BROKEN = enum.auto()
+    WHOLE = enum.auto()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,10 +216,17 @@ class Guest:
     # Defining
 
     def undefine(self) -> None:
-        """Make the guest transient; keep firmware variables and TPM state."""
+        """Make the guest transient; keep firmware variables and TPM state.
+
+        libvirt refuses while there is a file of saved memory.  An incomplete
+        one is removed, as libvirt itself does when it starts the guest.
+        """
         flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
         if self.host.libvirt_version() >= MIN_LIBVIRT_KEEP_TPM:
             flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
+        # While a save runs, its file is incomplete, too.
+        if self.saved_memory() is SavedMemory.BROKEN and self.job() is None:
+            flags |= libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
         self.call('undefine it', lambda domain: domain.undefineFlags(flags))
 
     def restore_definition(self, definition: Definition) -> None:
@@ -264,6 +290,27 @@ class Guest:
             )
         )
 
+    def saved_memory(self) -> SavedMemory:
+        """Read whether there is a file of saved memory, and a whole one.
+
+        libvirt's own flag does not know of a file that a killed libvirtd or
+        another program has left.
+        """
+        try:
+            self.call(
+                'read its saved memory',
+                lambda domain: domain.managedSaveGetXMLDesc(),
+                insist=True,
+            )
+        except exception.HypervisorError as error:
+            if error.code in _NO_SAVED_MEMORY:
+                return SavedMemory.NONE
+            # "save image is incomplete", "image magic is incorrect", etc.
+            if error.code == libvirt.VIR_ERR_OPERATION_FAILED:
+                return SavedMemory.BROKEN
+            raise
+        return SavedMemory.WHOLE
+
     def remove_managed_save(self) -> None:
         """Remove the guest's saved memory."""
         self.call(
@@ -308,8 +355,13 @@ class Guest:
         self._set_agent_timeout(AGENT_ANSWER_TIMEOUT)
         try:
             self.call('ask its agent', lambda domain: domain.getTime())
-        except exception.HypervisorError:
-            return False
+        except exception.HypervisorError as error:
+            # An agent may answer that it has no such command, or that it was
+            # disabled.  libvirt's error then has the name of the command.
+            return (
+                error.code != libvirt.VIR_ERR_AGENT_UNRESPONSIVE
+                and AGENT_QUESTION in str(error)
+            )
         finally:
             self._set_agent_timeout(None)
         return True
@@ -368,6 +420,14 @@ class Guest:
         )
 
     # Backup jobs
+
+    def begin_backup(self, xml: str) -> None:
+        """Begin a backup job; its scratch files are there already."""
+        flags = libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL
+        self.call(
+            'begin the backup of its root disk',
+            lambda domain: domain.backupBegin(xml, None, flags),
+        )
 
     def backup_job_xml(self) -> str | None:
         """Return the XML of the guest's backup job, or None."""

@@ -70,6 +70,12 @@ HANGING_UP = (
     libvirt.VIR_ERR_OPERATION_FAILED,
 )
 
+#: Types of disks by the types of volumes.
+_VOLUME_TYPES = {
+    libvirt.VIR_STORAGE_VOL_FILE: 'file',
+    libvirt.VIR_STORAGE_VOL_BLOCK: 'block',
+}
+
 Version = tuple[int, int, int]
 
 
@@ -195,6 +201,25 @@ class Host:
                 raise
 
         return self.call(f'read the state of its network {name}', look)
+
+    def storage_volume(self, pool: str, name: str) -> tuple[str, str]:
+        """Return the type and the path of a volume of a storage pool.
+
+        The type is that of a disk with this path, file or block; '' for
+        volumes of other kinds.
+
+        :raises HypervisorError: libvirt has no such volume, or the pool is not
+            active.
+        """
+
+        def look(connection: Any) -> tuple[str, str]:
+            found = connection.storagePoolLookupByName(pool)
+            volume = found.storageVolLookupByName(name)
+            return _VOLUME_TYPES.get(volume.info()[0], ''), volume.path()
+
+        return self.call(
+            f'find volume {name} in its storage pool {pool}', look
+        )
 
     def secret(self, uuid: str) -> bytes:
         """Return the value of a libvirt secret.

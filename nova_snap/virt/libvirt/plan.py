@@ -15,6 +15,7 @@
 Open this file to see how a decision selects one of the pipelines.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
@@ -24,9 +25,11 @@ import uuid
 
 from oslo_log import log as logging
 
+from nova_snap import exception
 from nova_snap import journal
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
+from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import hooks as hooks_lib
@@ -40,6 +43,7 @@ from nova_snap.virt.libvirt.extraction import mirror
 from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.virt.libvirt.extraction import shared_folder
 from nova_snap.virt.libvirt.extraction import space as space_lib
+from nova_snap.virt.storage import qemu_img
 
 LOG = logging.getLogger(__name__)
 
@@ -96,6 +100,7 @@ class LibvirtPlan(driver.Plan):
     :ivar share: bytes that the extraction may take; 0 if that depends on the
         disk, not on what the guest writes.
     :ivar disk_operation_slot: held while an image is converted.
+    :ivar without: makes a plan that does not consider a method.
     """
 
     decision: decision_lib.Decision
@@ -106,6 +111,7 @@ class LibvirtPlan(driver.Plan):
     options: Options
     disk_operation_slot: context_lib.DiskOperationSlot
     hooks: hooks_lib.Hooks
+    without: Callable[[decision_lib.Method], 'LibvirtPlan']
 
     @contextlib.contextmanager
     def extracted(
@@ -122,12 +128,31 @@ class LibvirtPlan(driver.Plan):
             instance_uuid=self.instance.uuid,
         )
         with (
+            _refusal_translated(),
             self._stop_noticed(),
             self._folder(operation.entry) as folder,
             self.options.space().taken(folder, self.share),
             self._pipeline(self._context(operation, folder)) as data,
         ):
             yield driver.Extraction((data,))
+
+    def alternatives(self) -> Iterator[driver.Plan]:
+        """Yield the plan to mirror the disk, if libvirt exports no disk."""
+        decision, other = self.decision, decision_lib.Method.MIRROR
+        if (
+            decision.method is decision_lib.Method.PULL
+            and other in decision.considered
+            and other in decision.possible
+        ):
+            plan = self.without(decision.method)
+            if plan.decision.method is other:
+                LOG.warning(
+                    'Server %s: libvirt began no backup of its disk, so the '
+                    'disk is mirrored.',
+                    self.instance.uuid,
+                    instance_uuid=self.instance.uuid,
+                )
+                yield plan
 
     def _stop_noticed(self) -> contextlib.AbstractContextManager[None]:
         if self.decision.suspends or not self.guest.power_state.is_active:
@@ -163,7 +188,21 @@ class LibvirtPlan(driver.Plan):
             progress=operation.progress,
             disk_operation_slot=self.disk_operation_slot,
             hooks=self.hooks,
+            qemu_uid=self._qemu_uid(),
         )
+
+    def _make_scratch(self, folder: pathlib.Path) -> None:
+        """Make the scratch file of an export.
+
+        With ``dynamic_ownership = 0`` in its qemu.conf, libvirt would make one
+        that QEMU may not write to.
+        """
+        scratch = backup_job.Export.in_folder(folder).scratch
+        qemu_img.create_delta(scratch, self.virtual_size, None)
+
+    def _qemu_uid(self) -> int:
+        uid = domain_xml.qemu_uid(self.guest.xml)
+        return os.geteuid() if uid is None else uid
 
     @contextlib.contextmanager
     def _folder(self, entry: journal.Entry) -> Iterator[pathlib.Path]:
@@ -171,12 +210,25 @@ class LibvirtPlan(driver.Plan):
         folder = self.options.directory(self.decision) / str(uuid.uuid4())
         with entry.undoing(undo_steps.RemoveFolder(str(folder))):
             if self.decision.method is decision_lib.Method.PULL:
-                uid = domain_xml.qemu_uid(self.guest.xml)
                 shared_folder.make(
-                    folder, os.geteuid() if uid is None else uid
+                    folder, self._qemu_uid(), self._make_scratch
                 )
             else:
                 folder.mkdir()
                 # QEMU's user may enter the folder, but not list it.
                 folder.chmod(0o701)
             yield folder
+
+
+@contextlib.contextmanager
+def _refusal_translated() -> Iterator[None]:
+    """Translate libvirt's refusal of a backup job; nothing was read yet.
+
+    :raises MethodUnavailable: libvirt refused, and the guest runs on.
+    """
+    try:
+        yield
+    except exception.BackupRefused as error:
+        raise exception.MethodUnavailable(
+            method=decision_lib.Method.PULL, reason=error
+        ) from error

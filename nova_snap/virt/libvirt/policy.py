@@ -69,6 +69,7 @@ class Facts:
     has_iothread: bool
     supports_block_jobs: bool
     has_metadata: bool
+    has_saved_memory: bool
     has_volatile_tpm: bool
     backup_running: bool
     image_format: str
@@ -146,6 +147,15 @@ def _mirror_reasons(facts: Facts) -> Iterator[decision.Reason]:
         'libvirt keeps no snapshots or checkpoints of the guest',
         'a mirror would lose the snapshots and checkpoints of the guest if '
         'it powered off meanwhile',
+    )
+    yield _needs(
+        {MIRROR},
+        'memory of an earlier run',
+        facts.has_saved_memory,
+        not facts.has_saved_memory,
+        'libvirt keeps no memory of an earlier run of the guest',
+        'libvirt keeps the memory of an earlier run of the guest, and a '
+        'mirror would lose it',
     )
     yield _needs(
         {MIRROR},

@@ -23,8 +23,13 @@ import enum
 import json
 from typing import Any
 
-#: The name by which an opened disk refers to the object with its passphrase.
-KEY_OBJECT = 'disk-key'
+
+def key_object(secret: str) -> str:
+    """Return the id of the object with a passphrase, by libvirt's secret.
+
+    A layer that QEMU encrypts refers to its passphrase by this id.
+    """
+    return f'key-{secret}'
 
 
 class SourceType(enum.StrEnum):
@@ -96,6 +101,14 @@ class DiskSource:
             self.backing and self.backing.is_encrypted
         )
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The ids of the secrets of all layers."""
+        below = self.backing.secrets if self.backing else frozenset()
+        if self.encryption_secret is None:
+            return below
+        return below | {self.encryption_secret}
+
     def describe(self) -> str:
         """Return the location, for messages."""
         if isinstance(self.location, RbdLocation):
@@ -123,17 +136,17 @@ def _node(source: DiskSource) -> dict[str, Any]:
         # A backing file that only the header names is not opened.
         node['backing'] = None
     if source.encryption_secret is not None:
-        _add_encryption(node)
+        _add_encryption(node, key_object(source.encryption_secret))
     return node
 
 
-def _add_encryption(node: dict[str, Any]) -> None:
+def _add_encryption(node: dict[str, Any], key: str) -> None:
     """Add LUKS, as a layer around a raw disk or as a part of the format."""
     if node['driver'] == 'raw':
         node['driver'] = 'luks'
-        node['key-secret'] = KEY_OBJECT
+        node['key-secret'] = key
     else:
-        node['encrypt'] = {'format': 'luks', 'key-secret': KEY_OBJECT}
+        node['encrypt'] = {'format': 'luks', 'key-secret': key}
 
 
 def _protocol_node(source: DiskSource) -> dict[str, Any]:

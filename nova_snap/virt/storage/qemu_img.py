@@ -20,18 +20,23 @@ use up resources.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import re
 import shutil
+import types
 from typing import Any
+from typing import BinaryIO
 
 from oslo_utils import units
 
 from nova_snap import exception
 from nova_snap import process
+from nova_snap.virt.storage import backing_name
 from nova_snap.virt.storage import disk_source as storage
 
 #: For calls that read a header, as Nova has them.
@@ -67,6 +72,7 @@ class ImageInfo:
     virtual_size: int
     backing_file: str | None
     backing_format: str | None
+    is_encrypted: bool = False
 
 
 def info(source: storage.DiskSource) -> ImageInfo:
@@ -91,6 +97,7 @@ def info(source: storage.DiskSource) -> ImageInfo:
         backing_file=found.get('full-backing-filename')
         or found.get('backing-filename'),
         backing_format=found.get('backing-filename-format'),
+        is_encrypted=bool(found.get('encrypted')),
     )
 
 
@@ -105,6 +112,12 @@ def with_known_chain(source: storage.DiskSource) -> storage.DiskSource:
     if source.is_chain_known or source.format == 'raw':
         return source
     header = info(source)
+    if header.is_encrypted and source.encryption_secret is None:
+        raise exception.UnsafeDisk(
+            disk=source.describe(),
+            reason='it is encrypted, and the definition of the server names '
+            'no secret for it.',
+        )
     if header.backing_file is None:
         return dataclasses.replace(source, is_chain_known=True)
     backing = with_known_chain(_backing_layer(source, header))
@@ -122,16 +135,17 @@ def _backing_layer(
             f'{name}; record it with "qemu-img rebase -u -b FILE -F FORMAT" '
             'while the server is shut off',
         )
-    if not os.path.isabs(name):
+    path = backing_name.path(name, header.backing_format)
+    if path is None or not os.path.isabs(path):
         raise exception.UnsafeDisk(
             disk=source.describe(),
             reason=f'its backing file {name!r} is not a file of this host.',
         )
-    is_block = pathlib.Path(name).is_block_device()
+    is_block = pathlib.Path(path).is_block_device()
     return storage.DiskSource(
         type='block' if is_block else 'file',
         format=header.backing_format,
-        location=name,
+        location=path,
         is_chain_known=False,
     )
 
@@ -276,27 +290,34 @@ def convert(
     target_format: str,
     compress: bool,
     progress: Progress,
-    secret: bytes | None = None,
+    secrets: Mapping[str, bytes] = types.MappingProxyType({}),
 ) -> None:
     """Write a flat image of a disk; an encrypted one is decrypted.
 
     :param compress: for qcow2 only.
-    :param secret: the passphrase of the topmost layer.
+    :param secrets: the passphrases of encrypted layers, by their secrets.
     :param progress: called about twice a second with the share that is done,
         0 to 1; when it raises, the conversion is ended.
     :raises ProgramFailed: qemu-img failed, as it does on a full disk.
     """
     options = []
-    if secret is not None:
-        options += [
-            '--object',
-            f'secret,id={storage.KEY_OBJECT},file=/dev/stdin',
-        ]
     if compress:
         # -W: several clusters are compressed at a time, and written in any
         # order.
         options += ['-c', '-W']
-    _convert(options, source, target, target_format, progress, secret or b'')
+    with contextlib.ExitStack() as stack:
+        files = {
+            storage.key_object(secret): stack.enter_context(
+                process.in_memory(passphrase)
+            )
+            for secret, passphrase in secrets.items()
+        }
+        for key, file in files.items():
+            name = f'secret,id={key},file=/dev/fd/{file.fileno()}'
+            options += ['--object', name]
+        _convert(
+            options, source, target, target_format, progress, *files.values()
+        )
 
 
 def _convert(
@@ -305,7 +326,7 @@ def _convert(
     target: pathlib.Path,
     target_format: str,
     progress: Progress,
-    stdin: bytes = b'',
+    *files: BinaryIO,
 ) -> None:
     process.run(
         ['qemu-img', 'convert', '-p', '-O', target_format, *options]
@@ -314,7 +335,7 @@ def _convert(
         DATA_LIMITS,
         poll=lambda output: progress(_share(output)),
         umask=0o077,
-        stdin=stdin,
+        files=files,
     )
 
 

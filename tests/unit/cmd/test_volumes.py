@@ -13,6 +13,7 @@
 """Servers that boot from volumes, and deleting images, by the command."""
 
 import json
+import re
 
 from nova_snap.image import api as image_api
 from nova_snap.image import filesystem
@@ -29,7 +30,11 @@ class VolumeBackedTest(base.CommandTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.guests = [
-            guest.replace('</disk>', f'<serial>{VOLUME}</serial></disk>')
+            re.sub(
+                r"<source file='[^']*'",
+                f"<source file='/volumes/volume-{VOLUME}'",
+                guest.replace('</disk>', f'<serial>{VOLUME}</serial></disk>'),
+            )
             for guest in self.guests
         ]
 

@@ -150,7 +150,7 @@ def _flat_image(
             context.image_format,
             context.compress,
             context.converting,
-            _secret(context),
+            _secrets(context),
         )
     context.converting(1)
     if is_stopped and context.guest.power_state().is_active:
@@ -159,7 +159,9 @@ def _flat_image(
     return flat
 
 
-def _secret(context: context_lib.Context) -> bytes | None:
-    """Return the passphrase of an encrypted disk."""
-    secret = context.disk.source.encryption_secret
-    return None if secret is None else context.guest.host.secret(secret)
+def _secrets(context: context_lib.Context) -> dict[str, bytes]:
+    """Return the passphrases of encrypted layers, by their secrets."""
+    return {
+        secret: context.guest.host.secret(secret)
+        for secret in context.disk.source.secrets
+    }

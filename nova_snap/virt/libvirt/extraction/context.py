@@ -40,7 +40,7 @@ class Context:
     """The arguments of one extraction.
 
     ``virtual_size`` is in bytes; ``disk_operation_slot`` is held while an
-    image is converted.
+    image is converted; QEMU runs as the user ``qemu_uid``.
     """
 
     guest: guest_lib.Guest
@@ -55,6 +55,7 @@ class Context:
     progress: progress_lib.Progress
     disk_operation_slot: DiskOperationSlot
     hooks: hooks_lib.Hooks = hooks_lib.NONE
+    qemu_uid: int = dataclasses.field(default_factory=os.geteuid)
 
     def report(
         self, stage: progress_lib.Stage, done: int, total: int | None

@@ -49,13 +49,19 @@ class ExportGuard:
 
     A thread looks, also while nothing is read.  A call of libvirt may keep it
     waiting, so each read looks too if the thread has not.
+
+    :param was_paused: an I/O error had paused the guest before the export.
     """
 
     def __init__(
-        self, context: context_lib.Context, export: backup_job.Export
+        self,
+        context: context_lib.Context,
+        export: backup_job.Export,
+        was_paused: bool,
     ) -> None:
         self._context = context
         self._export = export
+        self._was_paused = was_paused
         self._over = threading.Event()
         self._failure: exception.NovaSnapError | None = None
         self._looked_at = self._answered_at = time.monotonic()
@@ -115,15 +121,16 @@ class ExportGuard:
     def _look(self) -> None:
         self._require_space()
         try:
-            paused = self._context.guest.is_paused_by_io_error(insist=False)
+            is_paused = self._context.guest.is_paused_by_io_error(insist=False)
         except exception.HypervisorUnavailable:
             away = time.monotonic() - self._answered_at
             if away > host_lib.RECONNECT_TIMEOUT:
                 raise
             return
         self._answered_at = time.monotonic()
-        if paused:
+        if is_paused and not self._was_paused:
             raise self._failed('QEMU paused it with an I/O error.')
+        self._was_paused = is_paused
 
     def _require_space(self) -> None:
         self._looked_at = time.monotonic()

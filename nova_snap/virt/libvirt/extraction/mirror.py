@@ -17,6 +17,7 @@ The image shows the moment at which the mirror was ended.
 
 from collections.abc import Iterator
 import contextlib
+import os
 import pathlib
 import time
 import uuid
@@ -78,6 +79,10 @@ def extracted(
         context.virtual_size,
         disk.source.backing,
     )
+    if os.geteuid() == 0:
+        # Others may not, and need libvirt's dynamic_ownership.
+        path, uid = delta.describe(), context.qemu_uid
+        os.chown(path, uid, -1, follow_symlinks=False)
     device = block_device.BlockDevice(guest, disk.device)
     copy = _end_mirror(context, delta)
     define = _definition_to_restore(guest)  # 3

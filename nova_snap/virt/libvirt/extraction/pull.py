@@ -68,9 +68,10 @@ def extracted(
     :raises NotEnoughSpace: the scratch file takes too much space.
     :raises ExportFailed: the disk could not be read to its end.
     """
+    was_paused = context.guest.is_paused_by_io_error()
     with (
         _exported(context) as export,
-        export_guard.ExportGuard(context, export) as guard,
+        export_guard.ExportGuard(context, export, was_paused) as guard,
         guard.translated(),
         _source(export, options) as source,
         _stream(context, source, options) as stream,

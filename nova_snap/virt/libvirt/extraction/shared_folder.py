@@ -12,10 +12,11 @@
 
 """A folder that is shared by two users of the host only.
 
-QEMU makes the socket and the scratch file of an export as its own user; this
-process opens the socket, often as another user.
+QEMU makes the socket of an export as its own user; this process opens the
+socket, often as another user.
 """
 
+from collections.abc import Callable
 import os
 import pathlib
 import struct
@@ -30,23 +31,32 @@ _NO_ID = 0xFFFFFFFF
 _ALL, _NONE = 7, 0
 
 
-def make(path: pathlib.Path, uid: int) -> None:
+def make(
+    path: pathlib.Path,
+    uid: int,
+    fill: Callable[[pathlib.Path], None] = lambda folder: None,
+) -> None:
     """Make a folder for this user and the user ``uid``.
 
     Root only has to change its owner; another user needs a file system with
     access control lists.
 
+    :param fill: makes files in the folder while nobody else may enter it, so
+        that no name can be replaced by a link; they are shared, too.
     :raises OSError: the folder can't be made, or can't be shared.
     """
     path.mkdir(mode=0o700)
+    fill(path)
     if uid == os.geteuid():
         return
-    if os.geteuid() == 0:
-        os.chown(path, uid, -1)
-        return
-    os.setxattr(path, _ACCESS, _access_list(uid))
-    # Files in the folder inherit this list, so we can open QEMU's socket.
-    os.setxattr(path, _DEFAULT, _access_list(uid, os.geteuid()))
+    for shared in (*path.iterdir(), path):
+        if os.geteuid() == 0:
+            os.chown(shared, uid, -1)
+        else:
+            os.setxattr(shared, _ACCESS, _access_list(uid))
+    if os.geteuid() != 0:
+        # Files in the folder inherit this list, so we can open QEMU's socket.
+        os.setxattr(path, _DEFAULT, _access_list(uid, os.geteuid()))
 
 
 def _access_list(*uids: int) -> bytes:

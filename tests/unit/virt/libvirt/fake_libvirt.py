@@ -147,6 +147,14 @@ class Domain:
         self.state_now = libvirt.VIR_DOMAIN_SHUTOFF
         self.is_saved = True
 
+    def managedSaveGetXMLDesc(self) -> str:  # noqa: N802
+        if not self.is_saved:
+            raise error(
+                libvirt.VIR_ERR_OPERATION_INVALID,
+                'domain does not have managed save image',
+            )
+        return self.XMLDesc()
+
     def hasManagedSaveImage(self) -> bool:  # noqa: N802
         return self.is_saved
 

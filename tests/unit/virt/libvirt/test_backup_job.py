@@ -28,3 +28,14 @@ class LengthTest(testtools.TestCase):
             self.assertEqual(
                 is_short_enough, backup_job.is_short_enough(directory)
             )
+
+
+class UriTest(testtools.TestCase):
+    """What libnbd gets: a "+" is no space to it."""
+
+    def test_odd_directory(self) -> None:
+        export = backup_job.Export.in_folder(pathlib.Path('/a b+c/d&e'))
+        self.assertEqual(
+            'nbd+unix:///root?socket=%2Fa%20b%2Bc%2Fd%26e%2Fnbd.sock',
+            export.uri,
+        )

@@ -109,17 +109,47 @@ class DisksTest(DiskTestCase):
         self.assertNotEqual('', disks[0].problem)
         self.assertEqual('/srv/a', disks[1].source.location)
 
-    def test_volumes(self) -> None:
-        uuid = '2f0c3bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9'
-        for serial, volume_id in (
-            (uuid, uuid),
-            ('', None),
-            ('QM00001', None),
-            ('WD-1234', None),
+    UUID = '2f0c3bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9'
+
+    def volume_id(self, serial: str, metadata: str = '') -> str | None:
+        inside = f'<serial>{serial}</serial>'
+        xml = samples.domain(samples.disk(inside=inside), metadata=metadata)
+        return disk_xml.disks(xml)[0].volume_id
+
+    def test_volumes_of_guests_of_nova(self) -> None:
+        metadata = samples.NOVA.format(version='1.1')
+        self.assertEqual(self.UUID, self.volume_id(self.UUID, metadata))
+        for serial in ('', 'QM00001', 'WD-1234'):
+            self.assertIsNone(self.volume_id(serial, metadata))
+
+    def test_volumes_of_other_guests(self) -> None:
+        self.assertIsNone(self.volume_id(self.UUID))
+        serial = f'<serial>{self.UUID}</serial>'
+        for kind, source in (
+            ('file', f"<source file='/mnt/nfs/volume-{self.UUID}'/>"),
+            ('block', f"<source dev='/dev/vg/volume-{self.UUID}'/>"),
+            ('network', "<source protocol='rbd' name='volumes/any'/>"),
+            ('network', "<source protocol='iscsi' name='iqn.2026-01.a:b/1'/>"),
         ):
-            inside = f'<serial>{serial}</serial>'
-            disk = self.disk(samples.disk(inside=inside))
-            self.assertEqual(volume_id, disk.volume_id)
+            disk = self.disk(samples.disk(source, kind, inside=serial))
+            self.assertEqual(self.UUID, disk.volume_id)
+
+    def test_volume_of_a_storage_pool(self) -> None:
+        xml = samples.domain(
+            samples.disk("<source pool='p' volume='v'/>", 'volume')
+        )
+        asked = []
+
+        def find(volume: disk_xml.Volume) -> tuple[str, str]:
+            asked.append(volume)
+            return 'block', '/dev/p/v'
+
+        (disk,) = disk_xml.disks(xml, find)
+        self.assertEqual([disk_xml.Volume('p', 'v')], asked)
+        self.assertEqual('/dev/p/v', disk.source.location)
+        self.assertEqual('block', disk.source.type)
+        (disk,) = disk_xml.disks(xml)
+        self.assertRaises(disk_xml.Unsupported, lambda: disk.source)
 
 
 class IothreadTest(DiskTestCase):

@@ -13,6 +13,8 @@
 
 """Reading domain XML, apart from disks."""
 
+import os
+import pwd
 from xml.sax import saxutils
 
 import libvirt
@@ -46,6 +48,14 @@ class QemuUserTest(base.TestCase):
             f"<seclabel type='dynamic' model='{model}' relabel='yes'>"
             f'<label>{text}</label></seclabel>'
         )
+
+    def test_names(self) -> None:
+        user = pwd.getpwuid(os.getuid())
+        self.assertEqual(
+            user.pw_uid, self.uid(self.label('dac', f'{user.pw_name}:kvm'))
+        )
+        self.assertEqual(7, self.uid(self.label('dac', '7:7')))
+        self.assertIsNone(self.uid(self.label('dac', 'no such user:kvm')))
 
     def test_among_other_labels(self) -> None:
         apparmor = self.label('apparmor', 'libvirt-6a6bdf3d')

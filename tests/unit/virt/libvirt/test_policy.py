@@ -41,6 +41,7 @@ LIVE = policy.Facts(
     has_iothread=False,
     supports_block_jobs=True,
     has_metadata=False,
+    has_saved_memory=False,
     has_volatile_tpm=False,
     backup_running=False,
     image_format='qcow2',
@@ -66,6 +67,7 @@ ALLOWING_ONE: dict[decision_lib.Method, dict[str, set[Any]]] = {
     MIRROR: {
         'source_type': {SourceType.QCOW2, SourceType.RAW},
         'has_metadata': {False},
+        'has_saved_memory': {False},
         'has_volatile_tpm': {False},
     },
     PULL: {

@@ -126,17 +126,29 @@ class ImageNameTest(base.TestCase):
             'file', 'raw', '/srv/a', encryption_secret='s'
         )
         self.assertEqual('luks', node(source)['driver'])
-        self.assertEqual(storage.KEY_OBJECT, node(source)['key-secret'])
+        self.assertEqual('key-s', node(source)['key-secret'])
 
     def test_luks_inside_qcow2(self) -> None:
         source = storage.DiskSource(
             'file', 'qcow2', '/srv/a', RAW, encryption_secret='s'
         )
         self.assertEqual(
-            {'format': 'luks', 'key-secret': storage.KEY_OBJECT},
+            {'format': 'luks', 'key-secret': 'key-s'},
             node(source)['encrypt'],
         )
         self.assertEqual('raw', node(source)['backing']['driver'])
+
+    def test_each_layer_has_its_own_secret(self) -> None:
+        below = storage.DiskSource(
+            'file', 'raw', '/srv/a', encryption_secret='one'
+        )
+        source = storage.DiskSource(
+            'file', 'qcow2', '/srv/b', below, encryption_secret='two'
+        )
+        self.assertEqual({'one', 'two'}, source.secrets)
+        self.assertEqual('key-two', node(source)['encrypt']['key-secret'])
+        self.assertEqual('key-one', node(source)['backing']['key-secret'])
+        self.assertEqual(frozenset(), RAW.secrets)
 
 
 class DescriptionTest(base.TestCase):

@@ -31,12 +31,17 @@ class ConvertTest(base.DiskTestCase):
         source: storage.DiskSource,
         target_format: str = 'qcow2',
         compress: bool = False,
-        secret: bytes | None = None,
+        secrets: dict[str, bytes] | None = None,
     ) -> pathlib.Path:
         """Convert a disk to a flat image."""
         target = self.directory / f'flat.{target_format}'
         qemu_img.convert(
-            source, target, target_format, compress, base.ignore, secret
+            source,
+            target,
+            target_format,
+            compress,
+            base.ignore,
+            secrets or {},
         )
         return target
 
@@ -89,7 +94,9 @@ class ConvertTest(base.DiskTestCase):
         source = storage.DiskSource(
             'file', 'raw', str(path), encryption_secret='s'
         )
-        target = self.convert(source, 'raw', secret=secret.read_bytes())
+        target = self.convert(
+            source, 'raw', secrets={'s': secret.read_bytes()}
+        )
         self.assertEqual(
             (self.directory / 'base').read_bytes(), target.read_bytes()
         )
