@@ -39,6 +39,7 @@ class UploadData:
     :param data: a file; may return less than requested, as a pipe does.
     :param size: the number of bytes that the data must have; None if unknown.
     :param progress: gets a report of every chunk, and may cancel.
+    :param algorithm: the hash to compute; ALGORITHM if Python can't.
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class UploadData:
         data: BinaryIO,
         size: int | None,
         progress: progress_lib.Progress,
+        algorithm: str = ALGORITHM,
     ) -> None:
         self._data = data
         self._size = size
         self._progress = progress
+        self._algorithm = algorithm if _new_hash(algorithm) else ALGORITHM
         self._start = data.tell() if data.seekable() else None
         self._reset()
 
@@ -58,7 +61,7 @@ class UploadData:
         self.done = 0
         #: True once the end of the data has been read.
         self.finished = False
-        self._hash = hashlib.new(ALGORITHM)
+        self._hash = hashlib.new(self._algorithm, usedforsecurity=False)
 
     @property
     def can_restart(self) -> bool:
@@ -111,19 +114,28 @@ class UploadData:
     def digest(self, algorithm: str = ALGORITHM) -> str | None:
         """Return the hash of the data in hexadecimal digits.
 
-        For another algorithm than ALGORITHM the data is read once more.
-        Return None if Python does not have the algorithm, or if the data
-        can't be read again.
+        For another algorithm than the one chosen before, the data is read
+        once more.  Return None if Python can't compute the hash, or if the
+        data can't be read again.
         """
-        if algorithm == ALGORITHM:
+        if algorithm == self._algorithm:
             return self._hash.hexdigest()
-        if (
-            self._start is None
-            or algorithm not in hashlib.algorithms_available
-        ):
+        other = _new_hash(algorithm)
+        if self._start is None or other is None:
             return None
-        other = hashlib.new(algorithm)
         self._data.seek(self._start)
         while chunk := self._data.read(CHUNK):
             other.update(chunk)
         return other.hexdigest()
+
+
+def _new_hash(algorithm: str) -> 'hashlib._Hash | None':
+    """Return a new hash object, or None if Python can't compute this hash.
+
+    The digests of some, such as shake_128, have no length of their own.
+    """
+    try:
+        found = hashlib.new(algorithm, usedforsecurity=False)
+    except ValueError:
+        return None
+    return found if found.digest_size else None
