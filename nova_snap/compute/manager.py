@@ -227,7 +227,9 @@ class SnapshotManager:
                         update_task_state(
                             task_states.TaskState.IMAGE_UPLOADING
                         )
-                        image_upload.store(images, image_id, extraction)
+                        image_upload.store(
+                            images, image_id, extraction, operation.entry
+                        )
                     return
                 except exception.MethodUnavailable as error:
                     failure = error

@@ -122,9 +122,10 @@ class GlanceImageService(api.ImageService):
         data: BinaryIO,
         size: int | None,
         progress: progress_lib.Progress,
+        at_end: api.AtEnd = api.no_call,
     ) -> api.Image:
         incoming = upload_data.UploadData(
-            data, size, progress, self._hash_algorithm()
+            data, size, progress, at_end, self._hash_algorithm()
         )
         upload = _Upload(
             self._client,

@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap.image import api
 
 #: Bytes read at a time, at most.  glanceclient asks for 1 MiB.  With 256 KiB,
 #: which stay in the processor's cache from the read to the hash to the socket,
@@ -39,6 +40,7 @@ class UploadData:
     :param data: a file; may return less than requested, as a pipe does.
     :param size: the number of bytes that the data must have; None if unknown.
     :param progress: gets a report of every chunk, and may cancel.
+    :param at_end: called before the reader learns that the data has ended.
     :param algorithm: the hash to compute; ALGORITHM if Python can't.
     """
 
@@ -47,11 +49,13 @@ class UploadData:
         data: BinaryIO,
         size: int | None,
         progress: progress_lib.Progress,
+        at_end: api.AtEnd = api.no_call,
         algorithm: str = ALGORITHM,
     ) -> None:
         self._data = data
         self._size = size
         self._progress = progress
+        self._at_end = at_end
         self._algorithm = algorithm if _new_hash(algorithm) else ALGORITHM
         self._start = data.tell() if data.seekable() else None
         self._reset()
@@ -88,8 +92,13 @@ class UploadData:
         self.done += len(chunk)
         self._hash.update(chunk)
         self._check_size(at_end=not chunk)
+        if not chunk and not self.finished:
+            self._at_end(self._sent())
         self.finished = not chunk
         return chunk
+
+    def _sent(self) -> api.Sent:
+        return api.Sent(self.done, self._algorithm, self._hash.hexdigest())
 
     def _read(self, limit: int) -> bytes:
         try:

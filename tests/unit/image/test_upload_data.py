@@ -19,6 +19,7 @@ import testtools
 
 from nova_snap import exception
 from nova_snap import progress
+from nova_snap.image import api
 from nova_snap.image import upload_data
 
 SIZE = 2 * upload_data.CHUNK + 5
@@ -53,6 +54,18 @@ class UploadSourceTest(testtools.TestCase):
             [p.done for p in seen],
         )
         self.assertEqual({SIZE}, {p.total for p in seen})
+
+    def test_tells_what_was_sent_before_the_reader_knows_the_end(self):
+        seen = []
+        upload = self.make(io.BytesIO(self.data), at_end=seen.append)
+        while upload.done < SIZE:
+            upload.read()
+        self.assertEqual([], seen)
+        self.assertEqual(b'', upload.read())
+        digest = hashlib.sha512(self.data).hexdigest()
+        self.assertEqual([api.Sent(SIZE, 'sha512', digest)], seen)
+        upload.read()
+        self.assertEqual(1, len(seen))
 
     def test_restart_begins_where_the_data_stood(self):
         file = io.BytesIO(self.data)
