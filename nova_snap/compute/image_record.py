@@ -180,9 +180,10 @@ def min_disk(
 ) -> int:
     """Return min_disk in GiB: the larger of the flavor's and the base image's.
 
-    Without a flavor the size of the disk, rounded up, takes its place.
+    The flavor is of the disk that the instance boots from.  Without one, and
+    for another disk, the size of the disk, rounded up, takes its place.
     """
     of_base = base.min_disk if base else 0
-    if instance.flavor is not None:
+    if instance.flavor is not None and instance.root_device is None:
         return max(of_base, instance.flavor.root_gb)
     return max(of_base, -(-virtual_size // units.Gi))

@@ -123,7 +123,9 @@ class LibvirtDriver(driver.ComputeDriver):
     ) -> tuple[instance_lib.BlockDevice, ...]:
         """Return the disks of an instance, as in its current XML."""
         disks = disk_xml.disks(self._guest(instance).xml())
-        return tuple(map(_block_device, root_disk.hard_disks(disks)))
+        with _unsupported(instance):
+            hard = root_disk.hard_disks(disks, instance.root_device)
+        return tuple(map(_block_device, hard))
 
     def quiescing(
         self,
@@ -142,7 +144,7 @@ class LibvirtDriver(driver.ComputeDriver):
     ) -> decision_lib.Decision:
         """Decide by the current state of the guest."""
         found = inspection_lib.inspect(self._guest(instance))
-        decision = self._decide(found, self._root_disk(found))
+        decision = self._decide(found, self._root_disk(instance, found))
         self._require_suspendable(found, decision)
         return decision
 
@@ -153,7 +155,7 @@ class LibvirtDriver(driver.ComputeDriver):
     ) -> plan_lib.LibvirtPlan:
         """Decide, and check everything that could make the snapshot fail."""
         found = inspection_lib.inspect(self._guest(instance))
-        choice = self._root_disk(found)
+        choice = self._root_disk(instance, found)
         decision, disk = self._decide(found, choice), choice.disk
         self._require_suspendable(found, decision)
         _require_no_backup(found)
@@ -203,13 +205,13 @@ class LibvirtDriver(driver.ComputeDriver):
         except exception.GuestGone:
             raise exception.InstanceNotFound(server=domain_uuid) from None
 
-    def _root_disk(self, found: inspection_lib.Inspection) -> root_disk.Choice:
-        try:
-            choice = root_disk.choose(found.disks)
-        except disk_xml.Unsupported as error:
-            raise exception.UnsupportedGuest(
-                server=found.guest.uuid, reason=str(error)
-            ) from error
+    def _root_disk(
+        self,
+        instance: instance_lib.Instance,
+        found: inspection_lib.Inspection,
+    ) -> root_disk.Choice:
+        with _unsupported(instance):
+            choice = root_disk.choose(found.disks, instance.root_device)
         disk = choice.disk
         location = disk.source.location
         if isinstance(location, storage.RbdLocation) and not location.conf:
@@ -313,6 +315,17 @@ class LibvirtDriver(driver.ComputeDriver):
 
     def _is_compressed(self, image_format: str) -> bool:
         return self._options.compression and image_format == 'qcow2'
+
+
+@contextlib.contextmanager
+def _unsupported(instance: instance_lib.Instance) -> Iterator[None]:
+    """Turn Unsupported, of a disk, into UnsupportedGuest."""
+    try:
+        yield
+    except disk_xml.Unsupported as error:
+        raise exception.UnsupportedGuest(
+            server=instance.uuid, reason=str(error)
+        ) from error
 
 
 def _only(uuids: Collection[str], server: str) -> str:
