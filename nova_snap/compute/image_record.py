@@ -115,6 +115,7 @@ def build(
     disk_format: str,
     virtual_size: int,
     non_inheritable: Collection[str],
+    hardware: Mapping[str, str] | None = None,
 ) -> image_api.Image:
     """Build the record to create, with a new id.
 
@@ -123,8 +124,11 @@ def build(
     :param virtual_size: of the root disk, in bytes.
     :param non_inheritable: names of properties of the base image that are
         left out, besides those that never hold for another image.
+    :param hardware: properties that stand in for those of the base image.
     """
     properties = inherited(base, non_inheritable)
+    if base is None:
+        properties.update(hardware or {})
     properties.update(metadata)
     properties.update(_own(instance))
     return image_api.Image(

@@ -201,6 +201,7 @@ class SnapshotManager:
             plan.disk_format,
             plan.virtual_size,
             self._non_inheritable,
+            plan.hardware(),
         )
         return plan, record
 

@@ -16,6 +16,7 @@ Open this file to see how a decision selects one of the pipelines.
 """
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import dataclasses
 import os
@@ -29,6 +30,7 @@ from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import hardware as hardware_lib
 from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import quiesce as quiesce_lib
@@ -106,6 +108,10 @@ class LibvirtPlan(driver.Plan):
     options: Options
     disk_operation_slot: context_lib.DiskOperationSlot
     hooks: hooks_lib.Hooks
+
+    def hardware(self) -> Mapping[str, str]:
+        """Return the image properties by the XML."""
+        return hardware_lib.image_properties(self.guest.xml, self.disk.device)
 
     @contextlib.contextmanager
     def extracted(
