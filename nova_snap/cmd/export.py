@@ -22,6 +22,7 @@ from nova_snap import factory
 from nova_snap import progress as progress_lib
 from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
+from nova_snap.cmd import server_argument
 from nova_snap.compute import export_target
 from nova_snap.image import api as image_api
 
@@ -38,7 +39,7 @@ class Export(command.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument('server', metavar='SERVER', help='Name or ID.')
+        server_argument.add(parser)
         parser.add_argument(
             '-o',
             '--output',
@@ -57,7 +58,7 @@ class Export(command.Command):
         """Write the image to the file."""
         target = _target(parsed_args.output)
         driver = factory.libvirt_driver(conf.CONF)
-        instance = driver.instance(parsed_args.server)
+        instance = server_argument.instance(driver, parsed_args)
         manager = factory.snapshot_manager(conf.CONF, driver)
         images = image_api.from_conf(conf.CONF)
         with (

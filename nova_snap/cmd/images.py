@@ -25,6 +25,7 @@ from nova_snap import progress as progress_lib
 from nova_snap.cmd import columns
 from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
+from nova_snap.cmd import server_argument
 from nova_snap.image import api as image_api
 
 
@@ -38,7 +39,7 @@ class CreateImage(show.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the arguments, those of "nova image-create"."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument('server', metavar='SERVER', help='Name or ID.')
+        server_argument.add(parser)
         parser.add_argument('name', metavar='NAME', help='Name of the image.')
         parser.add_argument(
             '--metadata',
@@ -65,7 +66,7 @@ class CreateImage(show.ShowOne):
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Take the image; return its columns and values."""
         driver = factory.libvirt_driver(conf.CONF)
-        instance = driver.instance(parsed_args.server)
+        instance = server_argument.instance(driver, parsed_args)
         manager = factory.snapshot_manager(conf.CONF, driver)
         with (
             progress_view.listener(parsed_args.poll) as listener,

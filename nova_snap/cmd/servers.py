@@ -21,6 +21,7 @@ from cliff import lister
 from nova_snap import conf
 from nova_snap import factory
 from nova_snap.cmd import columns
+from nova_snap.cmd import server_argument
 from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.compute.volume_backed import record as volume_record
 from nova_snap.virt import decision as decision_lib
@@ -55,7 +56,7 @@ class Explain(lister.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument('server', metavar='SERVER', help='Name or ID.')
+        server_argument.add(parser)
         return parser
 
     def take_action(
@@ -63,7 +64,7 @@ class Explain(lister.Lister):
     ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Return the columns, a row for each fact, and the decision."""
         driver = factory.libvirt_driver(conf.CONF)
-        instance = driver.instance(parsed_args.server)
+        instance = server_argument.instance(driver, parsed_args)
         rows = None
         if volume_backed.is_volume_backed(driver.block_devices(instance)):
             volumes = factory.volume_service(conf.CONF)

@@ -96,8 +96,8 @@ def _delete(
     if _is_foreign(snapshot, image):
         return Outcome(
             snapshot_id,
-            f'it belongs to project {snapshot.project_id}, and the image to '
-            f'project {image.owner}',
+            f'it belongs to {_project(snapshot.project_id)}, and the image to '
+            f'{_project(image.owner)}',
             stays=True,
         )
     try:
@@ -108,15 +108,19 @@ def _delete(
 
 
 def _is_foreign(snapshot: volume_api.Snapshot, image: image_api.Image) -> bool:
-    """Return True if the snapshot belongs to another project than the image.
+    """Return True if the snapshot may belong to another project.
 
     Anybody who may change an image may write any id into it, and the login of
-    an administrator can delete the snapshots of all projects.
+    an administrator can delete the snapshots of all projects.  So one whose
+    project is not known stays.
     """
     if snapshot.metadata.get(volume_snapshots.IMAGE_ID) == image.id:
         return False
-    owners = (snapshot.project_id, image.owner)
-    return None not in owners and snapshot.project_id != image.owner
+    return image.owner is None or snapshot.project_id != image.owner
+
+
+def _project(project_id: str | None) -> str:
+    return f'project {project_id}' if project_id else 'an unknown project'
 
 
 def _delete_unless_used(

@@ -34,20 +34,33 @@ MAX_METADATA_KEY = 255
 MAX_METADATA_VALUE = 255
 MAX_METADATA_ITEMS = 128
 
-#: Properties of the base image that describe its data, not the guest.
+#: Properties of the base image that describe its data or name snapshots of
+#: volumes.  Nova 34 inherits the snapshots, which may be a stranger's.
 _NEVER_INHERITED = frozenset(
-    {
-        'img_signature',
-        'img_signature_hash_method',
-        'img_signature_key_type',
-        'img_signature_certificate_uuid',
-        'cinder_encryption_key_id',
-        'cinder_encryption_key_deletion_policy',
-    }
+    ('block_device_mapping', 'bdm_v2', 'mappings', 'root_device_name')
 )
 
-#: Glance reserves this prefix for itself and refuses it from clients.
-_RESERVED_PREFIX = 'os_glance_'
+#: Prefixes of the same.  Glance reserves the first for itself and refuses it
+#: from clients.  Nova has newer names for many properties, with "img_".
+_PREFIXES_NEVER_INHERITED = (
+    'os_glance',
+    'os_encrypt_',
+    'os_decrypt_',
+    'cinder_encryption_',
+    'img_',
+)
+
+#: Properties with "img_" that describe the guest, and are inherited.
+#: https://docs.openstack.org/glance/latest/admin/useful-image-properties.html
+_OF_THE_GUEST = frozenset(
+    (
+        'img_config_drive',
+        'img_hide_hypervisor_id',
+        'img_hv_requested_version',
+        'img_hv_type',
+        'img_use_agent',
+    )
+)
 
 
 def validate(name: str, metadata: Mapping[str, str]) -> None:
@@ -102,6 +115,7 @@ def build(
     disk_format: str,
     virtual_size: int,
     non_inheritable: Collection[str],
+    hardware: Mapping[str, str] | None = None,
 ) -> image_api.Image:
     """Build the record to create, with a new id.
 
@@ -109,9 +123,12 @@ def build(
         known and still there.
     :param virtual_size: of the root disk, in bytes.
     :param non_inheritable: names of properties of the base image that are
-        left out, besides those of signatures and encryption.
+        left out, besides those that never hold for another image.
+    :param hardware: properties that stand in for those of the base image.
     """
     properties = inherited(base, non_inheritable)
+    if base is None:
+        properties.update(hardware or {})
     properties.update(metadata)
     properties.update(_own(instance))
     return image_api.Image(
@@ -136,10 +153,15 @@ def inherited(
     return {
         key: value
         for key, value in base.properties.items()
-        if key not in non_inheritable
-        and key not in _NEVER_INHERITED
-        and not key.startswith(_RESERVED_PREFIX)
+        if key not in non_inheritable and _describes_guest(key)
     }
+
+
+def _describes_guest(key: str) -> bool:
+    """Return True if a property holds for another disk of the guest, too."""
+    return key in _OF_THE_GUEST or not (
+        key in _NEVER_INHERITED or key.startswith(_PREFIXES_NEVER_INHERITED)
+    )
 
 
 def _own(instance: instance_lib.Instance) -> dict[str, str]:
@@ -162,9 +184,10 @@ def min_disk(
 ) -> int:
     """Return min_disk in GiB: the larger of the flavor's and the base image's.
 
-    Without a flavor the size of the disk, rounded up, takes its place.
+    The flavor is of the disk that the instance boots from.  Without one, and
+    for another disk, the size of the disk, rounded up, takes its place.
     """
     of_base = base.min_disk if base else 0
-    if instance.flavor is not None:
+    if instance.flavor is not None and instance.root_device is None:
         return max(of_base, instance.flavor.root_gb)
     return max(of_base, -(-virtual_size // units.Gi))

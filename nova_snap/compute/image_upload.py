@@ -25,6 +25,7 @@ from oslo_log import log as logging
 
 from nova_snap import concurrency
 from nova_snap import exception
+from nova_snap import journal
 from nova_snap import progress as progress_lib
 from nova_snap import undo
 from nova_snap.image import api as image_api
@@ -54,12 +55,64 @@ class RemoveRecord(undo.Step, kind='remove the image record'):
             images.delete(self.image_id)
 
 
+@dataclasses.dataclass
+class Outcome:
+    """The result of a comparison, as far as the running process knows it."""
+
+    is_verified: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifyImage(undo.Step, kind='verify or delete the image'):
+    """Delete an image that may not be what was sent.
+
+    Glance makes an image active before anybody can compare it.
+
+    :ivar outcome: only the process that sends the data has it.
+    """
+
+    image_id: str
+    size: int
+    algorithm: str
+    digest: str
+    outcome: Outcome | None = dataclasses.field(
+        default=None, compare=False, repr=False, metadata=undo.VOLATILE
+    )
+
+    is_blocking = False
+
+    def undo(self, resources: undo.Resources) -> None:
+        """Delete the image unless it is known to be what was sent."""
+        images = resources.get(image_api.ImageService)
+        if self.outcome is None:
+            self._delete_unless_equal(images)
+        elif not self.outcome.is_verified:
+            images.delete(self.image_id)
+
+    def _delete_unless_equal(self, images: image_api.ImageService) -> None:
+        try:
+            image = images.get(self.image_id)
+        except exception.ImageNotFound:
+            return
+        sent = image_api.Sent(self.size, self.algorithm, self.digest)
+        if not sent.is_in(image):
+            LOG.warning(
+                'Image %s is deleted, since it is not known to be what an '
+                'interrupted snapshot has sent.',
+                self.image_id,
+            )
+            images.delete(self.image_id)
+
+
 def store(
     images: image_api.ImageService,
     image_id: str,
     extraction: driver_lib.Extraction,
+    entry: journal.Entry,
 ) -> None:
     """Put the data of the root disk, or its location, into a record.
+
+    An image that fails to be what was sent is deleted.
 
     :raises NovaSnapError: as the image service does.
     """
@@ -69,7 +122,28 @@ def store(
     if isinstance(root, driver_lib.Location):
         images.set_location(image_id, root.url)
     else:
-        images.upload(image_id, root.stream, root.size, root.progress)
+        _upload(images, image_id, root, entry)
+
+
+def _upload(
+    images: image_api.ImageService,
+    image_id: str,
+    data: driver_lib.ImageData,
+    entry: journal.Entry,
+) -> None:
+    outcome = Outcome()
+    with contextlib.ExitStack() as stack:
+
+        def register(sent: image_api.Sent) -> None:
+            step = VerifyImage(
+                image_id, sent.size, sent.algorithm, sent.digest, outcome
+            )
+            stack.enter_context(entry.undoing(step))
+
+        images.upload(
+            image_id, data.stream, data.size, data.progress, register
+        )
+        outcome.is_verified = True
 
 
 @contextlib.contextmanager
@@ -96,10 +170,6 @@ def watched(
     concurrency.start_thread(f'watch-{image_id}', watch)
     try:
         yield
-    except exception.ImageCorrupt:
-        # Glance may have made the corrupt image active.
-        images.delete(image_id)
-        raise
     except (exception.ImageNotFound, exception.ImageConflict):
         if not _is_deleted(images, image_id, instance):
             raise

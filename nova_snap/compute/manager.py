@@ -201,6 +201,7 @@ class SnapshotManager:
             plan.disk_format,
             plan.virtual_size,
             self._non_inheritable,
+            plan.hardware(),
         )
         return plan, record
 
@@ -227,7 +228,9 @@ class SnapshotManager:
                         update_task_state(
                             task_states.TaskState.IMAGE_UPLOADING
                         )
-                        image_upload.store(images, image_id, extraction)
+                        image_upload.store(
+                            images, image_id, extraction, operation.entry
+                        )
                     return
                 except exception.MethodUnavailable as error:
                     failure = error

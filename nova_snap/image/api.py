@@ -19,6 +19,7 @@ and returns an :class:`ImageService`.
 """
 
 import abc
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
@@ -83,6 +84,28 @@ class Image:
     properties: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """The size of data that was sent, in bytes, and its hash."""
+
+    size: int
+    algorithm: str
+    digest: str
+
+    def is_in(self, image: Image) -> bool:
+        """Return True if an image is known to have this size and hash."""
+        found = (image.size, image.hash_algorithm, image.hash_value)
+        return found == (self.size, self.algorithm, self.digest)
+
+
+#: Called with what was sent; an error that it raises ends the upload.
+AtEnd = Callable[[Sent], None]
+
+
+def no_call(_sent: Sent) -> None:
+    """Do nothing at the end of the data."""
+
+
 class ImageService(abc.ABC):
     """A service that stores images.
 
@@ -140,15 +163,19 @@ class ImageService(abc.ABC):
         data: BinaryIO,
         size: int | None,
         progress: progress_lib.Progress,
+        at_end: AtEnd = no_call,
     ) -> Image:
         """Send the data and return the record, which is then ``active``.
 
         The adapter compares size and hash of the stored data with those of
-        the sent data, and reports Stage.UPLOADING.
+        the sent data, and reports Stage.UPLOADING.  It logs a warning where
+        only the sizes can be compared.
 
         :param data: read once from its start; a seekable file may be read
             again after a transient error.
         :param size: in bytes, if known before the first is read.
+        :param at_end: called when all data was read, and before the image can
+            become active.
         :raises ImageCorrupt: the comparison failed.
         :raises ImageConflict: the image is in no status to take data.
         :raises ImageTooLarge: the image is larger than a limit or quota.

@@ -156,8 +156,9 @@ class FilesystemImageService(api.ImageService):
         data: BinaryIO,
         size: int | None,
         progress: progress_lib.Progress,
+        at_end: api.AtEnd = api.no_call,
     ) -> api.Image:
-        incoming = upload_data.UploadData(data, size, progress)
+        incoming = upload_data.UploadData(data, size, progress, at_end)
         # The file is closed inside _translated, since closing fails, too, on
         # a full disk.
         with (

@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap.image import api
 
 #: Bytes read at a time, at most.  glanceclient asks for 1 MiB.  With 256 KiB,
 #: which stay in the processor's cache from the read to the hash to the socket,
@@ -39,6 +40,8 @@ class UploadData:
     :param data: a file; may return less than requested, as a pipe does.
     :param size: the number of bytes that the data must have; None if unknown.
     :param progress: gets a report of every chunk, and may cancel.
+    :param at_end: called before the reader learns that the data has ended.
+    :param algorithm: the hash to compute; ALGORITHM if Python can't.
     """
 
     def __init__(
@@ -46,10 +49,14 @@ class UploadData:
         data: BinaryIO,
         size: int | None,
         progress: progress_lib.Progress,
+        at_end: api.AtEnd = api.no_call,
+        algorithm: str = ALGORITHM,
     ) -> None:
         self._data = data
         self._size = size
         self._progress = progress
+        self._at_end = at_end
+        self._algorithm = algorithm if _new_hash(algorithm) else ALGORITHM
         self._start = data.tell() if data.seekable() else None
         self._reset()
 
@@ -58,7 +65,7 @@ class UploadData:
         self.done = 0
         #: True once the end of the data has been read.
         self.finished = False
-        self._hash = hashlib.new(ALGORITHM)
+        self._hash = hashlib.new(self._algorithm, usedforsecurity=False)
 
     @property
     def can_restart(self) -> bool:
@@ -85,8 +92,13 @@ class UploadData:
         self.done += len(chunk)
         self._hash.update(chunk)
         self._check_size(at_end=not chunk)
+        if not chunk and not self.finished:
+            self._at_end(self._sent())
         self.finished = not chunk
         return chunk
+
+    def _sent(self) -> api.Sent:
+        return api.Sent(self.done, self._algorithm, self._hash.hexdigest())
 
     def _read(self, limit: int) -> bytes:
         try:
@@ -111,19 +123,28 @@ class UploadData:
     def digest(self, algorithm: str = ALGORITHM) -> str | None:
         """Return the hash of the data in hexadecimal digits.
 
-        For another algorithm than ALGORITHM the data is read once more.
-        Return None if Python does not have the algorithm, or if the data
-        can't be read again.
+        For another algorithm than the one chosen before, the data is read
+        once more.  Return None if Python can't compute the hash, or if the
+        data can't be read again.
         """
-        if algorithm == ALGORITHM:
+        if algorithm == self._algorithm:
             return self._hash.hexdigest()
-        if (
-            self._start is None
-            or algorithm not in hashlib.algorithms_available
-        ):
+        other = _new_hash(algorithm)
+        if self._start is None or other is None:
             return None
-        other = hashlib.new(algorithm)
         self._data.seek(self._start)
         while chunk := self._data.read(CHUNK):
             other.update(chunk)
         return other.hexdigest()
+
+
+def _new_hash(algorithm: str) -> 'hashlib._Hash | None':
+    """Return a new hash object, or None if Python can't compute this hash.
+
+    The digests of some, such as shake_128, have no length of their own.
+    """
+    try:
+        found = hashlib.new(algorithm, usedforsecurity=False)
+    except ValueError:
+        return None
+    return found if found.digest_size else None

@@ -103,12 +103,13 @@ class UserImages(glance.GlanceImageService):
         data: BinaryIO,
         size: int | None,
         progress: progress_lib.Progress,
+        at_end: api.AtEnd = api.no_call,
     ) -> api.Image:
         """Complete the record as Nova does, then send the data."""
         self._nova_api.update(
             self._context, image_id, self._metadata, purge_props=False
         )
-        return super().upload(image_id, data, size, progress)
+        return super().upload(image_id, data, size, progress, at_end)
 
 
 class ServiceImages(glance.GlanceImageService):
@@ -164,7 +165,7 @@ class NoImages(ServiceImages):
         raise exception.ImageNotPermitted(
             reason=f'image {image_id}, left by a snapshot that was killed, '
             f'could not be read ({self._reason}). If it exists and is not '
-            'active, delete it.'
+            'active, or is not what the journal says was sent, delete it.'
         )
 
 

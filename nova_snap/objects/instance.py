@@ -34,6 +34,9 @@ class Instance:
     ``name`` is the name that the user gave, ``image_ref`` the id of the image
     that the instance was booted from; user and project are ids.  A field is
     None where Nova has not written it into the guest's metadata.
+
+    ``root_device`` is the target name (``vdb``) of the disk that a request
+    wants to be taken for the root disk; None for the one that it boots from.
     """
 
     uuid: str
@@ -42,6 +45,7 @@ class Instance:
     user_id: str | None = None
     image_ref: str | None = None
     flavor: Flavor | None = None
+    root_device: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -111,6 +111,13 @@ class Plan(abc.ABC):
             of the guest was changed.
         """
 
+    def hardware(self) -> Mapping[str, str]:
+        """Return image properties for the hardware that the guest boots on.
+
+        They are for an image of a guest whose own base image is not known.
+        """
+        return {}
+
     def alternatives(self) -> Iterator['Plan']:
         """Yield the plans to try if this one is not available."""
         return iter(())

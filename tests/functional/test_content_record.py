@@ -18,6 +18,7 @@ of Glance see.
 
 import json
 import pathlib
+import re
 from typing import Any
 import urllib.request
 import uuid
@@ -145,6 +146,9 @@ class TestRecord(GlanceTestCase):
                 'min_ram': 0,
                 'visibility': 'private',
                 'instance_uuid': guest.uuid,
+                'architecture': 'x86_64',
+                'hw_machine_type': 'pc',
+                'hw_disk_bus': 'virtio',
                 **OWN,
             },
             {k: v for k, v in record.items() if k not in OF_GLANCE},
@@ -155,6 +159,39 @@ class TestRecord(GlanceTestCase):
         )
         self.assertEqual(
             guest.spec.disk.path.stat().st_size > 0, record['size'] > 0
+        )
+
+    def test_of_hardware_that_is_not_novas_default(self) -> None:
+        guest = self.make_guest(
+            start=False,
+            bus='scsi',
+            devices_xml="<interface type='user'><model type='e1000e'/>"
+            '</interface>',
+        )
+        flash = "<loader readonly='yes' type='pflash'>/srv/OVMF.fd</loader>"
+        with self.libvirtd.connection() as connection:
+            xml = re.sub(
+                "machine='[^']*'>hvm</type>",
+                f"machine='q35'>hvm</type>{flash}",
+                # libvirt has chosen a controller for the machine that it was.
+                re.sub(
+                    '(?s)<controller type=.(pci|ide).*?(/>|</controller>)',
+                    '',
+                    guest.inactive_xml(),
+                ),
+            )
+            connection.defineXML(re.sub("<address type='pci'[^>]*>", '', xml))
+        record = self.create(guest, 'q35', '--metadata', 'hw_vif_model=igb')
+        found = {k: v for k, v in record.items() if k.startswith('hw_')}
+        self.assertEqual(
+            {
+                'hw_firmware_type': 'uefi',
+                'hw_machine_type': 'q35',
+                'hw_disk_bus': 'scsi',
+                'hw_scsi_model': 'virtio-scsi',
+                'hw_vif_model': 'igb',
+            },
+            found,
         )
 
     def test_of_an_instance_of_nova(self) -> None:
@@ -169,6 +206,16 @@ class TestRecord(GlanceTestCase):
             img_signature_key_type='RSA-PSS',
             img_signature_certificate_uuid=str(uuid.uuid4()),
             cinder_encryption_key_id=str(uuid.uuid4()),
+            os_encrypt_key_id=str(uuid.uuid4()),
+            os_encrypt_key_deletion_policy='on_image_deletion',
+            os_decrypt_container_format='bare',
+            block_device_mapping='[{"source_type": "snapshot"}]',
+            bdm_v2='True',
+            mappings='[]',
+            root_device_name='/dev/vda',
+            img_block_device_mapping='[]',
+            img_owner_id='somebody',
+            img_hide_hypervisor_id='true',
             cache_in_nova='true',
             bittorrent='true',
             colour='blue',
@@ -196,6 +243,7 @@ class TestRecord(GlanceTestCase):
                 'os_distro': 'debian',
                 'os_type': 'linux',
                 'architecture': 'x86_64',
+                'img_hide_hypervisor_id': 'true',
                 'colour': 'red',
                 'a': '1=2',
                 **OWN,

@@ -14,6 +14,7 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import threading
 
@@ -25,6 +26,8 @@ from tests.lab import fault_proxy
 CREATE = ('POST', '/images$')
 UPLOAD = ('PUT', '/file$')
 GET = ('GET', r'/images/[-0-9a-f]{36}$')
+
+COMPARE = 'nova_snap.image.glance:_compare'
 
 #: The exit status for each answer, to whatever it is the answer.
 STATUSES = {401: 5, 403: 5, 413: 1, 500: 6, 503: 6}
@@ -237,6 +240,55 @@ class TestDeleted(GlanceTestCase):
         process = self.begin(self.guest, speed=None)
         self.wait_until(process, is_deleted.is_set)
         self.assert_stops(process)
+
+
+class TestCorrupt(GlanceTestCase):
+    """An image that is active in Glance, and not what was sent."""
+
+    RETRIES = 1
+
+    def corrupt(self) -> None:
+        # Not where the size of a chunk stands.
+        self.proxy.add(*UPLOAD, fault_proxy.Corrupt(faults.MIB // 2 + 999))
+
+    def assert_active(self) -> None:
+        (record,) = self.records(self.guest)
+        self.assertEqual('active', record.status)
+
+    def die_before_the_comparison(self) -> None:
+        argv = self.command('image-create', self.guest.uuid, 'image')
+        shell = argv.index('nova_snap.cmd.shell')
+        argv[shell : shell + 1] = [
+            *('tests.functional.die_at', 'before', COMPARE)
+        ]
+        done = self.finish(self.start_process(argv))
+        self.assertEqual(-signal.SIGKILL, done.returncode, done.stderr)
+        self.assert_active()
+
+    def test_it_cannot_be_deleted(self) -> None:
+        self.corrupt()
+        self.proxy.add('DELETE', '', fault_proxy.Answer(503), None)
+        ended = self.snapshot_fails(self.guest, 1, 'is not what was sent')
+        self.assertIn('verify or delete the image', ended.errors[-1])
+        self.run_command('recover', status=1)
+        self.assert_active()
+        self.proxy.clear()
+        self.run_command('recover')
+        self.assert_clean()
+        self.assert_no_record(self.guest)
+
+    def test_killed_before_it_was_compared(self) -> None:
+        self.corrupt()
+        self.die_before_the_comparison()
+        self.run_command('recover')
+        self.assert_clean()
+        self.assert_no_record(self.guest)
+
+    def test_killed_before_a_right_one_was_compared(self) -> None:
+        self.die_before_the_comparison()
+        self.run_command('recover')
+        self.assert_clean()
+        self.assert_active()
 
 
 class TestDead(GlanceTestCase):

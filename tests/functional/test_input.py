@@ -517,6 +517,20 @@ class TestGuest(InputTestCase):
         )
         self.assert_refused(INVALID, 'is a LUN', 'explain', server)
 
+    def test_another_disk_is_offered(self) -> None:
+        data = root_disk.make(self.directory(), name='data')
+        server = self.define_xml(
+            "device='disk'",
+            "device='lun'",
+            kind=root_disk.Kind.BLOCK,
+            bus='scsi',
+            extra_disks=(data,),
+        )
+        self.assert_refused(
+            INVALID, 'is a LUN.*--disk.*: sdc', 'explain', server
+        )
+        self.run_command('image-create', server, 'i', '--disk', 'sdc')
+
     def test_transient(self) -> None:
         guest = self.make_guest(persistent=False)
         for method in ('mirror', 'pull'):

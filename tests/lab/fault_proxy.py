@@ -65,6 +65,16 @@ class CutRequest:
 
 
 @dataclasses.dataclass(frozen=True)
+class Corrupt:
+    """Pass on the request with one bit changed, behind ``after`` bytes.
+
+    The body may be in chunks; their sizes should not stand there.
+    """
+
+    after: int
+
+
+@dataclasses.dataclass(frozen=True)
 class CutResponse:
     """Pass on the request, and ``after`` bytes of the answer; then break."""
 
@@ -87,7 +97,7 @@ class Call:
     after: int = 0
 
 
-Action = Answer | CutRequest | CutResponse | Stall | Call
+Action = Answer | Corrupt | CutRequest | CutResponse | Stall | Call
 
 
 @dataclasses.dataclass
@@ -234,6 +244,12 @@ class _Exchange:
     def _act(self, action: Action | None, server: socket.socket) -> None:
         match action:
             case None:
+                self._pass(server)
+                self._hang_up()
+            case Corrupt(after):
+                self._pass(server, up=after)
+                changed = (self._rest or self._client.recv(1))[0] ^ 1
+                self._rest = bytes([changed]) + self._rest[1:]
                 self._pass(server)
                 self._hang_up()
             case CutResponse(after):

@@ -126,7 +126,9 @@ class LibvirtDriver(driver.ComputeDriver):
             self._guest(instance).xml(),
             inspection_lib.volume_finder(self._host),
         )
-        return tuple(map(_block_device, root_disk.hard_disks(disks)))
+        with _unsupported(instance):
+            hard = root_disk.hard_disks(disks, instance.root_device)
+        return tuple(map(_block_device, hard))
 
     def quiescing(
         self,
@@ -146,7 +148,9 @@ class LibvirtDriver(driver.ComputeDriver):
         """Decide by the current state of the guest."""
         found = inspection_lib.inspect(self._guest(instance))
         decision = self._decide(
-            found, self._root_disk(found), self._options.live_methods
+            found,
+            self._root_disk(instance, found),
+            self._options.live_methods,
         )
         self._require_suspendable(found, decision)
         return decision
@@ -168,7 +172,7 @@ class LibvirtDriver(driver.ComputeDriver):
         methods: Sequence[decision_lib.Method],
     ) -> plan_lib.LibvirtPlan:
         found = inspection_lib.inspect(self._guest(instance))
-        choice = self._root_disk(found)
+        choice = self._root_disk(instance, found)
         decision = self._decide(found, choice, methods)
         disk = choice.disk
         self._require_suspendable(found, decision)
@@ -227,13 +231,13 @@ class LibvirtDriver(driver.ComputeDriver):
         except exception.GuestGone:
             raise exception.InstanceNotFound(server=domain_uuid) from None
 
-    def _root_disk(self, found: inspection_lib.Inspection) -> root_disk.Choice:
-        try:
-            choice = root_disk.choose(found.disks)
-        except disk_xml.Unsupported as error:
-            raise exception.UnsupportedGuest(
-                server=found.guest.uuid, reason=str(error)
-            ) from error
+    def _root_disk(
+        self,
+        instance: instance_lib.Instance,
+        found: inspection_lib.Inspection,
+    ) -> root_disk.Choice:
+        with _unsupported(instance):
+            choice = root_disk.choose(found.disks, instance.root_device)
         disk = choice.disk
         location = disk.source.location
         if isinstance(location, storage.RbdLocation) and not location.conf:
@@ -337,6 +341,17 @@ class LibvirtDriver(driver.ComputeDriver):
 
     def _is_compressed(self, image_format: str) -> bool:
         return self._options.compression and image_format == 'qcow2'
+
+
+@contextlib.contextmanager
+def _unsupported(instance: instance_lib.Instance) -> Iterator[None]:
+    """Turn Unsupported, of a disk, into UnsupportedGuest."""
+    try:
+        yield
+    except disk_xml.Unsupported as error:
+        raise exception.UnsupportedGuest(
+            server=instance.uuid, reason=str(error)
+        ) from error
 
 
 def _only(uuids: Collection[str], server: str) -> str:

@@ -17,6 +17,7 @@ Open this file to see how a decision selects one of the pipelines.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import dataclasses
 import os
@@ -32,6 +33,7 @@ from nova_snap.virt import driver
 from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import hardware as hardware_lib
 from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import quiesce as quiesce_lib
@@ -112,6 +114,10 @@ class LibvirtPlan(driver.Plan):
     disk_operation_slot: context_lib.DiskOperationSlot
     hooks: hooks_lib.Hooks
     without: Callable[[decision_lib.Method], 'LibvirtPlan']
+
+    def hardware(self) -> Mapping[str, str]:
+        """Return the image properties by the XML."""
+        return hardware_lib.image_properties(self.guest.xml, self.disk.device)
 
     @contextlib.contextmanager
     def extracted(

@@ -34,31 +34,50 @@ class Choice:
     reason: str
 
 
-def hard_disks(disks: Sequence[disk_xml.Disk]) -> list[disk_xml.Disk]:
+def hard_disks(
+    disks: Sequence[disk_xml.Disk], root_device: str | None = None
+) -> list[disk_xml.Disk]:
     """Return the hard disks, the one that the guest boots from first.
 
     That is the one with the lowest boot order; if none has an order, it is
     the first of the definition, as for Nova.  libvirt passes this choice to
     the firmware: https://libvirt.org/formatdomain.html#bios-bootloader
+
+    :param root_device: the target name of the disk that comes first instead.
+    :raises Unsupported: there is no such disk.
     """
     hard = [disk for disk in disks if disk.kind in _HARD_DISKS]
+    if root_device is not None:
+        _require_device(hard, root_device)
     return sorted(
         hard,
-        key=lambda disk: (disk.boot_order is None, disk.boot_order or 0),
+        key=lambda disk: (
+            disk.device != root_device,
+            disk.boot_order is None,
+            disk.boot_order or 0,
+        ),
     )
 
 
-def choose(disks: Sequence[disk_xml.Disk]) -> Choice:
+def choose(
+    disks: Sequence[disk_xml.Disk], root_device: str | None = None
+) -> Choice:
     """Choose the disk of which an image is made.
 
+    :param root_device: as of :func:`hard_disks`.
     :raises Unsupported: there is no disk, or the root disk can't be read.
     """
-    hard = hard_disks(disks)
+    hard = hard_disks(disks, root_device)
     if not hard:
         raise disk_xml.Unsupported('it has no disk.')
-    disk = hard[0]
-    _require_readable(disk)
-    if disk.boot_order is not None:
+    disk, *others = hard
+    try:
+        _require_readable(disk)
+    except disk_xml.Unsupported as error:
+        raise disk_xml.Unsupported(f'{error}{_hint(others)}') from None
+    if root_device is not None:
+        reason = 'the request names it'
+    elif disk.boot_order is not None:
         reason = 'the guest boots from it: it is the first in the boot order'
     elif len(hard) > 1:
         reason = 'it is the first disk, and no disk has a boot order'
@@ -82,3 +101,31 @@ def _require_readable(disk: disk_xml.Disk) -> None:
             f'its root disk {disk.device} has the format '
             f'{disk.source.format!r}; {" and ".join(FORMATS)} are supported.'
         )
+
+
+def _require_device(hard: Sequence[disk_xml.Disk], root_device: str) -> None:
+    names = [disk.device for disk in hard]
+    if root_device not in names:
+        found = ', '.join(names) or 'none'
+        raise disk_xml.Unsupported(
+            f'it has no disk {root_device}; it has {found}.'
+        )
+
+
+def _hint(others: Sequence[disk_xml.Disk]) -> str:
+    """Return a sentence that names the disks to choose instead, or ''."""
+    names = ', '.join(disk.device for disk in others if _is_readable(disk))
+    if not names:
+        return ''
+    return (
+        f' With --disk, nova-snap takes an image of another of its disks: '
+        f'{names}.'
+    )
+
+
+def _is_readable(disk: disk_xml.Disk) -> bool:
+    try:
+        _require_readable(disk)
+    except disk_xml.Unsupported:
+        return False
+    return True

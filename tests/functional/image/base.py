@@ -15,12 +15,14 @@
 
 import atexit
 import io
+import json
 import logging
 import os
 import pathlib
 import shutil
 import tempfile
 from typing import Any
+import urllib.request
 import uuid
 
 import fixtures
@@ -39,20 +41,23 @@ MiB = 1024 * 1024
 #: More than this Glance refuses with 413 of its own.
 SIZE_CAP = 256 * MiB
 
-_running: list[lab_glance.Glance] = []
+#: By the hash that they compute.
+_running: dict[str, lab_glance.Glance] = {}
 
 
-def real_glance() -> lab_glance.Glance:
+def real_glance(hash_algorithm: str = 'sha512') -> lab_glance.Glance:
     """Return the Glance of this process; start it at the first use."""
-    if not _running:
+    if hash_algorithm not in _running:
         directory = tempfile.mkdtemp(prefix='nova-snap-glance-')
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
         server = lab_glance.Glance(
-            directory, extra=f'image_size_cap = {SIZE_CAP}'
+            directory,
+            extra=f'image_size_cap = {SIZE_CAP}\n'
+            f'hashing_algorithm = {hash_algorithm}',
         )
         server.start()
-        _running.append(server)
-    return _running[0]
+        _running[hash_algorithm] = server
+    return _running[hash_algorithm]
 
 
 def make_conf(directory: str, text: str) -> cfg.ConfigOpts:
@@ -99,6 +104,8 @@ class GlanceTestCase(testtools.TestCase):
     #: Of [glance], in seconds.
     timeout = 30
     num_retries = 2
+    #: Glance's hashing_algorithm.
+    hash_algorithm = 'sha512'
 
     def setUp(self) -> None:
         super().setUp()
@@ -106,7 +113,7 @@ class GlanceTestCase(testtools.TestCase):
         self.useFixture(
             fixtures.MonkeyPatch('nova_snap.clients.retry.FIRST_PAUSE', 0.05)
         )
-        self.glance = real_glance()
+        self.glance = real_glance(self.hash_algorithm)
         self.proxy = fault_proxy.FaultProxy(self.glance.url)
         self.proxy.start()
         self.addCleanup(self.proxy.stop)
@@ -139,6 +146,22 @@ class GlanceTestCase(testtools.TestCase):
         self, action: fault_proxy.Action, times: int | None = 1
     ) -> None:
         self.proxy.add('PUT', '/file$', action, times)
+
+    def lie(self, image_id: str, **fields: Any) -> None:
+        """Have Glance tell this of the image once it has its data."""
+
+        def tell(_request: fault_proxy.Request) -> fault_proxy.Answer:
+            with urllib.request.urlopen(
+                f'{self.glance.url}/v2/images/{image_id}'
+            ) as answer:
+                record = json.load(answer)
+            body = json.dumps(record | fields).encode()
+            return fault_proxy.Answer(200, body, 'application/json')
+
+        def arm(_request: fault_proxy.Request) -> None:
+            self.proxy.add('GET', image_id, fault_proxy.Call(tell))
+
+        self.fail_upload(fault_proxy.Call(arm))
 
     def uploads(self) -> int:
         return self.proxy.count('PUT', '/file$')

@@ -16,7 +16,6 @@
 import datetime
 import json
 import logging
-import urllib.request
 
 import fixtures
 
@@ -77,22 +76,6 @@ class RefusalTest(base.GlanceTestCase):
         self.assertFalse(
             (self.glance.directory / 'images' / image_id).exists()
         )
-
-    def lie(self, image_id, **fields):
-        """Have Glance tell this of the image once it has its data."""
-
-        def tell(request):
-            with urllib.request.urlopen(
-                f'{self.glance.url}/v2/images/{image_id}'
-            ) as answer:
-                record = json.load(answer)
-            body = json.dumps(record | fields).encode()
-            return fault_proxy.Answer(200, body, 'application/json')
-
-        def arm(request):
-            self.proxy.add('GET', image_id, fault_proxy.Call(tell))
-
-        self.fail_upload(fault_proxy.Call(arm))
 
     def test_other_size_or_hash_or_status_than_expected(self):
         for fields in (

@@ -228,8 +228,7 @@ class ManagerTestCase(base.TestCase):
         self, instance: instance_lib.Instance = INSTANCE
     ) -> image_api.Image:
         """Leave an entry and a record, as a killed process does."""
-        record = image_api.Image(id=str(BASE_ID), name='half', status='queued')
-
+        record = image_api.Image(id=BASE_ID, name='half', status='queued')
         journals.leave(
             self.journal_directory,
             instance.uuid,

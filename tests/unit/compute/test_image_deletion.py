@@ -37,6 +37,10 @@ class DeleteTest(base.TestCase):
             self.volumes.create_snapshot(volume_id, 'x', None, {}).id
             for volume_id in (volumes_lib.ROOT, volumes_lib.DATA)
         ]
+        for snapshot_id in ids:
+            self.volumes.made[snapshot_id] = dataclasses.replace(
+                self.volumes.made[snapshot_id], project_id='ours'
+            )
         mapping = volume_record.mapping(test_volume_record.ATTACHED, ids)
         self.root, self.data = ids
         self.image = self.images.create(
@@ -46,6 +50,7 @@ class DeleteTest(base.TestCase):
                 'queued',
                 'raw',
                 'bare',
+                owner='ours',
                 properties=mapping,
             )
         )
@@ -97,6 +102,21 @@ class DeleteTest(base.TestCase):
         self.assert_deleted(data)
         self.assertEqual([self.root], list(made))
 
+    def test_one_of_an_unknown_project_stays(self):
+        unknown = dataclasses.replace(
+            self.volumes.made[self.root], project_id=None
+        )
+        self.volumes.made[self.root] = unknown
+        root, data = self.delete()
+        self.assert_stays(root, 'belongs to an unknown project')
+        self.assert_deleted(data)
+
+    def test_all_stay_if_the_project_of_the_image_is_unknown(self):
+        self.image = dataclasses.replace(self.image, owner=None)
+        for outcome in self.delete():
+            self.assert_stays(outcome, 'the image to an unknown project')
+        self.assertEqual(2, len(self.volumes.made))
+
     def test_one_that_was_made_for_the_image_goes(self):
         """Whatever the project of the login in [cinder] is."""
         self.image = dataclasses.replace(self.image, owner='ours')
@@ -122,8 +142,9 @@ class DeleteTest(base.TestCase):
 
     def test_one_that_takes_too_long(self):
         def begin(snapshot_id):
-            self.volumes.made[snapshot_id] = volume_api.Snapshot(
-                snapshot_id, 'v', volume_api.SnapshotStatus.DELETING
+            self.volumes.made[snapshot_id] = dataclasses.replace(
+                self.volumes.made[snapshot_id],
+                status=volume_api.SnapshotStatus.DELETING,
             )
 
         with mock.patch.object(self.volumes, 'delete_snapshot', begin):

@@ -56,6 +56,16 @@ BASE = image_api.Image(
         'cinder_encryption_key_id': 'e8',
         'cinder_encryption_key_deletion_policy': 'on_image_deletion',
         'os_glance_importing_to_stores': 'x',
+        'os_encrypt_key_id': 'd7',
+        'os_decrypt_container_format': 'bare',
+        'block_device_mapping': '[]',
+        'img_block_device_mapping': '[]',
+        'bdm_v2': 'True',
+        'mappings': '[]',
+        'root_device_name': '/dev/vda',
+        'img_cache_in_nova': 'True',
+        'img_owner_id': 'somebody',
+        'img_config_drive': 'mandatory',
     },
 )
 
@@ -117,6 +127,10 @@ class BuildTest(base.TestCase):
             set(build(unknown, None).properties),
         )
 
+    def test_flavor_is_not_of_another_disk(self) -> None:
+        other = dataclasses.replace(INSTANCE, root_device='vdb')
+        self.assertEqual(9, build(other, virtual_size=9 * GIB).min_disk)
+
     def test_each_has_an_id_of_its_own(self) -> None:
         self.assertNotEqual(build().id, build().id)
 
@@ -136,6 +150,8 @@ class InheritanceTest(base.TestCase):
 
     def test_what_speaks_of_other_bytes_is_not(self) -> None:
         kept = {'hw_qemu_guest_agent', 'os_distro', 'image_type'}
+        kept.add('img_config_drive')
+        self.assertLessEqual(kept, set(build().properties))
         left_out = set(BASE.properties) - kept
         self.assertEqual(set(), left_out & set(build().properties))
 

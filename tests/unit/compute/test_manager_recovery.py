@@ -13,11 +13,15 @@
 
 """What an earlier process left behind, and who ends it."""
 
+import hashlib
 import io
 from typing import Any
 
 from nova_snap import exception
 from nova_snap import undo
+from nova_snap.compute import image_upload
+from nova_snap.image import api as image_api
+from tests.unit import journals
 from tests.unit.compute import base
 
 
@@ -58,6 +62,35 @@ class RecoveryTest(base.ManagerTestCase):
         self.recover()
         self.assertEqual('active', self.images.get(image.id).status)
         self.assertEqual([], list(self.journal.entries()))
+
+    def check_unverified(self, digest: str, is_kept: bool) -> None:
+        """Recover where an image became active and nobody compared it."""
+        image = self.images.create(
+            image_api.Image(id=base.BASE_ID, name='sent', status='queued')
+        )
+        self.images.upload(
+            image.id, io.BytesIO(base.DATA), None, self.progress
+        )
+        journals.leave(
+            self.journal_directory,
+            base.INSTANCE.uuid,
+            base.INSTANCE.name,
+            image_upload.RemoveRecord(image.id),
+            image_upload.VerifyImage(
+                image.id, len(base.DATA), 'sha512', digest
+            ),
+        )
+        (found,) = self.recover()
+        self.assertEqual((), found.left)
+        ids = [one.id for one in self.images.list()]
+        self.assertEqual([image.id] if is_kept else [], ids)
+
+    def test_image_that_is_what_was_sent_is_kept(self) -> None:
+        digest = hashlib.sha512(base.DATA).hexdigest()
+        self.check_unverified(digest, is_kept=True)
+
+    def test_image_that_is_not_what_was_sent_is_deleted(self) -> None:
+        self.check_unverified('0' * 128, is_kept=False)
 
     def test_what_can_not_be_put_right_is_named_and_stays(self) -> None:
         self.leave_behind()

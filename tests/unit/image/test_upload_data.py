@@ -19,6 +19,7 @@ import testtools
 
 from nova_snap import exception
 from nova_snap import progress
+from nova_snap.image import api
 from nova_snap.image import upload_data
 
 SIZE = 2 * upload_data.CHUNK + 5
@@ -33,9 +34,9 @@ class UploadSourceTest(testtools.TestCase):
         super().setUp()
         self.data = os.urandom(SIZE)
 
-    def make(self, data, size=None, listener=None):
+    def make(self, data, size=None, listener=None, **options):
         return upload_data.UploadData(
-            data, size, progress.Progress('server', listener)
+            data, size, progress.Progress('server', listener), **options
         )
 
     def test_counts_hashes_and_reports(self):
@@ -53,6 +54,18 @@ class UploadSourceTest(testtools.TestCase):
             [p.done for p in seen],
         )
         self.assertEqual({SIZE}, {p.total for p in seen})
+
+    def test_tells_what_was_sent_before_the_reader_knows_the_end(self):
+        seen = []
+        upload = self.make(io.BytesIO(self.data), at_end=seen.append)
+        while upload.done < SIZE:
+            upload.read()
+        self.assertEqual([], seen)
+        self.assertEqual(b'', upload.read())
+        digest = hashlib.sha512(self.data).hexdigest()
+        self.assertEqual([api.Sent(SIZE, 'sha512', digest)], seen)
+        upload.read()
+        self.assertEqual(1, len(seen))
 
     def test_restart_begins_where_the_data_stood(self):
         file = io.BytesIO(self.data)
@@ -78,9 +91,27 @@ class UploadSourceTest(testtools.TestCase):
             self.assertFalse(upload.can_restart)
             self.assertIsNone(upload.digest('md5'))
 
-    def test_unknown_algorithm(self):
-        upload = self.make(io.BytesIO(self.data))
-        self.assertIsNone(upload.digest('quantum'))
+    def test_algorithms_that_cannot_be_computed(self):
+        for name in ('quantum', 'shake_128', ''):
+            upload = self.make(io.BytesIO(self.data))
+            self.assertIsNone(upload.digest(name))
+            upload = self.make(io.BytesIO(self.data), algorithm=name)
+            read_all(upload)
+            self.assertEqual(
+                hashlib.sha512(self.data).hexdigest(), upload.digest()
+            )
+
+    def test_stream_hashed_by_another_algorithm(self):
+        reader, writer = os.pipe()
+        os.write(writer, b'data')
+        os.close(writer)
+        with open(reader, 'rb') as pipe:
+            upload = self.make(pipe, algorithm='sha256')
+            read_all(upload)
+        self.assertEqual(
+            hashlib.sha256(b'data').hexdigest(), upload.digest('sha256')
+        )
+        self.assertIsNone(upload.digest('sha512'))
 
     def test_too_few_and_too_many_bytes(self):
         for size in (SIZE - 1, SIZE + 1, 0):

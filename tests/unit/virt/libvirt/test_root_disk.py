@@ -71,6 +71,30 @@ class ChoiceTest(base.TestCase):
         self.assertEqual('vdc', choice.disk.device)
         self.assertIn('boot order', choice.reason)
 
+    def test_named_disk(self) -> None:
+        first = samples.disk(inside="<boot order='1'/>", device='vda')
+        disks = disk_xml.disks(
+            samples.domain(samples.CDROM, first, samples.raw_disk('/b', 'vdb'))
+        )
+        choice = root_disk.choose(disks, 'vdb')
+        self.assertEqual('vdb', choice.disk.device)
+        self.assertIn('names it', choice.reason)
+        for name in ('vdc', disks[0].device):  # the second is a CD-ROM drive
+            error = self.assertRaises(
+                disk_xml.Unsupported, root_disk.choose, disks, name
+            )
+            self.assertIn(f'no disk {name}; it has vda, vdb', str(error))
+
+    def test_disks_that_could_be_named_are_offered(self) -> None:
+        text = self.reason_of(
+            samples.disk(''),
+            samples.disk("<source dir='/srv'/>", 'dir', device='vdb'),
+            samples.raw_disk(device='vdc'),
+        )
+        self.assertIn('--disk', text)
+        self.assertTrue(text.endswith(' vdc.'), text)
+        self.assertNotIn('--disk', self.reason_of(samples.disk('')))
+
     def test_lun_is_not_passed_over(self) -> None:
         lun = samples.disk().replace("device='disk'", "device='lun'")
         self.assertIn('LUN', self.reason_of(lun, samples.raw_disk('b', 'vdb')))
