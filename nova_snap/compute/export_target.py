@@ -10,12 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What an export writes to: a stream, a new file, a device or a FIFO.
+"""Targets of an export: a stream, a new file, a device or a FIFO.
 
-What can be known of a file name is found out by :func:`at`, before anything
-begins.  A file gets its name when it is whole; until then the data is in a
-file beside it that no other program uses, which is in the journal and is
-removed after a crash.  A device or a FIFO is opened and written to.
+:func:`at` checks a file name, as far as that is possible before anything
+begins.  A file gets its name when it is whole.  Until then the data is in an
+unfinished file beside it, which is in the journal, so that recovery removes it
+after a crash.  A device or a FIFO is opened and written to.
 """
 
 from collections.abc import Iterator
@@ -54,8 +54,8 @@ _UNFINISHED = re.compile(
 class Target(Protocol):
     """Something that an export can be written to, from its start to its end.
 
-    ``opened()`` yields it for one operation; after a block that did not fail
-    the data is where it belongs.
+    ``opened()`` yields a stream for one operation; after a block that did not
+    fail, the target has all data that was written to the stream.
     """
 
     def opened(
@@ -71,7 +71,7 @@ class Stream:
 
     @contextlib.contextmanager
     def opened(self, operation: driver_lib.Operation) -> Iterator[BinaryIO]:
-        """Yield the stream; what it has kept back is written at the end."""
+        """Yield the stream, and flush it after the block."""
         yield self._stream
         with _translated('the output'):
             self._stream.flush()
@@ -80,7 +80,7 @@ class Stream:
 def at(output: str) -> Target:
     """Return the target that has this name.
 
-    :raises Invalid: no image can be written there, and why.
+    :raises Invalid: no image can be written there; the message says why.
     """
     path = pathlib.Path(os.path.abspath(output))
     try:
@@ -107,11 +107,11 @@ class Special:
         self._path = path
 
     def require_usable(self, mode: int) -> None:
-        """Find out what can be known before anything begins.
+        """Check, before anything begins, that it can be written to.
 
-        :param mode: of what is there.
-        :raises Invalid: this user can't write there, or a block device is
-            in use.
+        :param mode: the file mode of the device or FIFO.
+        :raises Invalid: this user can't write there.
+        :raises OSError: a block device is in use.
         """
         if not os.access(self._path, os.W_OK):
             raise _refused(self._path, 'this user may not write to it.')
@@ -120,10 +120,11 @@ class Special:
 
     @contextlib.contextmanager
     def opened(self, operation: driver_lib.Operation) -> Iterator[BinaryIO]:
-        """Yield it, open; a FIFO as soon as somebody reads from it.
+        """Open it, and yield the stream; wait for a reader of a FIFO.
 
-        :raises SnapshotFailed: nobody does, or it takes no more.
-        :raises SnapshotCancelled: while a reader was waited for.
+        :raises SnapshotFailed: nobody reads from the FIFO, or the device or
+            FIFO can't be opened or flushed.
+        :raises SnapshotCancelled: cancelled while waiting for a reader.
         """
         with _translated(self._path):
             descriptor = self._open_when_read(operation)
@@ -148,7 +149,8 @@ class Special:
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         if stat.S_ISBLK(self._path.stat().st_mode):
-            # Refused by Linux while it is mounted or part of a volume group.
+            # Linux then refuses a device that is mounted or is part of a
+            # volume group.
             flags |= os.O_EXCL
         return os.open(self._path, flags)
 
@@ -160,9 +162,10 @@ class File:
         self._path = path
 
     def require_usable(self) -> None:
-        """Find out what can be known before anything begins.
+        """Check, before anything begins, that the file can be made.
 
-        :raises Invalid: this user may not write there, or not replace it.
+        :raises Invalid: this user may not write there, or may not replace the
+            file that is there.
         :raises OSError: a file can't be made there.
         """
         if not os.access(self._path.parent, os.R_OK | os.W_OK | os.X_OK):
@@ -187,7 +190,11 @@ class File:
             raise _refused(self._path, 'this user may not replace it.')
 
     def _is_guarded(self, found: os.stat_result) -> bool:
-        """Return True if the folder, such as /tmp, guards others' files."""
+        """Return True if only another user may replace the file.
+
+        In a folder with the sticky bit, such as /tmp, only the owner of a file
+        or of the folder, or root, may do that.
+        """
         folder, user = self._path.parent.stat(), os.geteuid()
         owners = (found.st_uid, folder.st_uid)
         return bool(
@@ -196,10 +203,12 @@ class File:
 
     @contextlib.contextmanager
     def opened(self, operation: driver_lib.Operation) -> Iterator[BinaryIO]:
-        """Yield a new file, which then gets the name and replaces another.
+        """Yield a new file; after the block, give it the name.
 
-        :raises SnapshotFailed: the file can't be made, or takes no more.
-        :raises Invalid: the name was given to something else meanwhile.
+        A file that has the name already is replaced.
+
+        :raises SnapshotFailed: the file can't be made, written or renamed.
+        :raises Invalid: something that can't be replaced has the name by now.
         """
         with _translated(self._path):
             self._remove_unfinished()
@@ -219,7 +228,7 @@ class File:
 
     @property
     def _prefix(self) -> str:
-        # The name itself may be as long as a file system permits.
+        # A hash, since the name itself may be as long as a file system allows.
         digest = hashlib.sha256(os.fsencode(self._path.name)).hexdigest()
         return f'{_PREFIX}{digest[:16]}-'
 
@@ -227,14 +236,14 @@ class File:
         return self._path.with_name(f'{self._prefix}{uuid.uuid4()}')
 
     def _made(self, part: pathlib.Path) -> BinaryIO:
-        """Make the unfinished file, with the lock of who writes it."""
+        """Make the unfinished file, and lock it until it is closed."""
         with _translated(self._path):
             stream = open(os.open(part, _NEW, 0o600), 'wb')  # noqa: SIM115
             fcntl.flock(stream, fcntl.LOCK_EX)
             return stream
 
     def _remove_unfinished(self) -> None:
-        """Remove what exports to this name left that were killed."""
+        """Remove the unfinished files of killed exports to this name."""
         for path in self._path.parent.iterdir():
             if path.name.startswith(self._prefix):
                 with contextlib.suppress(FileNotFoundError):
@@ -243,11 +252,11 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class RemoveUnfinished(undo.Step, kind='remove the unfinished export'):
-    """Remove a file that an export has not come to the end of."""
+    """Remove the unfinished file of an export."""
 
     path: str
 
-    # The file is in nobody's way.
+    # A file that is left does not keep the next operation from running.
     is_blocking = False
 
     def undo(self, resources: undo.Resources) -> None:
@@ -276,7 +285,7 @@ def _remove_unless_written(path: pathlib.Path) -> None:
 
 
 def _mode(path: pathlib.Path) -> int | None:
-    """Return the mode of what is there, behind links; None for nothing."""
+    """Return the file mode, following links; None if nothing is there."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:
@@ -289,9 +298,10 @@ def _is_special(mode: int) -> bool:
 
 @contextlib.contextmanager
 def _closed_after(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """Close a stream after a block that flushes it, unless the block fails.
+    """Close a stream after the block, which has to flush it.
 
-    What it could not write then would hide why.
+    Closing a stream that was not flushed may fail, too; that error would hide
+    the one of the block, so it is ignored.
     """
     try:
         yield stream

@@ -141,7 +141,7 @@ class SnapshotManager:
         """Write an image of an instance to a file, without any record.
 
         :param target: is opened once the plan is made, and written in order.
-        :param images: where the base image may be.
+        :param images: the image service that may have the base image.
         :raises SnapshotFailed: writing to the target failed.
         """
         with self._begun(instance, progress, images) as operation:
@@ -262,9 +262,10 @@ def _log_unavailable(
 def _require_image_service(
     images: image_api.ImageService, image_id: str
 ) -> None:
-    """Raise now if the image service does not answer.
+    """Raise an error now if the image service does not answer.
 
-    Later there would be a record to remove that may or may not exist.
+    If the request for the record failed, it would not be known whether there
+    is a record to remove.
     """
     with contextlib.suppress(exception.ImageNotFound):
         images.get(image_id)

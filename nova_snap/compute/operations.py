@@ -104,10 +104,11 @@ class Operations:
     def recover(self, *services: object) -> Iterator[Recovery]:
         """Undo interrupted operations; safe to run at any time.
 
-        All guests come first: none waits until an image service answers about
-        another one.
+        The steps that block the next operation on a guest come first, for all
+        entries, so that no guest waits for the image service.
 
-        See :meth:`unreadable` for files of the journal that are passed over.
+        Files of the journal that can't be read are skipped; :meth:`unreadable`
+        returns them.
         """
         self._journal.tidy()
         entries = list(self._journal.entries())
@@ -206,7 +207,8 @@ class Operations:
                 {'server': entry.instance_uuid, 'time': entry.begun_at},
                 instance_uuid=entry.instance_uuid,
             )
-        # With its origin, steps ask whether the guest is still this host's.
+        # The origin tells a step that this is a recovery, and lets it find out
+        # whether the guest has moved to another host.
         services = (*services, entry.origin)
         entry.undo_all(
             self._resources(entry.instance_uuid, services), blocking

@@ -57,8 +57,8 @@ ATTRIBUTES = (
 )
 
 
-#: States of a migration that goes on no more (nova/objects/fields.py has no
-#: list; nova/compute/manager.py of Nova 34 sets these).
+#: States of a migration that has ended (nova/objects/fields.py has no list;
+#: nova/compute/manager.py of Nova 34 sets these).
 _ENDED = ('cancelled', 'completed', 'done', 'error', 'failed')
 
 #: States of a server that has a guest in QEMU.

@@ -27,11 +27,11 @@ from nova_snap.nova import snapshots as snapshots_lib
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two recoveries, and at most while they undo nothing.
+#: Seconds between two recoveries; and at most, while undo steps keep failing.
 INTERVAL = 60
 LONGEST_INTERVAL = 3600
 
-#: Seconds that the start of nova-compute is held up at most.
+#: Seconds that nova-compute waits for the first recovery when it starts.
 START_TIMEOUT = 60
 
 
