@@ -60,14 +60,15 @@ class UsersTestCase(base.SnapshotTestCase):
         }
     }
 
-    #: Lines of qemu.conf.
+    #: The user of QEMU, and other lines of qemu.conf.
+    QEMU_USER = f'+{QEMU}'
     QEMU_CONF = ''
 
     def setUp(self) -> None:
         super().setUp()
         state = paths.root() / f't{os.getpid()}u'
         libvirtd = libvirtd_lib.Libvirtd(
-            state, user=f'+{QEMU}', qemu_conf=self.QEMU_CONF
+            state, user=self.QEMU_USER, qemu_conf=self.QEMU_CONF
         )
         self.addCleanup(libvirtd.remove)
         libvirtd.start()
@@ -153,6 +154,8 @@ class TestUsers(UsersTestCase):
 class TestStaticOwners(UsersTestCase):
     """libvirt changes no owners, and a guest names its user."""
 
+    # As root, libvirtd asks QEMU only once what it can; see libvirtd.py.
+    QEMU_USER = 'root'
     QEMU_CONF = 'dynamic_ownership = 0\n'
     LABEL = """<seclabel type='static' model='dac' relabel='no'>
       <label>{0}:{0}</label></seclabel>"""
