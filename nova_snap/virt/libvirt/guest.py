@@ -259,10 +259,6 @@ class Guest:
         """Save the guest's memory to disk and stop the guest."""
         self.call('save its memory', lambda domain: domain.managedSave())
 
-    def abort_job(self) -> None:
-        """End a managed save that is under way; the guest then runs on."""
-        self.call('abort its job', lambda domain: domain.abortJob())
-
     def job(self) -> tuple[int, int] | None:
         """Return (bytes done, bytes in all) of a job, or None.
 
