@@ -101,8 +101,8 @@ class InstanceAmbiguous(Conflict):
 
 class SnapshotInProgress(Conflict):
     message = (
-        'A snapshot of server %(server)s is already running; wait until it '
-        'has ended, then try again.'
+        'A snapshot of server %(server)s is already running, in %(holder)s; '
+        'wait until it has ended, then try again.'
     )
 
 

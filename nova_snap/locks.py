@@ -10,16 +10,22 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Host-wide instance locks and concurrency limits, as file locks.
+"""Host-wide instance locks, and concurrency limits of one state directory.
 
-Every ``nova-snap`` command is a process of its own, so the limits of Nova's
-options hold for the host, not for one process.  The locks are files below
-``[DEFAULT] state_path``; the kernel lets go of them when a process dies.
+The lock of an instance is the name of an abstract unix socket (unix(7)), so
+it is the same for nova-compute and the command: each runs as a user of its
+own, with a state directory of its own, and could not share a lock file.  The
+limits are file locks below ``[DEFAULT] state_path``.  The kernel releases
+both when a process dies.
 """
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import pathlib
+import pwd
+import socket
+import struct
 from typing import Any
 
 from oslo_concurrency import lockutils
@@ -27,6 +33,14 @@ from oslo_concurrency import lockutils
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap import state_folder
+
+#: Attempts that may look up the holder of an instance's lock.
+_BACKLOG = 128
+
+#: struct ucred of unix(7): process, user, group.
+_CREDENTIALS = struct.Struct('iII')
+
+_UNKNOWN = 'another process'
 
 
 class Locks:
@@ -47,15 +61,21 @@ class Locks:
 
     @contextlib.contextmanager
     def instance(self, uuid: str) -> Iterator[None]:
-        """Hold the lock of an instance; one snapshot at a time.
+        """Hold the lock of an instance; one snapshot at a time on this host.
+
+        A file lock is held, too: it keeps processes in other network
+        namespaces, where the socket's name is not known, from working with
+        the same state directory.
 
         :raises SnapshotInProgress: another snapshot holds it.
         """
-        with contextlib.ExitStack() as stack:
+        with host_wide(uuid), contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(self._file_lock(f'instance-{uuid}'))
             except lockutils.AcquireLockFailedException:
-                raise exception.SnapshotInProgress(server=uuid) from None
+                raise exception.SnapshotInProgress(
+                    server=uuid, holder=_UNKNOWN
+                ) from None
             yield
 
     @contextlib.contextmanager
@@ -102,3 +122,48 @@ class Locks:
             do_log=False,
             blocking=False,
         )
+
+
+@contextlib.contextmanager
+def host_wide(uuid: str) -> Iterator[None]:
+    """Hold the lock of an instance among all programs of this host.
+
+    :raises SnapshotInProgress: another process or thread holds it.
+    """
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as held:
+        try:
+            held.bind(_address(uuid))
+            held.listen(_BACKLOG)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise exception.SnapshotInProgress(
+                server=uuid, holder=_holder(uuid)
+            ) from None
+        yield
+
+
+def _address(uuid: str) -> str:
+    # The uuid alone: two programs may name one libvirt by different URIs.
+    return f'\0nova-snap/instance/{uuid}'
+
+
+def _holder(uuid: str) -> str:
+    """Return a phrase that names the process that holds a lock."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(_address(uuid))
+            credentials = asking.getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+            )
+        except OSError:
+            return _UNKNOWN  # it ended just now, or was asked too often
+    pid, uid, _gid = _CREDENTIALS.unpack(credentials)
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = str(uid)
+    # The kernel does not show processes of other PID namespaces.
+    process = f'process {pid}' if pid else 'a process in another container'
+    return f'{process} of user {user}'

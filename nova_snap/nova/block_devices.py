@@ -26,6 +26,7 @@ import pathlib
 
 import nova.privsep.path
 
+from nova_snap import exception
 from nova_snap import journal
 from nova_snap import undo
 from nova_snap.virt.storage import disk_source as storage
@@ -34,16 +35,21 @@ from nova_snap.virt.storage import disk_source as storage
 @contextlib.contextmanager
 def lent(source: storage.DiskSource, entry: journal.Entry) -> Iterator[None]:
     """Make this user the owner of a disk that is a block device."""
-    path = source.location
     if (
         source.type != 'block'
-        or not isinstance(path, str)
-        or os.access(path, os.R_OK)
+        or not isinstance(source.location, str)
+        or os.access(source.location, os.R_OK)
     ):
         yield
         return
-    with entry.undoing(GiveBack(path, uid=pathlib.Path(path).stat().st_uid)):
-        nova.privsep.path.chown(path, uid=os.geteuid())
+    # A link such as /dev/VG/LV may lead to another device later.
+    path = pathlib.Path(source.location).resolve()
+    if not path.is_block_device():
+        raise exception.UnsafeDisk(
+            disk=path, reason='it is no block device, though libvirt says so.'
+        )
+    with entry.undoing(GiveBack(str(path), uid=path.stat().st_uid)):
+        nova.privsep.path.chown(str(path), uid=os.geteuid())
         yield
 
 
@@ -56,6 +62,6 @@ class GiveBack(undo.Step, kind='give the block device back'):
 
     def undo(self, resources: undo.Resources) -> None:
         """Change the owner, if this user still owns the device."""
-        path = pathlib.Path(self.path)
-        if path.exists() and path.stat().st_uid == os.geteuid():
+        path = pathlib.Path(self.path).resolve()
+        if path.is_block_device() and path.stat().st_uid == os.geteuid():
             nova.privsep.path.chown(str(path), uid=self.uid)

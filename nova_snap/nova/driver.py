@@ -64,7 +64,10 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
         """
         disk = self._root_disk(instance)
         if settings.is_left_to_nova(disk.is_rbd):
-            super().snapshot(context, instance, image_id, update_task_state)
+            with snapshots.locked(instance.uuid):
+                super().snapshot(
+                    context, instance, image_id, update_task_state
+                )
             return
         metadata = self._create_snapshot_metadata(
             instance.image_meta,

@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import stat
 from typing import Any
 
 from nova import context as nova_context
@@ -158,8 +159,15 @@ class NovaHooks(hooks_lib.Hooks):
 
     def take_back(self, path: pathlib.Path) -> None:
         """Change the owner by Nova's privileged helper, if libvirt did not."""
-        if path.stat().st_uid == os.geteuid():
+        found = path.lstat()
+        if found.st_uid == os.geteuid():
             return
+        if not stat.S_ISREG(found.st_mode):
+            # The helper is root, and follows links.
+            raise exception.SnapshotFailed(
+                f'{path} is not the file that QEMU has written, so its owner '
+                'is not changed.'
+            )
         try:
             nova.privsep.path.chown(str(path), uid=os.geteuid())
         except Exception as error:

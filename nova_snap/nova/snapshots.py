@@ -15,11 +15,15 @@
 Open this file to see which objects of the core serve a request of Nova.
 """
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 from typing import Any
 
 from oslo_log import log as logging
 
+from nova_snap import exception
+from nova_snap import locks
 from nova_snap.compute import manager
 from nova_snap.compute import operations
 from nova_snap.nova import direct
@@ -118,6 +122,20 @@ class Snapshots:
             self._locks,
             cancel_check_interval=settings.CONF.nova_snap.cancel_check_interval,
         )
+
+
+@contextlib.contextmanager
+def locked(instance_uuid: str) -> Iterator[None]:
+    """Hold the lock of a server whose snapshot is left to Nova's driver.
+
+    :raises InternalError: another program takes a snapshot of it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locks.host_wide(instance_uuid))
+        except exception.SnapshotInProgress as error:
+            raise errors.translate(error) from error
+        yield
 
 
 def _warn_of_state_path() -> None:

@@ -13,6 +13,8 @@
 """Guests that can't be frozen, and images that demand it."""
 
 import io
+import re
+import subprocess
 from typing import Any
 
 from nova_snap import progress
@@ -22,6 +24,7 @@ from tests.functional import faults
 from tests.lab import disk as disk_lib
 from tests.lab import domain as domain_lib
 from tests.lab import guest as guest_lib
+from tests.lab import steps
 
 BASE_IMAGE = '3b7c1d4e-52a4-4f0e-9d0c-6f5d8f0a1b2c'
 
@@ -93,25 +96,79 @@ class TestKnownBefore(QuiesceTestCase):
         guest = self.shared_guest(**self.spec(agent_channel=True))
         self.assert_not_begun(guest, 'agent does not answer')
 
-    def test_frozen_by_somebody(self) -> None:
-        self.require()
-        guest = self.guest_with_agent()
-        self.freeze(guest)
-        self.assert_not_begun(guest, 'agent')
-        # It is theirs to thaw.
-        self.assertEqual('frozen', guest.agent('guest-fsfreeze-status'))
 
-    def test_frozen_by_somebody_and_not_required(self) -> None:
-        guest = self.guest_with_agent()
-        found = base.Found.of(guest)
-        self.freeze(guest)
-        ticks = guest.ticks()
-        process = self.begin(guest, speed=None)
-        self.assert_ended(process, 0)
-        self.assertEqual('frozen', guest.agent('guest-fsfreeze-status'))
-        self.assert_image_right(self.the_image(), ticks)
-        self.assertEqual(found, base.Found.of(guest))
+class TestFrozenByAnother(QuiesceTestCase):
+    """Guests that another program has frozen, and has to thaw."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.require()
+        self.guest = self.guest_with_agent()
+        self.found = base.Found.of(self.guest)
+
+    def is_frozen(self) -> bool:
+        """Return True if the guest's agent says so."""
+        return bool(self.guest.agent('guest-fsfreeze-status') == 'frozen')
+
+    def assert_left(self) -> None:
+        """Check that the guest is still frozen, and nothing else is left."""
+        self.assertTrue(self.is_frozen())
+        self.assertEqual(self.found, base.Found.of(self.guest))
         self.assert_nothing_left()
+
+    def assert_right(self, process: subprocess.Popen[str]) -> None:
+        """Check that the image shows the frozen file systems."""
+        ended = self.assert_ended(process, 0)
+        self.assertRegex(ended.err, 'another program has frozen')
+        (image,) = self.snapshots_made
+        system = disk_lib.file_system(self.image_file(image.id), 'qcow2')
+        self.assertTrue(system.clean, system.report)
+        self.assertFalse(system.needs_recovery)
+
+    def test_mirror(self) -> None:
+        self.freeze(self.guest)
+        self.assert_right(self.begin(self.guest, speed=None))
+        self.assert_left()
+
+    def test_pull(self) -> None:
+        self.configure(snapshot={'live_method': 'pull', 'scratch_min_mb': '0'})
+        self.freeze(self.guest)
+        self.assert_right(self.begin(self.guest, speed=None))
+        self.assert_left()
+
+    def test_cold(self) -> None:
+        self.configure(**faults.COLD)
+        self.freeze(self.guest)
+        self.assert_right(self.begin(self.guest, speed=None))
+        self.assert_left()
+
+    def test_while_its_disk_is_copied(self) -> None:
+        process = self.begin(self.guest)
+        self.wait_for_copying(process, self.guest)
+        self.freeze(self.guest)
+        self.hurry(self.guest)
+        self.assert_right(process)
+        self.assert_left()
+
+    def test_thawed_before_the_point_in_time(self) -> None:
+        self.freeze(self.guest)
+        with self.held_at(steps.before('end-mirror'), self.guest) as process:
+            self.guest.agent('guest-fsfreeze-thaw')
+        self.assert_ended(
+            *(process, 1, 'os_require_quiesce', self.guest.uuid),
+            'another program has thawed',
+        )
+        self.assertEqual([], self.snapshots_made)
+        self.assert_as_found(self.guest, self.found)
+        self.assert_nothing_left()
+
+    def test_recovery(self) -> None:
+        self.freeze(self.guest)
+        with self.held_at(steps.before('end-mirror'), self.guest) as process:
+            process.kill()
+            process.wait()
+        self.run_command('recover')
+        self.assert_left()
 
 
 class TestInTheMiddle(QuiesceTestCase):
@@ -121,9 +178,12 @@ class TestInTheMiddle(QuiesceTestCase):
         self.require()
         guest = self.guest_with_agent()
         found = base.Found.of(guest)
+        with guest.domain() as domain:
+            domain.agentSetResponseTimeout(17, 0)
         process = self.begin(guest, speed=None)
         ended = self.assert_ended(process, 0)
         self.assertRegex(ended.err, FROZEN)
+        self.assertEqual('17', self.agent_timeout(guest))
         (image,) = self.snapshots_made
         system = disk_lib.file_system(self.image_file(image.id), 'qcow2')
         self.assertTrue(system.clean, system.report)
@@ -131,18 +191,14 @@ class TestInTheMiddle(QuiesceTestCase):
         self.assert_as_found(guest, found)
         self.assert_nothing_left()
 
-    def test_frozen_by_somebody_meanwhile(self) -> None:
-        self.require()
-        guest = self.guest_with_agent()
-        found = base.Found.of(guest)
-        process = self.begin(guest)
-        self.wait_for_copying(process, guest)
-        guest.agent('guest-fsfreeze-freeze')
-        self.hurry(guest)
-        self.assert_ended(process, 1, 'os_require_quiesce', guest.uuid)
-        self.assertEqual([], self.snapshots_made)
-        self.assert_as_found(guest, found)
-        self.assert_nothing_left()
+    def agent_timeout(self, guest: guest_lib.Guest) -> str:
+        """Return what "virsh guest-agent-timeout" has set, in seconds.
+
+        Only the file that libvirtd keeps for its own restart shows that.
+        """
+        status = self.libvirtd.qemu_pid_file(guest.name).with_suffix('.xml')
+        (found,) = re.findall(r'<agentTimeout>(.*)<', status.read_text())
+        return str(found)
 
     def kill_agent(self, guest: guest_lib.Guest) -> None:
         command = 'kill -9 $(pidof qemu-ga)'

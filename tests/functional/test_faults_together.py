@@ -15,6 +15,7 @@
 from collections.abc import Iterator
 import contextlib
 import os
+import pathlib
 import signal
 import subprocess
 import time
@@ -40,6 +41,76 @@ class TestConflict(faults.FaultTestCase):
         self.assert_image_right(self.the_image(), ticks)
         self.assert_as_found(guest, found)
         self.assert_nothing_left()
+
+
+class TestTwoPrograms(faults.FaultTestCase):
+    """The command and nova-compute: each with a journal of its own.
+
+    Both make their temporary files in one directory, as by default.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.guest = self.shared_guest()
+        self.found = base.Found.of(self.guest)
+
+    @contextlib.contextmanager
+    def as_other_program(self) -> Iterator[None]:
+        """Run commands of the block with another ``state_path``."""
+        own = self.state_path, self.log_file, self.config
+        text = self.config.read_text()
+        self.state_path = self.directory()
+        self.log_file = self.state_path / 'nova-snap.log'
+        self.config = self.state_path / 'nova_snap.conf'
+        self.config.write_text(
+            text.replace(
+                f'\nstate_path = {own[0]}', f'\nstate_path = {self.state_path}'
+            )
+        )
+        yield
+        self.state_path, self.log_file, self.config = own
+
+    def test_second_is_refused(self) -> None:
+        ticks = self.guest.ticks()
+        first = self.begin(self.guest)
+        self.wait_for_copying(first, self.guest)
+        with self.as_other_program():
+            second = self.begin(self.guest)
+            self.assert_ended(
+                *(second, 4, self.guest.uuid, 'already running'),
+                f'process {first.pid} of user root',
+            )
+        self.assertIsNone(first.poll())
+        self.hurry(self.guest)
+        self.assertEqual(0, self.finish(first).returncode)
+        self.assert_image_right(self.the_image(), ticks)
+        self.assert_as_found(self.guest, self.found)
+        self.assert_nothing_left()
+
+    def test_recovery_leaves_a_running_snapshot_alone(self) -> None:
+        with self.as_other_program():
+            killed = self.begin(self.guest)
+            self.wait_for_copying(killed, self.guest)
+            killed.kill()
+            killed.wait()
+            other = self.config
+        first = self.begin(self.guest)
+        self.wait_for_copying(first, self.guest)
+        self.assertIn('running', self.recover(other))
+        self.assertIsNone(first.poll())
+        self.assertEqual(1, len(self.guest.block_jobs()))
+        self.hurry(self.guest)
+        self.assertEqual(0, self.finish(first).returncode)
+        self.assertIn('recovered', self.recover(other))
+        self.assert_as_found(self.guest, self.found)
+        self.assert_nothing_left()
+
+    def recover(self, config: pathlib.Path) -> str:
+        """Recover what the program with this configuration has begun."""
+        own, self.config = self.config, config
+        said = self.run_command('recover').stdout
+        self.config = own
+        return said
 
 
 class TestLimits(faults.FaultTestCase):

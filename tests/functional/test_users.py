@@ -24,6 +24,7 @@ import sys
 import threading
 
 from tests.functional import base
+from tests.functional import faults
 from tests.lab import base as lab_base
 from tests.lab import disk as disk_lib
 from tests.lab import guest as guest_lib
@@ -189,6 +190,29 @@ class TestStaticOwners(UsersTestCase):
                 )
                 self.assert_as_found(guest, found)
                 self.assert_nothing_left()
+
+
+class TestReplacedFolder(faults.FaultTestCase):
+    """Another user, such as nova, owns the directory of the folders."""
+
+    def test_link(self) -> None:
+        guest = self.shared_stopped_guest()
+        found = base.Found.of(guest)
+        target = self.directory()
+        target.chmod(0o700)
+        argv = self.command('image-create', guest.uuid, 'image')
+        shell = argv.index('nova_snap.cmd.shell')
+        argv[shell : shell + 1] = [
+            *('tests.functional.replace_folder', str(target))
+        ]
+        process = self.start_process(argv)
+        self.assert_ended(process, 5, 'has replaced')
+        self.assertEqual(0o700, target.stat().st_mode & 0o777)
+        self.assertEqual([], list(target.iterdir()))
+        self.assertEqual(found, base.Found.of(guest))
+        done = self.run_command('recover', status=1)
+        self.assertIn('symbolic link', done.stderr)
+        self.assertEqual([], list(self.images.list()))
 
 
 def _look(uid: int, path: pathlib.Path) -> str:

@@ -12,10 +12,16 @@
 
 """The driver in a real Nova."""
 
+import os
 import sys
+from unittest import mock
+import uuid
 
+from nova import exception as nova_exception
 from nova.virt.libvirt import driver as nova_driver
 
+from nova_snap import locks
+from nova_snap.nova import driver as driver_lib
 from nova_snap.nova import settings
 from tests.nova import base
 
@@ -37,6 +43,36 @@ class LoadingTest(base.NovaTestCase):
         own = set(vars(type(self.driver())))
         public = {name for name in own if not name.startswith('_')}
         self.assertEqual({'init_host', 'snapshot'}, public)
+
+
+class LeftToNovaTest(base.NovaTestCase):
+    """A snapshot that Nova's own driver takes."""
+
+    def test_locked_by_another_program(self) -> None:
+        server = mock.Mock(uuid=str(uuid.uuid4()))
+        disk = mock.patch.object(
+            driver_lib.LibvirtDriver, '_root_disk', autospec=True
+        )
+        with (
+            disk,
+            mock.patch.object(
+                driver_lib.settings, 'is_left_to_nova', return_value=True
+            ),
+            mock.patch.object(
+                nova_driver.LibvirtDriver, 'snapshot', autospec=True
+            ) as taken,
+        ):
+            driver = self.driver()
+            with locks.host_wide(server.uuid):
+                error = self.assertRaises(
+                    nova_exception.InternalError,
+                    driver.snapshot,
+                    *(None, server, 'image', None),
+                )
+            self.assertIn(f'process {os.getpid()}', str(error))
+            taken.assert_not_called()
+            driver.snapshot(None, server, 'image', None)
+            taken.assert_called_once()
 
 
 class SettingsTest(base.NovaTestCase):

@@ -15,7 +15,9 @@
 import contextlib
 import os
 import pathlib
+import stat
 from typing import Any
+from unittest import mock
 import uuid
 
 from nova import exception as nova_exception
@@ -222,13 +224,42 @@ class EvacuationTest(base.NovaTestCase):
             self.assertEqual(expected, self.hooks.has_to_run(samples.UUID))
 
 
+class TakeBackTest(HooksTestCase):
+    """A delta that QEMU has written; the privileged helper is a double."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if os.geteuid() != 0:
+            self.skipTest('Only root can change owners.')
+        self.path = self.folder() / 'a.delta'
+        chown = mock.patch.object(nova.privsep.path, 'chown')
+        self.chown = chown.start()
+        self.addCleanup(chown.stop)
+
+    def test_of_qemu(self) -> None:
+        self.path.touch()
+        os.chown(self.path, 64055, -1)
+        self.hooks.take_back(self.path)
+        self.chown.assert_called_once_with(str(self.path), uid=os.geteuid())
+
+    def test_link(self) -> None:
+        self.path.symlink_to('/etc/passwd')
+        os.lchown(self.path, 64055, -1)
+        self.assertRaises(
+            exception.SnapshotFailed, self.hooks.take_back, self.path
+        )
+        self.chown.assert_not_called()
+
+
 class BlockDeviceTest(base.NovaTestCase):
     """A device that belongs to root; the privileged helper is a function."""
 
     def setUp(self) -> None:
         super().setUp()
         self.path = self.folder() / 'device'
-        self.path.touch()
+        if os.geteuid() != 0:
+            self.skipTest('Only root can make a device.')
+        os.mknod(self.path, 0o600 | stat.S_IFBLK, os.makedev(7, 1 << 19))
         self.given: list[int] = []
         self.readable = False
         self.patch(os, 'access', lambda _path, _mode: self.readable)
@@ -258,6 +289,22 @@ class BlockDeviceTest(base.NovaTestCase):
     def test_one_that_can_be_read_is_left_alone(self) -> None:
         self.readable = True
         self.assertEqual([], self.read())
+        self.assertEqual([], self.given)
+
+    def test_link_to_a_device(self) -> None:
+        device = self.path.rename(self.path.with_name('dm-3'))
+        self.path.symlink_to(device)
+        with mock.patch.object(nova.privsep.path, 'chown') as chown:
+            self.read()
+        self.assertEqual(
+            {str(device)}, {call.args[0] for call in chown.mock_calls}
+        )
+
+    def test_file_that_is_no_device(self) -> None:
+        self.path.unlink()
+        self.path.touch()
+        self.assertRaises(exception.UnsafeDisk, self.read)
+        block_devices.GiveBack(str(self.path), uid=0).undo(undo.Resources())
         self.assertEqual([], self.given)
 
     def test_files_are_left_alone(self) -> None:

@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 from typing import Any
+import uuid
 
 import fixtures
 import hypothesis
@@ -38,6 +39,9 @@ REPOSITORY = pathlib.Path(__file__).parents[2]
 
 #: Seconds after which a test that still waits has failed.
 PATIENCE = 20
+
+#: A server.  Its lock is the host's, where others run the same tests.
+SERVER = str(uuid.uuid4())
 
 #: Examples of a property.
 EXAMPLES = len(exhaustive.choose(range(100), usual=range(25)))

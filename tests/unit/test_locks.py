@@ -16,8 +16,11 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import os
 import pathlib
+import pwd
 import threading
+import uuid
 
 import testtools
 
@@ -30,9 +33,32 @@ HOLD = """
 import pathlib, sys, time
 from nova_snap import locks, progress
 found = locks.Locks(pathlib.Path(sys.argv[1]), 2, 1)
-with found.instance('web'), found.snapshot_slot(progress.Progress()):
+with found.instance(sys.argv[2]), found.snapshot_slot(progress.Progress()):
     print('held', flush=True)
     time.sleep(60)
+"""
+
+# Their locks are the host's, on which other processes run the same tests.
+WEB = str(uuid.uuid4())
+DB = str(uuid.uuid4())
+
+NOBODY = 65534
+
+REFUSED = """
+import os, pathlib, sys
+from nova_snap import exception, locks
+locks = locks.Locks(pathlib.Path(sys.argv[1]), 0, 0)
+os.setuid(int(sys.argv[3]))
+try:
+    locks.instance(sys.argv[2]).__enter__()
+except exception.SnapshotInProgress as error:
+    print(error, flush=True)
+"""
+
+UNSHARE_NETWORK = """
+import ctypes
+CLONE_NEWNET = 0x40000000
+assert ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0
 """
 
 Hold = Callable[[], contextlib.AbstractContextManager[None]]
@@ -119,34 +145,34 @@ class InstanceTest(LocksTestCase):
     """One snapshot of an instance at a time."""
 
     def test_second_is_refused_in_another_thread(self) -> None:
-        with self.held(self.instance('web')):
-            self.assertEqual('web', self.error_of('web').fields['server'])
+        with self.held(self.instance(WEB)):
+            self.assertEqual(WEB, self.error_of(WEB).fields['server'])
 
     def test_second_is_refused_in_the_same_thread(self) -> None:
-        with self.instance('web')():
-            self.error_of('web')
+        with self.instance(WEB)():
+            self.error_of(WEB)
 
     def test_other_instances_are_free(self) -> None:
-        with self.held(self.instance('web')), self.instance('db')():
+        with self.held(self.instance(WEB)), self.instance(DB)():
             pass
 
     def test_is_free_again_afterwards(self) -> None:
-        with self.held(self.instance('web')):
+        with self.held(self.instance(WEB)):
             pass
-        with self.instance('web')():
+        with self.instance(WEB)():
             pass
 
     def test_is_free_again_after_an_error(self) -> None:
         with (
             testtools.ExpectedException(ZeroDivisionError),
-            self.instance('web')(),
+            self.instance(WEB)(),
         ):
             raise ZeroDivisionError
-        with self.instance('web')():
+        with self.instance(WEB)():
             pass
 
     def test_nobody_else_may_enter_the_directory(self) -> None:
-        with self.instance('web')():
+        with self.instance(WEB)():
             self.assertEqual(0o700, self.directory.stat().st_mode & 0o777)
 
 
@@ -202,7 +228,7 @@ class ProcessTest(LocksTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.child = self.python(HOLD, self.directory)
+        self.child = self.python(HOLD, self.directory, WEB)
         self.assertEqual('held', self.wait_for_line(self.child))
 
     def kill_child(self) -> None:
@@ -211,11 +237,35 @@ class ProcessTest(LocksTestCase):
         self.child.wait()
 
     def test_second_is_refused(self) -> None:
-        self.error_of('web')
+        self.error_of(WEB)
+
+    def test_second_of_another_directory_is_refused(self) -> None:
+        self.directory = self.folder() / 'locks'
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        self.assertEqual(
+            f'process {self.child.pid} of user {user}',
+            self.error_of(WEB).fields['holder'],
+        )
+        self.assertFalse(self.directory.exists())
+
+    def test_another_user_is_refused(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest('Only root can become another user.')
+        second = self.python(REFUSED, self.folder(), WEB, NOBODY)
+        self.assertIn(
+            f'process {self.child.pid} of user root',
+            self.wait_for_line(second),
+        )
+
+    def test_same_directory_in_another_network_namespace(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest('Only root can make a network namespace.')
+        second = self.python(UNSHARE_NETWORK + REFUSED, self.directory, WEB, 0)
+        self.assertIn('another process', self.wait_for_line(second))
 
     def test_killed_holder_frees_the_instance(self) -> None:
         self.kill_child()
-        with self.instance('web')():
+        with self.instance(WEB)():
             pass
 
     def test_places_are_counted_together(self) -> None:
@@ -229,5 +279,5 @@ class ProcessTest(LocksTestCase):
     def test_lock_files_lie_in_the_directory(self) -> None:
         names = {path.name for path in pathlib.Path(self.directory).iterdir()}
         self.assertEqual(
-            {'nova-snap-instance-web', 'nova-snap-snapshot-0'}, names
+            {f'nova-snap-instance-{WEB}', 'nova-snap-snapshot-0'}, names
         )

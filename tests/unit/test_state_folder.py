@@ -14,6 +14,7 @@
 """Folders of the state that others could have written to."""
 
 import os
+import uuid
 
 import fixtures
 
@@ -96,7 +97,7 @@ class RefusedTest(StateFolderTestCase):
         self.directory.chmod(0o777)
         locks = locks_lib.Locks(self.directory, 0, 0)
         self.assertRaises(
-            exception.NotPermitted, locks.instance('uuid').__enter__
+            exception.NotPermitted, locks.instance(str(uuid.uuid4())).__enter__
         )
 
 

@@ -22,11 +22,13 @@ Many methods retry if libvirtd is gone; see ``insist`` of :meth:`Host.call`.
 from collections.abc import Callable
 import dataclasses
 import enum
+import json
 import time
 from typing import Any
 from typing import TypeVar
 
 import libvirt
+import libvirt_qemu
 import tenacity
 
 from nova_snap import exception
@@ -44,8 +46,8 @@ THAW_TIMEOUT = 60
 #: Seconds in which a living agent answers a simple question.
 AGENT_ANSWER_TIMEOUT = 5
 
-#: The command by which libvirt reads the guest's time.
-AGENT_QUESTION = 'guest-get-time'
+#: The command by which an agent is asked whether it answers.
+AGENT_QUESTION = 'guest-ping'
 
 #: Seconds in which an event arrives that was sent with an answer.
 EVENT_DELAY = 0.5
@@ -257,10 +259,6 @@ class Guest:
         """Save the guest's memory to disk and stop the guest."""
         self.call('save its memory', lambda domain: domain.managedSave())
 
-    def abort_job(self) -> None:
-        """End a managed save that is under way; the guest then runs on."""
-        self.call('abort its job', lambda domain: domain.abortJob())
-
     def job(self) -> tuple[int, int] | None:
         """Return (bytes done, bytes in all) of a job, or None.
 
@@ -352,9 +350,8 @@ class Guest:
         """Return True if the agent answers within AGENT_ANSWER_TIMEOUT."""
         if not domain_xml.is_agent_connected(self.xml()):
             return False
-        self._set_agent_timeout(AGENT_ANSWER_TIMEOUT)
         try:
-            self.call('ask its agent', lambda domain: domain.getTime())
+            self._ask_agent('ask its agent', AGENT_QUESTION)
         except exception.HypervisorError as error:
             # An agent may answer that it has no such command, or that it was
             # disabled.  libvirt's error then has the name of the command.
@@ -362,22 +359,23 @@ class Guest:
                 error.code != libvirt.VIR_ERR_AGENT_UNRESPONSIVE
                 and AGENT_QUESTION in str(error)
             )
-        finally:
-            self._set_agent_timeout(None)
         return True
+
+    def is_frozen(self) -> bool:
+        """Return True if the agent has frozen the guest's file systems."""
+        answer = self._ask_agent(
+            'ask whether its file systems are frozen', 'guest-fsfreeze-status'
+        )
+        return bool(answer == 'frozen')
 
     def freeze(self, timeout: int) -> None:
         """Freeze the guest's file systems, within ``timeout`` seconds.
 
         After an error they may be frozen all the same, or be frozen later.
         """
-        self._set_agent_timeout(timeout)
-        try:
-            self.call(
-                'freeze its file systems', lambda domain: domain.fsFreeze()
-            )
-        finally:
-            self._set_agent_timeout(None)
+        self._ask_agent(
+            'freeze its file systems', 'guest-fsfreeze-freeze', timeout
+        )
 
     def thaw(self) -> None:
         """Thaw the guest's file systems, if the guest runs.
@@ -393,31 +391,34 @@ class Guest:
         ):
             with attempt:
                 if self.power_state().is_active:
-                    self._thaw_once()
+                    self._ask_agent(
+                        'thaw its file systems',
+                        'guest-fsfreeze-thaw',
+                        insist=True,
+                    )
 
-    def _thaw_once(self) -> None:
-        self._set_agent_timeout(AGENT_ANSWER_TIMEOUT)
-        try:
-            self.call(
-                'thaw its file systems',
-                lambda domain: domain.fsThaw(),
-                insist=True,
-            )
-        finally:
-            self._set_agent_timeout(None)
+    def _ask_agent(
+        self,
+        action: str,
+        command: str,
+        timeout: int = AGENT_ANSWER_TIMEOUT,
+        insist: bool = False,
+    ) -> Any:
+        """Return the answer of the agent; ``timeout`` is in seconds.
 
-    def _set_agent_timeout(self, seconds: int | None) -> None:
-        """Set the timeout for the agent's answers; None: libvirt's default."""
-        value = (
-            libvirt.VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK
-            if seconds is None
-            else seconds
+        virDomainFSFreeze and the like take no timeout.  They use that of
+        virDomainAgentSetResponseTimeout, which belongs to the operator: it
+        can be set, but not be read and put back.
+        """
+        request = json.dumps({'execute': command})
+        answer: str = self.call(
+            action,
+            lambda domain: libvirt_qemu.qemuAgentCommand(
+                domain, request, timeout, 0
+            ),
+            insist,
         )
-        self.call(
-            'set the time that its agent has to answer',
-            lambda domain: domain.agentSetResponseTimeout(value, 0),
-            insist=True,
-        )
+        return json.loads(answer)['return']
 
     # Backup jobs
 

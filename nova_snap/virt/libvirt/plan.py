@@ -220,9 +220,8 @@ class LibvirtPlan(driver.Plan):
                     folder, self._qemu_uid(), self._make_scratch
                 )
             else:
-                folder.mkdir()
                 # QEMU's user may enter the folder, but not list it.
-                folder.chmod(0o701)
+                shared_folder.make_passable(folder)
             yield folder
 
 

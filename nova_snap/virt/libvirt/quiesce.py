@@ -164,11 +164,13 @@ def quiesced(
 ) -> Iterator[bool]:
     """Freeze the guest for the block, and always thaw it.
 
-    Yield True if the guest is frozen.
+    Yield True if the guest is frozen.  A guest that another program has
+    frozen is left frozen: that program thaws it when it has done its work.
 
     :param limit: seconds that the guest may run with frozen file systems;
         None if the block asks nothing of libvirt and has a limit of its own.
-    :raises QuiesceNotPossible: freezing is required and failed.
+    :raises QuiesceNotPossible: freezing is required and failed, or another
+        program has thawed the guest within the block.
     :raises FrozenTooLong: the guest was thawed within the block.
     :raises Conflict: another program's job runs on the guest; what is done in
         the block would wait for its end.
@@ -178,6 +180,10 @@ def quiesced(
         return
     if limit is not None:
         require_no_job(guest)
+    if _is_frozen_by_another(guest):
+        yield True
+        _require_still_frozen(guest, quiesce)
+        return
     with entry.undoing(undo_steps.Thaw()):
         frozen = _freeze(guest, quiesce)
         began = time.monotonic()
@@ -204,6 +210,33 @@ def _can_freeze(guest: guest_lib.Guest, quiesce: Quiesce) -> bool:
         return True
     _not_frozen(guest, quiesce, 'its guest agent has gone.')
     return False
+
+
+def _is_frozen_by_another(guest: guest_lib.Guest) -> bool:
+    try:
+        is_frozen = guest.is_frozen()
+    except exception.HypervisorError as error:
+        # To freeze will fail, too, and is what is reported.
+        LOG.debug('%s', error, instance_uuid=guest.uuid)
+        return False
+    if is_frozen:
+        LOG.info(
+            'The file systems of server %s are frozen: another program has '
+            'frozen them, and has to thaw them.',
+            guest.uuid,
+            instance_uuid=guest.uuid,
+        )
+    return is_frozen
+
+
+def _require_still_frozen(guest: guest_lib.Guest, quiesce: Quiesce) -> None:
+    try:
+        if guest.is_frozen():
+            return
+        reason = 'another program has thawed it meanwhile.'
+    except exception.HypervisorError as error:
+        reason = str(error)
+    _not_frozen(guest, quiesce, reason)
 
 
 def _freeze(guest: guest_lib.Guest, quiesce: Quiesce) -> bool:

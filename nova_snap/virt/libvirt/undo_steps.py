@@ -58,6 +58,13 @@ class Folders:
         :raises UnsafeDisk: no extraction can have made the folder.
         """
         path = pathlib.Path(folder)
+        if path.is_symlink():
+            raise exception.UnsafeDisk(
+                disk=repr(folder),
+                reason='another user has put a symbolic link in the place of '
+                'the folder of a snapshot. Look for the folder, and remove '
+                'both.',
+            )
         if (
             path.is_absolute()
             and path.parent in self.directories

@@ -31,15 +31,17 @@ import subprocess
 import sys
 from typing import Any
 from typing import TextIO
+import uuid
 
 from nova_snap import conf
 from nova_snap.cmd import shell
 from nova_snap.image import store_folder
 from tests.unit import base
 
-RUNNING = '6a6bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55'
-STOPPED = '7b7bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55'
-DISKLESS = '8c8bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55'
+# Their locks are the host's, on which other processes run the same tests.
+RUNNING = str(uuid.uuid4())
+STOPPED = str(uuid.uuid4())
+DISKLESS = str(uuid.uuid4())
 
 #: libvirt's VIR_DOMAIN_RUNNING and VIR_DOMAIN_SHUTOFF.
 STATES = {'running': 1, 'stopped': 5}

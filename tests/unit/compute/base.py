@@ -25,6 +25,7 @@ import dataclasses
 import io
 import os
 from typing import Any
+import uuid
 
 from nova_snap import exception
 from nova_snap import journal as journal_lib
@@ -44,8 +45,8 @@ from nova_snap.virt import driver as driver_lib
 from tests.unit import base
 from tests.unit import journals
 
-INSTANCE = instance_lib.Instance('6a6bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55', 'web')
-OTHER = instance_lib.Instance('77777777-8a1c-4a6b-9b9c-0c7e1d1f0c55', 'db')
+INSTANCE = instance_lib.Instance(base.SERVER, 'web')
+OTHER = instance_lib.Instance(str(uuid.uuid4()), 'db')
 BASE_ID = '2f0c3bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9'
 DATA = b'disk' * 1000
 

@@ -63,6 +63,11 @@ class LibvirtOperation(promises.ImageCreate):
         self.case.useFixture(
             fixtures.MonkeyPatch('libvirt.open', lambda _uri: connection)
         )
+        self.case.useFixture(
+            fixtures.MonkeyPatch(
+                'libvirt_qemu.qemuAgentCommand', fake_libvirt.agent_command
+            )
+        )
         return driver.LibvirtDriver(
             host.Host('fake:///system'),
             plan.Options(
@@ -101,7 +106,7 @@ class Live(LibvirtOperation):
         'images.create': image_upload.RemoveRecord.kind,
         'domain.undefineFlags': undo_steps.Define.kind,
         'domain.blockRebase': mirror_step.EndMirror.kind,
-        'domain.fsFreeze': undo_steps.Thaw.kind,
+        'domain.fs_freeze': undo_steps.Thaw.kind,
         'images.upload': image_upload.RemoveRecord.kind,
     }
 
@@ -113,7 +118,7 @@ class Cold(LibvirtOperation):
     live_disabled = True
     changes: ClassVar[Mapping[str, str]] = {
         'images.create': image_upload.RemoveRecord.kind,
-        'domain.fsFreeze': undo_steps.Thaw.kind,
+        'domain.fs_freeze': undo_steps.Thaw.kind,
         'domain.managedSave': undo_steps.Resume.kind,
         'images.upload': image_upload.RemoveRecord.kind,
     }

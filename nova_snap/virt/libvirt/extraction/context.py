@@ -28,6 +28,7 @@ from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import quiesce as quiesce_lib
+from nova_snap.virt.libvirt.extraction import shared_folder
 from nova_snap.virt.libvirt.extraction import space as space_lib
 
 DiskOperationSlot: TypeAlias = Callable[
@@ -88,7 +89,9 @@ def require_directory(directory: pathlib.Path) -> None:
         'see [libvirt] snapshots_directory and [snapshot] scratch_directory.'
     )
     try:
-        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        shared_folder.make_directory(directory)
+        if not directory.is_dir():
+            raise NotADirectoryError
     except (FileExistsError, NotADirectoryError) as error:
         raise exception.Invalid(
             f'{directory} is no directory; {advice}'
@@ -104,7 +107,7 @@ def require_directory(directory: pathlib.Path) -> None:
 @contextlib.contextmanager
 def opened(path: pathlib.Path, context: Context) -> Iterator[driver.ImageData]:
     """Open a finished image file as image data."""
-    with path.open('rb') as stream:
+    with shared_folder.open_file(path) as stream:
         yield driver.ImageData(
             stream=stream,
             format=context.image_format,

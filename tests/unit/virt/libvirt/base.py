@@ -53,6 +53,11 @@ class GuestTestCase(base.TestCase):
         self.useFixture(
             fixtures.MonkeyPatch('libvirt.open', lambda _uri: connection)
         )
+        self.useFixture(
+            fixtures.MonkeyPatch(
+                'libvirt_qemu.qemuAgentCommand', fake_libvirt.agent_command
+            )
+        )
         host = host_lib.Host('fake:///system')
         return guest_lib.Guest(host, samples.UUID, samples.NAME)
 

@@ -34,8 +34,8 @@ METHODS = (
     *('XMLDesc', 'ID', 'state', 'isPersistent', 'isActive', 'snapshotNum'),
     *('listAllCheckpoints', 'autostart', 'setAutostart', 'undefineFlags'),
     *('blockInfo', 'blockJobInfo', 'blockRebase', 'blockJobAbort'),
-    *('backupGetXMLDesc', 'agentSetResponseTimeout', 'getTime', 'jobInfo'),
-    *('fsFreeze', 'fsThaw', 'managedSave', 'hasManagedSaveImage'),
+    *('backupGetXMLDesc', 'jobInfo', 'ping', 'freeze_status', 'fs_freeze'),
+    *('fs_thaw', 'managedSave', 'hasManagedSaveImage'),
     'createWithFlags',
 )
 

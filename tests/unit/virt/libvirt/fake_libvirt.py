@@ -20,6 +20,7 @@ proven with the real libvirt in ``tests/functional``.
 """
 
 from collections.abc import Callable
+import json
 import re
 import time
 from typing import Any
@@ -72,7 +73,8 @@ class Domain:
         self.detaching = 0.1
         self.is_saved = False
         self.is_frozen = False
-        self.agent_timeout = libvirt.VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK
+        #: Of each command to the agent, in seconds.
+        self.agent_timeouts: dict[str, int] = {}
         self.events: dict[int, Callable[..., None]] = {}
         self._disk = disk
         self._leaving: dict[str, float] = {}
@@ -177,24 +179,40 @@ class Domain:
     def backupGetXMLDesc(self, _flags: int) -> str:  # noqa: N802
         raise error(libvirt.VIR_ERR_NO_DOMAIN_BACKUP, 'no backup job')
 
-    def agentSetResponseTimeout(  # noqa: N802
-        self, timeout: int, _flags: int
-    ) -> None:
-        self.agent_timeout = timeout
+    def ask_agent(self, command: str, timeout: int) -> Any:
+        """Answer as the guest agent does."""
+        self.agent_timeouts[command] = timeout
+        match command:
+            case 'guest-ping':
+                return self.ping() or {}
+            case 'guest-fsfreeze-status':
+                return self.freeze_status()
+            case 'guest-fsfreeze-freeze':
+                return self.fs_freeze()
+            case 'guest-fsfreeze-thaw':
+                return self.fs_thaw()
+        raise error(libvirt.VIR_ERR_INTERNAL_ERROR, f'no command {command}')
 
-    def getTime(self) -> dict[str, int]:  # noqa: N802
-        self.ping()
-        return {'seconds': 1, 'nseconds': 0}
+    def freeze_status(self) -> str:
+        return 'frozen' if self.is_frozen else 'thawed'
 
-    def fsFreeze(self) -> int:  # noqa: N802
+    def fs_freeze(self) -> int:
         self.freeze()
         self.is_frozen = True
         return 1
 
-    def fsThaw(self) -> int:  # noqa: N802
+    def fs_thaw(self) -> int:
         self.thaw()
         self.is_frozen = False
         return 1
+
+
+def agent_command(
+    domain: Domain, request: str, timeout: int, _flags: int
+) -> str:
+    """Stand in for libvirt_qemu.qemuAgentCommand."""
+    command = json.loads(request)['execute']
+    return json.dumps({'return': domain.ask_agent(command, timeout)})
 
 
 class Connection:

@@ -19,7 +19,9 @@ around them so that the readers have to find their way.
 
 import textwrap
 
-UUID = '6a6bdf3d-8a1c-4a6b-9b9c-0c7e1d1f0c55'
+from tests.unit import base
+
+UUID = base.SERVER
 NAME = 'instance-0000002a'
 
 OVERLAY = '/var/lib/nova/instances/6a6bdf3d/disk'

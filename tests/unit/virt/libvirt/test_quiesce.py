@@ -22,6 +22,7 @@ import libvirt
 import testtools
 
 from nova_snap import exception
+from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import inspection
 from nova_snap.virt.libvirt import quiesce
 from tests.unit.virt.libvirt import base
@@ -95,13 +96,9 @@ class PlanTest(QuiesceTestCase):
         self.domain.agent = ''
         self.assertFalse(self.plan(required=True).wanted)
 
-    def test_nothing_is_frozen_and_the_timeout_is_put_back(self) -> None:
+    def test_nothing_is_frozen(self) -> None:
         self.plan()
         self.assertFalse(self.domain.is_frozen)
-        self.assertEqual(
-            libvirt.VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK,
-            self.domain.agent_timeout,
-        )
 
 
 class QuiescedTest(QuiesceTestCase):
@@ -129,13 +126,11 @@ class QuiescedTest(QuiesceTestCase):
         self.assertIn('were frozen for', self.log.output)
 
     def test_agent_has_the_configured_time(self) -> None:
-        seen: list[int] = []
-        self.domain.freeze = lambda: seen.append(self.domain.agent_timeout)
         self.frozen_within()
-        self.assertEqual([TIMEOUT], seen)
+        asked = self.domain.agent_timeouts
+        self.assertEqual(TIMEOUT, asked['guest-fsfreeze-freeze'])
         self.assertEqual(
-            libvirt.VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK,
-            self.domain.agent_timeout,
+            guest_lib.AGENT_ANSWER_TIMEOUT, asked['guest-fsfreeze-thaw']
         )
 
     def test_is_owed_before_it_is_frozen(self) -> None:
@@ -144,6 +139,29 @@ class QuiescedTest(QuiesceTestCase):
         self.frozen_within()
         self.assertEqual(['thaw the guest'], seen)
         self.assertEqual([], self.steps_left())
+
+    def test_frozen_by_another_program(self) -> None:
+        self.domain.is_frozen = True
+        self.domain.thaw = lambda: self.fail('not ours to thaw')
+        steps: list[str] = []
+        self.assertTrue(
+            self.frozen_within(block=lambda: steps.extend(self.steps_left()))
+        )
+        self.assertEqual([], steps)
+        self.assertIn('another program has frozen', self.log.output)
+
+    def test_thawed_by_another_program_within_the_block(self) -> None:
+        def thaw() -> None:
+            self.domain.is_frozen = False
+
+        self.domain.is_frozen = True
+        self.frozen_within(block=thaw)
+        self.assertIn('another program has thawed', self.log.output)
+        self.domain.is_frozen = True
+        self.assertRaises(
+            exception.QuiesceNotPossible,
+            lambda: self.frozen_within(required=True, block=thaw),
+        )
 
     def test_not_wanted(self) -> None:
         self.assertFalse(self.frozen_within(wanted=False))

@@ -241,8 +241,11 @@ class RemoveFolderTest(base.GuestTestCase):
         link = self.directory / str(uuid.uuid4())
         link.symlink_to(target)
         step = undo_steps.RemoveFolder(str(link))
-        self.assertRaises(OSError, step.undo, self.resources)
+        self.assertRaises(exception.UnsafeDisk, step.undo, self.resources)
         self.assertTrue(target.is_dir())
+        target.rmdir()
+        self.assertRaises(exception.UnsafeDisk, step.undo, self.resources)
+        target.mkdir()
 
     def test_of_an_entry_stays_and_is_named(self) -> None:
         with self.journal.begun('a', 'b', self.resources) as entry:
