@@ -45,7 +45,7 @@ INFO_LIMITS = process.Limits(address_space=1 * units.Gi, cpu=30)
 #: few buffers and the tables of the disk.
 DATA_LIMITS = process.Limits(address_space=4 * units.Gi)
 
-#: Bytes of a map of extents that are read; an extent has about 130 bytes.
+#: Bytes of a map of extents, on disk and in memory; an extent has about 130.
 MAX_MAP = 16 * units.Mi
 
 #: Bytes that one command of qemu-io writes; 2 GiB and more are an error.
@@ -92,7 +92,7 @@ def info(source: storage.DiskSource) -> ImageInfo:
             '--output=json',
             _name(top),
         ],
-        INFO_LIMITS,
+        dataclasses.replace(INFO_LIMITS, file_size=process.MAX_OUTPUT),
     )
     found: dict[str, Any] = json.loads(output)
     return ImageInfo(
@@ -205,15 +205,15 @@ def flatten(delta: storage.DiskSource, progress: Progress) -> None:
         return
     path = pathlib.Path(delta.describe())
     # Some distributions have qemu-io in another package.
-    own = _allocated(delta) if shutil.which('qemu-io') else None
+    own = _allocated(delta, progress) if shutil.which('qemu-io') else None
     if own is None:
         _rebase(path, [], progress)
         return
     mask = path.with_suffix('.mask')
     try:
         below = create_delta(mask, info(delta).virtual_size, delta.backing)
-        _hide(below, own)
-        _rebase(path, ['-u'], lambda share: None)
+        _hide(below, own, progress)
+        _rebase(path, ['-u'], lambda share: progress(0.0))
         _convert(
             # Clusters that the delta has not read as zeros, now.
             ['-n', '--target-is-zero'],
@@ -242,19 +242,25 @@ def _rebase(
     )
 
 
-def _allocated(delta: storage.DiskSource) -> list[_Extent] | None:
+def _allocated(
+    delta: storage.DiskSource, progress: Progress
+) -> list[_Extent] | None:
     """Return the extents that the delta itself has, zeros too, merged.
 
     Return None if they are not known: with QEMU before 6.1, or if there are
     too many.
     """
     top = dataclasses.replace(delta, backing=None)
-    output = process.run(
-        ['qemu-img', 'map', '--output=json', _name(top)],
-        DATA_LIMITS,
-        max_output=MAX_MAP,
-    )
-    if len(output) == MAX_MAP or b'"present"' not in output:
+    try:
+        output = process.run(
+            ['qemu-img', 'map', '--output=json', _name(top)],
+            dataclasses.replace(DATA_LIMITS, file_size=MAX_MAP),
+            poll=lambda output: progress(0.0),
+            max_output=MAX_MAP,
+        )
+    except exception.OutputTooLong:
+        return None
+    if b'"present"' not in output:
         return None
     found: list[_Extent] = []
     for extent in _items(output.decode()):
@@ -276,20 +282,27 @@ def _items(text: str) -> Iterator[Any]:
         yield item
 
 
-def _hide(mask: storage.DiskSource, extents: list[_Extent]) -> None:
+def _hide(
+    mask: storage.DiskSource, extents: list[_Extent], progress: Progress
+) -> None:
     """Make these extents of an overlay read as zeros, without moving data.
 
     :raises ProgramFailed: not all of them are hidden.  Data of the others
         would be copied over newer data.
     """
     lines = [
-        f'write -z {start} {min(MAX_REQUEST, extent.beyond - start)}\n'
+        f'write -q -z {start} {min(MAX_REQUEST, extent.beyond - start)}\n'
         for extent in extents
         for start in range(extent.start, extent.beyond, MAX_REQUEST)
     ]
     argv = ['qemu-io', '-f', 'qcow2', mask.describe()]
-    process.run(argv, DATA_LIMITS, stdin=''.join(lines).encode())
-    if _allocated(mask) != extents:
+    process.run(
+        argv,
+        DATA_LIMITS,
+        poll=lambda output: progress(0.0),
+        stdin=''.join(lines).encode(),
+    )
+    if _allocated(mask, progress) != extents:
         raise exception.ProgramFailed(
             program=argv[0],
             outcome='exit status 0',

@@ -15,6 +15,9 @@
 
 import dataclasses
 import os
+import subprocess
+import tempfile
+from typing import Any
 
 import fixtures
 from oslo_utils import units
@@ -270,6 +273,52 @@ class DeltaTest(base.DiskTestCase):
     def test_flattening_with_too_many_extents_to_look_at(self) -> None:
         self.useFixture(fixtures.MonkeyPatch(f'{QEMU_IMG}.MAX_MAP', 100))
         self.check_flattened()
+
+    def test_map_takes_no_more_of_the_disk(self) -> None:
+        """It goes to a temporary file, and each extent takes 99 bytes."""
+        path = self.directory / 'a.delta'
+        delta = qemu_img.create_delta(path, 500 * base.MIB, self.raw())
+        writes = ''.join(
+            f'write -q -z {number * 128}k 64k\n' for number in range(4000)
+        )
+        subprocess.run(
+            ['qemu-io', '-f', 'qcow2', path],
+            input=writes.encode(),
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        before = tempfile.TemporaryFile
+        files: list[int] = []
+
+        def recorded() -> Any:
+            file = before()
+            files.append(os.dup(file.fileno()))
+            self.addCleanup(os.close, files[-1])
+            return file
+
+        self.useFixture(
+            fixtures.MonkeyPatch('tempfile.TemporaryFile', recorded)
+        )
+        self.useFixture(fixtures.MonkeyPatch(f'{QEMU_IMG}.MAX_MAP', 100_000))
+        qemu_img.flatten(delta, base.ignore)
+        self.assertLessEqual(
+            max(os.fstat(file).st_size for file in files), 100_000
+        )
+
+    def test_flattening_is_cancelled_while_it_looks(self) -> None:
+        path = self.directory / 'a.delta'
+        delta = qemu_img.create_delta(path, base.SIZE, self.raw())
+        self.useFixture(
+            fixtures.MonkeyPatch('nova_snap.progress.POLL_INTERVAL', 0.0001)
+        )
+
+        def cancelled(_share: float) -> None:
+            raise TimeoutError(str(list(self.directory.glob('*.mask'))))
+
+        error = self.assertRaises(
+            TimeoutError, qemu_img.flatten, delta, cancelled
+        )
+        self.assertEqual('[]', str(error))
 
     def test_flattening_without_qemu_io(self) -> None:
         self.useFixture(
