@@ -243,6 +243,10 @@ class ProgramFailed(SnapshotFailed):
     message = '%(program)s failed (%(outcome)s): %(stderr)s'
 
 
+class OutputTooLong(ProgramFailed):
+    message = '%(program)s was ended: it wrote more than %(limit)d bytes.'
+
+
 # Image services -------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ from nova_snap.virt.libvirt import hooks
 from nova_snap.virt.libvirt import host
 from nova_snap.virt.libvirt import plan
 from nova_snap.virt.libvirt.extraction import pull
+from nova_snap.virt.storage import backing_chain
 from nova_snap.volume import api as volume_api
 
 #: The live methods that each value of [snapshot] live_method admits.
@@ -130,12 +131,16 @@ def _locks(conf: cfg.ConfigOpts) -> locks_lib.Locks:
 
 
 def driver_options(
-    conf: cfg.ConfigOpts, own: Any, quiesce_timeout: int
+    conf: cfg.ConfigOpts,
+    own: Any,
+    quiesce_timeout: int,
+    *backing_directories: pathlib.Path,
 ) -> plan.Options:
     """Return the driver's options from a configuration with Nova's options.
 
     :param own: the group with the options of :mod:`nova_snap.conf.snapshot`.
     :param quiesce_timeout: in seconds.
+    :param backing_directories: besides those that the options name.
     """
     return plan.Options(
         snapshots_directory=_snapshots_directory(conf),
@@ -153,6 +158,12 @@ def driver_options(
         scratch_share=own.scratch_percent / 100,
         scratch_minimum=own.scratch_min_mb * units.Mi,
         ceph_conf=conf.libvirt.images_rbd_ceph_conf,
+        chain_reader=backing_chain.Reader(
+            (
+                *map(pathlib.Path, own.backing_file_directories),
+                *backing_directories,
+            )
+        ),
     )
 
 

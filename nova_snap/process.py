@@ -20,6 +20,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import os
+import signal
 import subprocess  # nosec B404
 import tempfile
 from typing import BinaryIO
@@ -37,12 +38,14 @@ MAX_OUTPUT = units.Mi
 class Limits:
     """Resources that a program may use.
 
-    ``address_space`` is in bytes, ``cpu`` in seconds of processor time;
-    None means no limit.
+    ``address_space`` is in bytes, ``cpu`` in seconds of processor time, and
+    ``file_size`` in bytes of each file that the program writes, its output
+    among them; None means no limit.
     """
 
     address_space: int
     cpu: int | None = None
+    file_size: int | None = None
 
 
 def run(
@@ -63,6 +66,7 @@ def run(
     :param stdin: what the program reads from standard input; never on disk.
     :param max_output: bytes that are returned at most.
     :param files: open files that the program has, too, as /dev/fd/NUMBER.
+    :raises OutputTooLong: it wrote more than ``limits.file_size`` bytes.
     :raises ProgramFailed: it could not be started, or its exit status was
         not 0.
     """
@@ -74,6 +78,10 @@ def run(
         status = _run(
             _limited(argv, limits), source, out, err, poll, umask, files
         )
+        if status == -signal.SIGXFSZ:
+            raise exception.OutputTooLong(
+                program=argv[0], limit=limits.file_size
+            )
         if status != 0:
             raise exception.ProgramFailed(
                 program=argv[0],
@@ -98,6 +106,9 @@ def _limited(argv: Sequence[str], limits: Limits) -> list[str]:
     limited.append(f'--as={limits.address_space}')
     if limits.cpu is not None:
         limited.append(f'--cpu={limits.cpu}')
+    if limits.file_size is not None:
+        # No core: that would be one more file.
+        limited += [f'--fsize={limits.file_size}', '--core=0']
     return [*limited, '--', *argv]
 
 

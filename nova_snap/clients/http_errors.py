@@ -25,16 +25,16 @@ from typing import Any
 #: HTTP statuses of transient errors.
 RETRIABLE = frozenset((429, 500, 502, 503, 504))
 
-#: Characters of a body that are parsed.  The server may be no service of
-#: OpenStack, and some patterns below take quadratic time: 8 s for 40,000
-#: characters of "<", and less than 0.1 s for this many.
+#: Characters of a body that are parsed; the server may be no service of
+#: OpenStack.
 _MAX_BODY = 4096
 
 #: Characters of a body that is quoted in a message.
 _MAX_SENTENCE = 500
 
 _BREAK = re.compile(r'<br\s*/?>|</(?:h1|p|title)>', re.IGNORECASE)
-_TAG = re.compile(r'<[^>]*>')
+#: A "<" ends an attempt, so a text of many takes linear time.
+_TAG = re.compile(r'<[^<>]*>')
 _HEADING = re.compile(r'\d{3} [A-Z][\w ]*$')
 #: WebOb puts this before Glance's sentence in a 415, for example when the
 #: content of an image does not match its disk_format.

@@ -87,6 +87,8 @@ class Session(ks_session.Session):
         except _BROKEN as error:
             raise Unreachable(error) from error
         if response.status_code >= 300:
+            # Without an encoding, requests would guess: 0.3 s for 60 kB.
+            response.encoding = response.encoding or 'utf-8'
             raise http_errors.HTTPError(response.status_code, response.text)
         return response
 

@@ -36,6 +36,18 @@ Directory in which the "filesystem" image service keeps images. Default:
 such as the directory of Glance's own file store, is refused.
 """,
     ),
+    cfg.ListOpt(
+        'backing_file_directories',
+        default=['/var/lib/nova/instances/_base', '/var/lib/libvirt/images'],
+        help="""
+Directories in which, or below which, the backing files of guests that are shut
+off may be. Needed for backing files that only the header of a disk file names;
+those in the folder of the disk are always read, and so are those that the
+definition of the guest names in a <backingStore>. Whatever a header names here
+becomes part of an image, so no file that others must not see should be in such
+a directory. Inside nova-compute, its cache of images is always one of them.
+""",
+    ),
     cfg.IntOpt(
         'reserved_space_mb',
         default=1024,

@@ -327,6 +327,7 @@ NAMES: tuple[Name, ...] = (
         'service_type',
         'valid_interfaces',
     ),
+    Name('nova.conf:CONF.image_cache', 'subdirectory_name'),
     *_read(
         'nova.conf:CONF.libvirt',
         'device_detach_timeout',

@@ -85,7 +85,11 @@ def connection_uri() -> str:
 def driver_options() -> plan.Options:
     """Return the options of this project's driver, from nova.conf."""
     return factory.driver_options(
-        CONF, CONF.nova_snap, CONF.nova_snap.quiesce_timeout
+        CONF,
+        CONF.nova_snap,
+        CONF.nova_snap.quiesce_timeout,
+        # As in nova/virt/libvirt/imagecache.py.
+        pathlib.Path(CONF.instances_path, CONF.image_cache.subdirectory_name),
     )
 
 

@@ -13,6 +13,7 @@
 """One connection to an NBD server, with timeouts that libnbd does not have."""
 
 from collections.abc import Generator
+from collections.abc import Iterator
 import contextlib
 import time
 from typing import Any
@@ -69,7 +70,7 @@ class NbdConnection:
         ]
         return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 
-    def status(self, offset: int, length: int) -> list[tuple[int, int]]:
+    def status(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
         """Return (length, flags) of extents from ``offset``, at least one.
 
         The extents may end before ``length`` bytes.
@@ -87,7 +88,8 @@ class NbdConnection:
             raise errors.SourceError(
                 self._uri, f'the server has no extents for byte {offset}.'
             )
-        return list(zip(found[::2], found[1::2], strict=True))
+        numbers = iter(found)
+        return zip(numbers, numbers, strict=True)
 
     def disconnect(self) -> None:
         """Send a disconnect request, without waiting.

@@ -12,11 +12,14 @@
 
 """An NBD export as a source, read over several connections."""
 
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 
 from nova_snap import concurrency
 from nova_snap.qcow2 import errors
+from nova_snap.qcow2 import format as qcow2_format
 from nova_snap.qcow2 import nbd_connection
 from nova_snap.qcow2 import pool
 from nova_snap.qcow2 import source as source_lib
@@ -25,6 +28,9 @@ from nova_snap.qcow2 import source as source_lib
 _STATE_ZERO = 1 << 1
 #: Bytes whose extents one request asks for; the protocol has 32 bits.
 _STATUS_LENGTH = 1 << 30
+#: Bytes of the shortest hole that can be left out: a cluster.  A guest can
+#: make millions of holes that are shorter.
+_SHORTEST_HOLE = qcow2_format.CLUSTER
 
 
 class NbdSource:
@@ -35,14 +41,21 @@ class NbdSource:
     :param connections: how many to open, if the server supports several
         (multi-conn); otherwise one is opened.
     :param timeout: seconds within which the server has to answer a request.
+    :param check: called before each request for extents, of which a large
+        disk needs many; raises to end that.
     :raises LibraryMissing: libnbd's Python binding is not installed.
     :raises SourceError: the connection failed.
     """
 
     def __init__(
-        self, uri: str, connections: int = 2, timeout: float = 120
+        self,
+        uri: str,
+        connections: int = 2,
+        timeout: float = 120,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = uri
+        self._check = check
         self._connections = concurrency.run_blocking(
             _connect, uri, connections, timeout
         )
@@ -57,18 +70,22 @@ class NbdSource:
         self.close()
 
     def extents(self) -> Iterator[source_lib.Extent]:
-        """Yield the server's allocation map; without one, all is data."""
+        """Yield the server's allocation map; without one, all is data.
+
+        Holes that are shorter than a cluster count as data.
+        """
         with self._borrow() as connection:
             if self.size and not connection.has_map:
                 yield source_lib.Extent(0, self.size, True)
                 return
             position = 0
             while position < self.size:
+                self._check()
                 asked = min(_STATUS_LENGTH, self.size - position)
-                for length, flags in connection.status(position, asked):
-                    data = not flags & _STATE_ZERO
-                    yield source_lib.Extent(position, length, data)
-                    position += length
+                status = connection.status(position, asked)
+                for extent in _coarse(position, status):
+                    yield extent
+                    position += extent.length
 
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly these bytes."""
@@ -88,6 +105,25 @@ class NbdSource:
         if not self._connections:
             raise errors.SourceError(self.name, 'it was closed.')
         return self._free.borrow()
+
+
+def _coarse(
+    position: int, status: Iterable[tuple[int, int]]
+) -> Iterator[source_lib.Extent]:
+    """Yield the extents of an answer, with short holes as data.
+
+    Nothing is made of a short extent, since there may be millions of them.
+    """
+    start = position
+    for length, flags in status:
+        if flags & _STATE_ZERO and length >= _SHORTEST_HOLE:
+            if position > start:
+                yield source_lib.Extent(start, position - start, True)
+            yield source_lib.Extent(position, length, False)
+            start = position + length
+        position += length
+    if position > start:
+        yield source_lib.Extent(start, position - start, True)
 
 
 def _connect(

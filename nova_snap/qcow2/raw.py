@@ -13,19 +13,24 @@
 """Writer of raw images as a stream: the bytes of the disk, in order.
 
 Open this file to send a raw image somewhere while its disk is being read.
-Extents that are not data are sent as zeros without being read.
+Clusters without data are sent as zeros without being read.  The map of the
+clusters is that of the qcow2 writers, because its size depends on the disk
+alone: a list of extents grows with each block that the guest discards.
 """
 
 from collections.abc import Generator
 from collections.abc import Iterator
 import contextlib
-import dataclasses
 import functools
 
 from nova_snap import concurrency
+from nova_snap.qcow2 import allocation as allocation_lib
+from nova_snap.qcow2 import format as qcow2_format
 from nova_snap.qcow2 import pool
 from nova_snap.qcow2 import source as source_lib
 from nova_snap.qcow2 import stream
+
+CLUSTER = qcow2_format.CLUSTER
 
 #: Bytes that are read and sent together.
 SPAN = 1 << 20
@@ -38,18 +43,22 @@ def write_raw(source: source_lib.Source) -> stream.Stream:
 
     :raises SourceError: the extents can't be read.
     """
-    extents = concurrency.run_blocking(list, source_lib.checked(source))
-    return stream.Stream(RawWriter(source, extents))
+    allocation = concurrency.run_blocking(
+        allocation_lib.Allocation.from_extents, source_lib.checked(source)
+    )
+    return stream.Stream(RawWriter(source, allocation))
 
 
 class RawWriter:
     """The writer of one raw image; see ``stream.Writer``."""
 
     def __init__(
-        self, source: source_lib.Source, extents: list[source_lib.Extent]
+        self,
+        source: source_lib.Source,
+        allocation: allocation_lib.Allocation,
     ) -> None:
         self._source = source
-        self._extents = extents
+        self._allocation = allocation
         self.done = 0
         self.total = source.size
         self.length = source.size
@@ -64,13 +73,20 @@ class RawWriter:
                 self.done += len(data)
 
     def _spans(self) -> Iterator[source_lib.Extent]:
-        for extent in self._extents:
-            for start in range(0, extent.length, SPAN):
-                yield dataclasses.replace(
-                    extent,
-                    start=extent.start + start,
-                    length=min(SPAN, extent.length - start),
-                )
+        """Yield the whole disk, in pieces of at most SPAN bytes."""
+        position = 0
+        for span in self._allocation.spans(SPAN // CLUSTER):
+            start = span.first * CLUSTER
+            end = min(start + span.count * CLUSTER, self._source.size)
+            yield from _zeros(position, start)
+            yield source_lib.Extent(start, end - start, True)
+            position = end
+        yield from _zeros(position, self._source.size)
+
+
+def _zeros(start: int, end: int) -> Iterator[source_lib.Extent]:
+    for position in range(start, end, SPAN):
+        yield source_lib.Extent(position, min(SPAN, end - position), False)
 
 
 def _read(

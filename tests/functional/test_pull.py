@@ -16,6 +16,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -32,6 +33,28 @@ PULL = {'live_method': 'pull', 'scratch_min_mb': '0'}
 
 #: MiB per second; reading FILLER takes some seconds.
 SLOW = {**PULL, 'bandwidth_limit_mb': str(faults.SLOW)}
+
+
+ASKED = 'it asks for extents'
+
+#: Runs nova-snap, interrupts it when it asks for extents for the first time,
+#: and has it ask for those of 1 MiB each time.
+INTERRUPT = f"""
+import os, signal, sys
+from nova_snap.cmd import shell
+from nova_snap.qcow2 import nbd_source
+from tests.functional import die_at
+asked = []
+def interrupt():
+    print({ASKED!r}, file=sys.stderr)
+    if not asked:
+        os.kill(os.getpid(), signal.SIGINT)
+    asked.append(True)
+nbd_source._STATUS_LENGTH = 1 << 20
+step = 'nova_snap.qcow2.nbd_connection:NbdConnection.status'
+die_at.wrap('before', step, interrupt)
+sys.exit(shell.main(sys.argv[1:]))
+"""
 
 
 def has_backup_job(guest: Any) -> bool:
@@ -238,6 +261,21 @@ class TestFaults(faults.FaultTestCase):
         process = self.begin_reading(guest)
         process.send_signal(signal.SIGINT)
         self.assert_ended(process, 7, 'SIGINT')
+        self.assert_clean(guest, found)
+
+    def test_interrupted_before_it_reads(self) -> None:
+        """While it asks for the extents, of which large disks have many."""
+        guest = self.shared_guest()
+        found = base.Found.of(guest)
+        argv = base.SnapshotTestCase.command(
+            self, 'image-create', guest.uuid, 'image'
+        )
+        process = self.start_process(
+            [sys.executable, '-c', INTERRUPT, *argv[3:]]
+        )
+        done = self.finish(process)
+        self.assertEqual(7, done.returncode, done.stderr)
+        self.assertEqual(1, done.stderr.count(ASKED), done.stderr)
         self.assert_clean(guest, found)
 
     def test_under_eventlet(self) -> None:

@@ -13,6 +13,7 @@
 
 """Programs are run to their end, within limits, and never orphaned."""
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -68,6 +69,19 @@ class RunTest(base.TestCase):
         count = process.MAX_OUTPUT + 4096
         output = process.run(['head', '-c', str(count), '/dev/zero'], LIMITS)
         self.assertEqual(bytes(process.MAX_OUTPUT), output)
+
+    def test_output_beyond_a_limit_ends_the_program(self) -> None:
+        limits = dataclasses.replace(LIMITS, file_size=4096)
+        error = self.assertRaises(
+            exception.OutputTooLong,
+            process.run,
+            ['cat', '/dev/zero'],
+            limits,
+        )
+        self.assertIn('cat was ended', str(error))
+        self.assertIn('4096 bytes', str(error))
+        output = process.run(['head', '-c', '4096', '/dev/zero'], limits)
+        self.assertEqual(bytes(4096), output)
 
     def test_the_umask_is_the_programs(self) -> None:
         before = os.umask(0o022)

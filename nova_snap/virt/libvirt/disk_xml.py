@@ -269,7 +269,15 @@ def _layer(
         backing=_backing(backing),
         is_chain_known=is_raw or _is_chain_known(backing),
         encryption_secret=_secret(source.find('encryption')),
+        data_store=_data_store(source.find('dataStore')),
     )
+
+
+def _data_store(
+    element: ElementTree.Element | None,
+) -> storage.DiskSource | None:
+    """Return where the data of a qcow2 file without data is, always raw."""
+    return None if element is None else _layer(element, 'raw')
 
 
 def _backing(

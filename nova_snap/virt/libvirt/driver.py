@@ -181,7 +181,9 @@ class LibvirtDriver(driver.ComputeDriver):
             quiesce.require_no_job(found.guest)
         self._require_no_block_job(found, disk, decision)
         share = self._required_share(found, disk, decision)
-        disk = disk.with_source(qemu_img.with_known_chain(disk.source))
+        _require_no_data_file(disk, decision)
+        reader = self._options.chain_reader
+        disk = disk.with_source(reader.completed(disk.source))
         if decision.method is None:
             for secret in disk.source.secrets:
                 self._host.secret(secret)  # raises
@@ -426,6 +428,21 @@ def _without_suspending(decision: decision_lib.Decision) -> str:
         f'With [snapshot] live_method = {" or ".join(methods)} it would keep '
         'running.'
     )
+
+
+def _require_no_data_file(
+    disk: disk_xml.Disk, decision: decision_lib.Decision
+) -> None:
+    """Raise now if qemu-img would refuse a layer later; see ``qemu_img``."""
+    match decision.method:
+        case decision_lib.Method.PULL:
+            return  # QEMU reads all of the disk
+        case decision_lib.Method.MIRROR:
+            source = disk.source.backing
+        case _:
+            source = disk.source
+    if source is not None:
+        qemu_img.require_no_data_file(source, is_in_use=True)
 
 
 def _virtual_size(

@@ -45,6 +45,7 @@ from nova_snap.virt.libvirt.extraction import mirror
 from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.virt.libvirt.extraction import shared_folder
 from nova_snap.virt.libvirt.extraction import space as space_lib
+from nova_snap.virt.storage import backing_chain
 from nova_snap.virt.storage import qemu_img
 
 LOG = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Options:
     scratch_share: float = 0.1
     scratch_minimum: int = 0
     ceph_conf: str | None = None
+    chain_reader: backing_chain.Reader = backing_chain.Reader()
 
     def directory(self, decision: decision_lib.Decision) -> pathlib.Path:
         """Return where the temporary files of an extraction are."""

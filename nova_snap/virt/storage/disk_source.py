@@ -18,6 +18,7 @@ sector of its raw disk, and probing would follow the header to any file of the
 host.
 """
 
+from collections.abc import Iterator
 import dataclasses
 import enum
 import json
@@ -76,6 +77,7 @@ class DiskSource:
     ``location`` is the path of a file or block device, or an image in Ceph.
     ``backing`` is None at the end of the chain; ``is_chain_known`` is False
     if libvirt does not report the chain, as for a guest that is shut off.
+    ``data_store`` has the data of a qcow2 layer whose file has none.
     """
 
     type: str
@@ -84,6 +86,14 @@ class DiskSource:
     backing: 'DiskSource | None' = None
     is_chain_known: bool = True
     encryption_secret: str | None = None
+    data_store: 'DiskSource | None' = None
+
+    def layers(self) -> Iterator['DiskSource']:
+        """Yield this layer and those below it, from the top."""
+        layer: DiskSource | None = self
+        while layer is not None:
+            yield layer
+            layer = layer.backing
 
     @property
     def source_type(self) -> SourceType:
@@ -135,6 +145,8 @@ def _node(source: DiskSource) -> dict[str, Any]:
     elif source.format != 'raw':
         # A backing file that only the header names is not opened.
         node['backing'] = None
+    if source.data_store is not None:
+        node['data-file'] = _protocol_node(source.data_store)
     if source.encryption_secret is not None:
         _add_encryption(node, key_object(source.encryption_secret))
     return node

@@ -36,7 +36,6 @@ from oslo_utils import units
 
 from nova_snap import exception
 from nova_snap import process
-from nova_snap.virt.storage import backing_name
 from nova_snap.virt.storage import disk_source as storage
 
 #: For calls that read a header, as Nova has them.
@@ -46,11 +45,15 @@ INFO_LIMITS = process.Limits(address_space=1 * units.Gi, cpu=30)
 #: few buffers and the tables of the disk.
 DATA_LIMITS = process.Limits(address_space=4 * units.Gi)
 
-#: Bytes of a map of extents that are read; an extent has about 130 bytes.
+#: Bytes of a map of extents, on disk and in memory; an extent has about 130.
 MAX_MAP = 16 * units.Mi
 
 #: Bytes that one command of qemu-io writes; 2 GiB and more are an error.
 MAX_REQUEST = 1 * units.Gi
+
+#: The first bytes of a qcow2 header, and a flag of its incompatible features.
+_MAGIC = b'QFI\xfb'
+_DATA_FILE = 1 << 2
 
 _PROGRESS = re.compile(rb'\((\d+\.\d+)/100%\)')
 
@@ -87,9 +90,9 @@ def info(source: storage.DiskSource) -> ImageInfo:
             'info',
             '--force-share',
             '--output=json',
-            storage.image_name(top),
+            _name(top),
         ],
-        INFO_LIMITS,
+        dataclasses.replace(INFO_LIMITS, file_size=process.MAX_OUTPUT),
     )
     found: dict[str, Any] = json.loads(output)
     return ImageInfo(
@@ -101,53 +104,62 @@ def info(source: storage.DiskSource) -> ImageInfo:
     )
 
 
-def with_known_chain(source: storage.DiskSource) -> storage.DiskSource:
-    """Return the disk with all layers, read from headers if need be.
+def require_no_data_file(
+    source: storage.DiskSource, is_in_use: bool = False
+) -> None:
+    """Raise if the header of a layer says that its data is in another file.
 
-    A header has to name the format of its backing file.
+    QEMU would open any file of that name.  libvirt, since 10.10, names such a
+    file in a ``<dataStore>``.
 
-    :raises UnsafeDisk: a header names no format, or a backing file that is
-        no file of this host.
+    :param is_in_use: QEMU has the disk, and perhaps only its user may read
+        it; what can't be read is left out.
+    :raises UnsafeDisk: only a header names a data file, or a header can't be
+        read.
     """
-    if source.is_chain_known or source.format == 'raw':
-        return source
-    header = info(source)
-    if header.is_encrypted and source.encryption_secret is None:
-        raise exception.UnsafeDisk(
-            disk=source.describe(),
-            reason='it is encrypted, and the definition of the server names '
-            'no secret for it.',
-        )
-    if header.backing_file is None:
-        return dataclasses.replace(source, is_chain_known=True)
-    backing = with_known_chain(_backing_layer(source, header))
-    return dataclasses.replace(source, backing=backing, is_chain_known=True)
+    for layer in source.layers():
+        if layer.format != 'qcow2' or layer.data_store is not None:
+            continue
+        try:
+            reason = _why_unsafe(layer.location)
+        except PermissionError as error:
+            reason = None if is_in_use else _unreadable(error)
+        except OSError as error:
+            reason = _unreadable(error)
+        if reason is not None:
+            raise exception.UnsafeDisk(disk=layer.describe(), reason=reason)
 
 
-def _backing_layer(
-    source: storage.DiskSource, header: ImageInfo
-) -> storage.DiskSource:
-    name = header.backing_file or ''
-    if not header.backing_format:
-        raise exception.UnsafeDisk(
-            disk=source.describe(),
-            reason=f'it does not record the format of its backing file '
-            f'{name}; record it with "qemu-img rebase -u -b FILE -F FORMAT" '
-            'while the server is shut off',
-        )
-    path = backing_name.path(name, header.backing_format)
-    if path is None or not os.path.isabs(path):
-        raise exception.UnsafeDisk(
-            disk=source.describe(),
-            reason=f'its backing file {name!r} is not a file of this host.',
-        )
-    is_block = pathlib.Path(path).is_block_device()
-    return storage.DiskSource(
-        type='block' if is_block else 'file',
-        format=header.backing_format,
-        location=path,
-        is_chain_known=False,
+def _unreadable(error: OSError) -> str:
+    return f'its header cannot be read: {error.strerror}.'
+
+
+def _why_unsafe(location: str | storage.RbdLocation) -> str | None:
+    """Return why a qcow2 layer may not be opened, or None.
+
+    https://www.qemu.org/docs/master/interop/qcow2.html: bit 2 of the
+    incompatible features, which headers of version 3 have at byte 72.
+    """
+    if isinstance(location, storage.RbdLocation):
+        return 'it is a qcow2 image in Ceph, where its header is not read.'
+    with open(location, 'rb') as file:
+        header = file.read(80)
+    version = int.from_bytes(header[4:8])
+    features = int.from_bytes(header[72:80])
+    if not header.startswith(_MAGIC) or version < 3:
+        return None
+    if not features & _DATA_FILE:
+        return None
+    return (
+        'its header says that its data is in another file, a data file, and '
+        "the server's definition does not name that in a <dataStore>."
     )
+
+
+def _name(source: storage.DiskSource) -> str:
+    """Return the name of a disk for QEMU's tools, if it may be opened."""
+    require_no_data_file(source)
+    return storage.image_name(source)
 
 
 def create_delta(
@@ -163,7 +175,8 @@ def create_delta(
     """
     argv = ['qemu-img', 'create', '-q', '-f', 'qcow2']
     if backing is not None:
-        argv += ['-F', backing.format, '-b', backing.describe()]
+        # -u: the layers below are not opened by the names in headers.
+        argv += ['-u', '-F', backing.format, '-b', backing.describe()]
     process.run([*argv, str(path), str(size)], INFO_LIMITS, umask=0o077)
     return storage.DiskSource(
         type='file', format='qcow2', location=str(path), backing=backing
@@ -192,15 +205,15 @@ def flatten(delta: storage.DiskSource, progress: Progress) -> None:
         return
     path = pathlib.Path(delta.describe())
     # Some distributions have qemu-io in another package.
-    own = _allocated(delta) if shutil.which('qemu-io') else None
+    own = _allocated(delta, progress) if shutil.which('qemu-io') else None
     if own is None:
         _rebase(path, [], progress)
         return
     mask = path.with_suffix('.mask')
     try:
         below = create_delta(mask, info(delta).virtual_size, delta.backing)
-        _hide(below, own)
-        _rebase(path, ['-u'], lambda share: None)
+        _hide(below, own, progress)
+        _rebase(path, ['-u'], lambda share: progress(0.0))
         _convert(
             # Clusters that the delta has not read as zeros, now.
             ['-n', '--target-is-zero'],
@@ -229,19 +242,25 @@ def _rebase(
     )
 
 
-def _allocated(delta: storage.DiskSource) -> list[_Extent] | None:
+def _allocated(
+    delta: storage.DiskSource, progress: Progress
+) -> list[_Extent] | None:
     """Return the extents that the delta itself has, zeros too, merged.
 
     Return None if they are not known: with QEMU before 6.1, or if there are
     too many.
     """
     top = dataclasses.replace(delta, backing=None)
-    output = process.run(
-        ['qemu-img', 'map', '--output=json', storage.image_name(top)],
-        DATA_LIMITS,
-        max_output=MAX_MAP,
-    )
-    if len(output) == MAX_MAP or b'"present"' not in output:
+    try:
+        output = process.run(
+            ['qemu-img', 'map', '--output=json', _name(top)],
+            dataclasses.replace(DATA_LIMITS, file_size=MAX_MAP),
+            poll=lambda output: progress(0.0),
+            max_output=MAX_MAP,
+        )
+    except exception.OutputTooLong:
+        return None
+    if b'"present"' not in output:
         return None
     found: list[_Extent] = []
     for extent in _items(output.decode()):
@@ -263,20 +282,27 @@ def _items(text: str) -> Iterator[Any]:
         yield item
 
 
-def _hide(mask: storage.DiskSource, extents: list[_Extent]) -> None:
+def _hide(
+    mask: storage.DiskSource, extents: list[_Extent], progress: Progress
+) -> None:
     """Make these extents of an overlay read as zeros, without moving data.
 
     :raises ProgramFailed: not all of them are hidden.  Data of the others
         would be copied over newer data.
     """
     lines = [
-        f'write -z {start} {min(MAX_REQUEST, extent.beyond - start)}\n'
+        f'write -q -z {start} {min(MAX_REQUEST, extent.beyond - start)}\n'
         for extent in extents
         for start in range(extent.start, extent.beyond, MAX_REQUEST)
     ]
     argv = ['qemu-io', '-f', 'qcow2', mask.describe()]
-    process.run(argv, DATA_LIMITS, stdin=''.join(lines).encode())
-    if _allocated(mask) != extents:
+    process.run(
+        argv,
+        DATA_LIMITS,
+        poll=lambda output: progress(0.0),
+        stdin=''.join(lines).encode(),
+    )
+    if _allocated(mask, progress) != extents:
         raise exception.ProgramFailed(
             program=argv[0],
             outcome='exit status 0',
@@ -331,7 +357,7 @@ def _convert(
     process.run(
         ['qemu-img', 'convert', '-p', '-O', target_format, *options]
         + ['-t', _cache_mode(target.parent)]
-        + [storage.image_name(source), str(target)],
+        + [_name(source), str(target)],
         DATA_LIMITS,
         poll=lambda output: progress(_share(output)),
         umask=0o077,

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import filecmp
 import pathlib
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ import testtools
 from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import libnbd
 from nova_snap.qcow2 import nbd_source
+from nova_snap.qcow2 import raw
 from nova_snap.qcow2 import source as source_lib
 from nova_snap.qcow2 import writer
 from tests.functional.qcow2 import memory
@@ -78,6 +80,9 @@ class NbdTest(testtools.TestCase):
                 support.save(write(source), self.image)
             support.check(self.image)
             support.compare(self.raw, self.image)
+        with self.open() as source:
+            support.save(raw.write_raw(source), self.image)
+        self.assertTrue(filecmp.cmp(self.raw, self.image, shallow=False))
 
     def test_nbdkit(self):
         self.make_disk()
@@ -172,6 +177,52 @@ with nbd_source.NbdSource({self.uri!r}) as source:
         pass
 '''
         self.assertLess(memory.peak(script), 100 * MIB)
+
+    def test_memory_does_not_grow_with_the_extents(self):
+        """Half a million of them, some KiB each, in a process of its own."""
+        self.enterContext(
+            servers.nbdkit(
+                *(self.socket, '-r', 'sparse-random', 'size=2G'),
+                *('runlength=4096', 'percent=50'),
+            )
+        )
+        script = f'''
+from nova_snap.qcow2 import nbd_source
+from nova_snap.qcow2 import raw
+with nbd_source.NbdSource({self.uri!r}) as source:
+    raw.write_raw(source).close()
+'''
+        self.assertLess(memory.peak(script), 64 * MIB)
+
+    def test_short_holes_are_data(self):
+        self.make_disk(
+            *[('text', 4096), ('hole', 4096)] * 100,
+            ('hole', 10 * MIB),
+            ('text', 4096),
+        )
+        self.serve()
+        extents = list(self.open().extents())
+        self.assertEqual([True, False, True], [e.data for e in extents])
+        self.assertEqual(200 * 4096 - 4096, extents[0].length)
+        self.judge()
+
+    def test_mapping_is_ended(self):
+        self.make_disk(('hole', 100 << 30))
+        self.serve()
+        asked: list[int] = []
+
+        def check() -> None:
+            asked.append(len(asked))
+            if len(asked) == 3:
+                raise TimeoutError
+
+        for write in (raw.write_raw, writer.write_plain):
+            asked.clear()
+            source = self.open(check=check)
+            self.assertRaises(TimeoutError, write, source)
+            self.assertEqual([0, 1, 2], asked)
+            # The connection is free again.
+            source.read(0, 512)
 
     def test_nothing_there(self):
         error = self.assertRaises(errors.SourceError, self.open)

@@ -17,6 +17,7 @@ the image is read and uploaded; old data that the guest overwrites is kept in a
 scratch file until the end.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
@@ -73,7 +74,7 @@ def extracted(
         _exported(context) as export,
         export_guard.ExportGuard(context, export, was_paused) as guard,
         guard.translated(),
-        _source(export, options) as source,
+        _source(export, options, context.progress.check) as source,
         _stream(context, source, options) as stream,
     ):
         yield driver.ImageData(
@@ -99,10 +100,10 @@ def _exported(context: context_lib.Context) -> Iterator[backup_job.Export]:
 
 @contextlib.contextmanager
 def _source(
-    export: backup_job.Export, options: Options
+    export: backup_job.Export, options: Options, check: Callable[[], None]
 ) -> Iterator[source_lib.Source]:
     with contextlib.closing(
-        nbd_source.NbdSource(export.uri, options.connections)
+        nbd_source.NbdSource(export.uri, options.connections, check=check)
     ) as source:
         if options.bandwidth_limit:
             yield throttle.ThrottledSource(source, options.bandwidth_limit)

@@ -251,6 +251,18 @@ class ChainTest(DiskTestCase):
             self.assertIsNone(source.backing)
             self.assertIs(storage.SourceType.RAW, source.source_type)
 
+    def test_data_store(self) -> None:
+        """As in libvirt 10.10."""
+        source = self.source(
+            samples.disk(
+                f"<source file='{samples.OVERLAY}'><dataStore type='block'>"
+                "<format type='raw'/><source dev='/dev/vg/data'/>"
+                '</dataStore></source>'
+            )
+        )
+        data = storage.DiskSource('block', 'raw', '/dev/vg/data')
+        self.assertEqual(data, source.data_store)
+
     def test_mirror_is_not_taken_for_a_layer(self) -> None:
         mirror = samples.backing('/tmp/x', 'raw').replace(
             'backingStore', 'mirror'

@@ -13,7 +13,11 @@
 
 """The real qemu-img, on real files: headers, chains, deltas, limits."""
 
+import dataclasses
 import os
+import subprocess
+import tempfile
+from typing import Any
 
 import fixtures
 from oslo_utils import units
@@ -115,71 +119,81 @@ class LimitsTest(base.DiskTestCase):
         )
 
 
-class KnownChainTest(base.DiskTestCase):
-    """Chains of guests that are shut off."""
+class DataFileTest(base.DiskTestCase):
+    """Disks whose header says that their data is in another file."""
 
-    def test_is_read_from_headers_that_name_formats(self) -> None:
-        source = self.overlay(self.overlay(self.raw(), 'middle'))
-        found = qemu_img.with_known_chain(self.unknown(source))
-        self.assertTrue(found.is_chain_known)
-        self.assert_same_content(source, found)
-        assert found.backing is not None
-        assert found.backing.backing is not None
-        self.assertEqual(
-            str(self.directory / 'middle'), found.backing.location
-        )
-        self.assertEqual('raw', found.backing.backing.format)
-
-    def test_no_backing_file(self) -> None:
-        path = self.directory / 'disk'
-        base.tool('qemu-img', 'create', '-q', '-f', 'qcow2', path, '1M')
-        source = storage.DiskSource(
-            'file', 'qcow2', str(path), is_chain_known=False
-        )
-        found = qemu_img.with_known_chain(source)
-        self.assertTrue(found.is_chain_known)
-        self.assertIsNone(found.backing)
-
-    def test_known_chain_is_left_alone(self) -> None:
-        source = storage.DiskSource('file', 'qcow2', '/nonexistent')
-        self.assertEqual(source, qemu_img.with_known_chain(source))
-
-    def test_base_without_a_format_is_not_followed(self) -> None:
-        source = self.overlay(self.raw(), records_format=False)
-        error = self.assertRaises(
-            exception.UnsafeDisk,
-            qemu_img.with_known_chain,
-            self.unknown(source),
-        )
-        for text in ('format', 'qemu-img rebase', source.describe()):
-            self.assertIn(text, str(error))
-
-    def test_base_elsewhere_than_on_this_host_is_not_followed(self) -> None:
+    def setUp(self) -> None:
+        super().setUp()
+        self.data = self.directory / 'data'
         path = self.directory / 'disk'
         base.tool(
-            *('qemu-img', 'create', '-q', '-f', 'qcow2', '-u', '-F', 'raw'),
-            *('-b', 'nbd://192.0.2.1/x', path, '1M'),
+            *('qemu-img', 'create', '-q', '-f', 'qcow2'),
+            *('-o', f'data_file={self.data}', path, base.SIZE),
         )
-        source = storage.DiskSource(
-            'file', 'qcow2', str(path), is_chain_known=False
-        )
-        error = self.assertRaises(
-            exception.UnsafeDisk, qemu_img.with_known_chain, source
-        )
-        self.assertIn('192.0.2.1', str(error))
+        self.write(path, base.MIB)
+        self.source = storage.DiskSource('file', 'qcow2', str(path))
 
-    def test_relative_base_is_relative_to_the_disk(self) -> None:
-        below = self.raw()
-        path = self.directory / 'disk'
-        base.tool(
-            *('qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'raw'),
-            *('-b', 'base', path),
+    def test_is_not_opened(self) -> None:
+        target = self.directory / 'flat'
+        above = storage.DiskSource(
+            'file',
+            'qcow2',
+            self.overlay(self.raw(), 'above').location,
+            self.source,
         )
+        for function, *arguments in (
+            (qemu_img.info, self.source),
+            (
+                *(qemu_img.convert, above, target),
+                *('raw', False, base.ignore),
+            ),
+        ):
+            error = self.assertRaises(
+                exception.UnsafeDisk, function, *arguments
+            )
+            self.assertIn(f'{self.source.location} cannot', str(error))
+        self.assertFalse(target.exists())
+
+    def test_is_opened_where_the_definition_names_it(self) -> None:
+        """By that name, whatever the header says."""
+        moved = self.data.rename(self.directory / 'moved')
+        source = dataclasses.replace(
+            self.source,
+            data_store=storage.DiskSource('file', 'raw', str(moved)),
+        )
+        target = self.directory / 'flat'
+        qemu_img.convert(source, target, 'raw', False, base.ignore)
+        with target.open('rb') as file:
+            file.seek(base.MIB)
+            self.assertEqual(b'\x5a' * 64 * base.KIB, file.read(64 * base.KIB))
+
+    def test_header_that_cannot_be_read(self) -> None:
+        source = storage.DiskSource('file', 'qcow2', '/nonexistent/disk')
+        error = self.assertRaises(
+            exception.UnsafeDisk, qemu_img.require_no_data_file, source
+        )
+        self.assertIn('No such file', str(error))
+
+    def test_qcow2_in_ceph(self) -> None:
         source = storage.DiskSource(
-            'file', 'qcow2', str(path), is_chain_known=False
+            'network', 'qcow2', storage.RbdLocation('pool', 'image')
         )
-        found = qemu_img.with_known_chain(source)
-        self.assert_same_content(found, below)
+        self.assertRaises(
+            exception.UnsafeDisk, qemu_img.require_no_data_file, source
+        )
+
+    def test_other_headers(self) -> None:
+        """Of version 2, and of a file that is too short for any."""
+        old, short = self.directory / 'old', self.directory / 'short'
+        base.tool(
+            *('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', 'compat=0.10'),
+            *(old, base.SIZE),
+        )
+        short.write_bytes(b'QFI')
+        for path in (old, short):
+            qemu_img.require_no_data_file(
+                storage.DiskSource('file', 'qcow2', str(path))
+            )
 
 
 class DeltaTest(base.DiskTestCase):
@@ -259,6 +273,52 @@ class DeltaTest(base.DiskTestCase):
     def test_flattening_with_too_many_extents_to_look_at(self) -> None:
         self.useFixture(fixtures.MonkeyPatch(f'{QEMU_IMG}.MAX_MAP', 100))
         self.check_flattened()
+
+    def test_map_takes_no_more_of_the_disk(self) -> None:
+        """It goes to a temporary file, and each extent takes 99 bytes."""
+        path = self.directory / 'a.delta'
+        delta = qemu_img.create_delta(path, 500 * base.MIB, self.raw())
+        writes = ''.join(
+            f'write -q -z {number * 128}k 64k\n' for number in range(4000)
+        )
+        subprocess.run(
+            ['qemu-io', '-f', 'qcow2', path],
+            input=writes.encode(),
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        before = tempfile.TemporaryFile
+        files: list[int] = []
+
+        def recorded() -> Any:
+            file = before()
+            files.append(os.dup(file.fileno()))
+            self.addCleanup(os.close, files[-1])
+            return file
+
+        self.useFixture(
+            fixtures.MonkeyPatch('tempfile.TemporaryFile', recorded)
+        )
+        self.useFixture(fixtures.MonkeyPatch(f'{QEMU_IMG}.MAX_MAP', 100_000))
+        qemu_img.flatten(delta, base.ignore)
+        self.assertLessEqual(
+            max(os.fstat(file).st_size for file in files), 100_000
+        )
+
+    def test_flattening_is_cancelled_while_it_looks(self) -> None:
+        path = self.directory / 'a.delta'
+        delta = qemu_img.create_delta(path, base.SIZE, self.raw())
+        self.useFixture(
+            fixtures.MonkeyPatch('nova_snap.progress.POLL_INTERVAL', 0.0001)
+        )
+
+        def cancelled(_share: float) -> None:
+            raise TimeoutError(str(list(self.directory.glob('*.mask'))))
+
+        error = self.assertRaises(
+            TimeoutError, qemu_img.flatten, delta, cancelled
+        )
+        self.assertEqual('[]', str(error))
 
     def test_flattening_without_qemu_io(self) -> None:
         self.useFixture(
