@@ -35,7 +35,7 @@ MAX_LAYERS = 200
 
 #: Formats of which a header may say that its backing file has them.  A VMDK
 #: file, for one, can be a text that names any file of the host as its data.
-FORMATS = ('qcow2', 'raw')
+FORMATS = ('luks', 'qcow2', 'raw')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _path(
         raise _unsafe(
             layer,
             f'it says that the format of its backing file {name} is '
-            f'{backing_format!r}; {" and ".join(FORMATS)} are supported.',
+            f'{backing_format!r}; {", ".join(FORMATS)} are supported.',
         )
     path = backing_name.path(name, backing_format)
     if path is None or not os.path.isabs(path):
