@@ -40,6 +40,13 @@ RBD = """
   <target dev='vda'/>
 </disk>"""
 
+METADATA = """
+<metadata>
+  <nova:instance xmlns:nova='http://openstack.org/xmlns/libvirt/nova/1.1'>
+    <nova:name>web</nova:name>
+  </nova:instance>
+</metadata>"""
+
 SERIAL = f'<serial>{VOLUME}</serial>'
 
 
@@ -61,6 +68,7 @@ class HostTestCase(base.NovaTestCase):
             disk=disk.format(serial=serial),
             state=cmd_base.STATES['running'],
         )
+        guest = guest.replace('</uuid>', f'</uuid>{METADATA}')
         (folder / 'guests.xml').write_text(f'<node>{guest}</node>')
         self.configure(f'connection_uri = test://{folder}/guests.xml\n{more}')
         base.CONF.set_override('virt_type', virt_type, 'libvirt')
