@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -94,7 +95,10 @@ class TestTwoPrograms(faults.FaultTestCase):
             killed.kill()
             killed.wait()
             other = self.config
+        left = self.deltas()
         first = self.begin(self.guest)
+        # What the killed process has begun goes on until then.
+        self.wait_until(first, lambda: bool(self.deltas() - left))
         self.wait_for_copying(first, self.guest)
         self.assertIn('running', self.recover(other))
         self.assertIsNone(first.poll())
@@ -104,6 +108,10 @@ class TestTwoPrograms(faults.FaultTestCase):
         self.assertIn('recovered', self.recover(other))
         self.assert_as_found(self.guest, self.found)
         self.assert_nothing_left()
+
+    def deltas(self) -> set[str]:
+        """Return the files that disks of the guest are copied to."""
+        return set(re.findall(r"'([^']*\.delta)'", self.guest.xml()))
 
     def recover(self, config: pathlib.Path) -> str:
         """Recover what the program with this configuration has begun."""
