@@ -21,6 +21,7 @@ from nova_snap import exception
 from nova_snap import undo
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import hooks
+from nova_snap.virt.libvirt import mirror_step
 from nova_snap.virt.libvirt import undo_steps
 from tests.unit.virt.libvirt import base
 from tests.unit.virt.libvirt import fake_libvirt
@@ -128,7 +129,7 @@ class EndMirrorTest(StepTestCase):
     def end(self) -> None:
         """Do what recovery does."""
         data = {'device': 'vda', 'target': str(self.delta), 'run': 'boot/1'}
-        undo.load('end the block job', data).undo(self.resources)
+        undo.load(mirror_step.EndMirror.kind, data).undo(self.resources)
 
     def test_definition_names_the_disk(self) -> None:
         self.end()
@@ -150,7 +151,7 @@ class EndMirrorTest(StepTestCase):
 
     def test_entry_that_names_the_disk(self) -> None:
         step = undo.load(
-            'end the block job',
+            mirror_step.EndMirror.kind,
             {
                 'device': 'vda',
                 'target': '/x.delta',
