@@ -20,6 +20,7 @@ copied to a scratch file.  https://libvirt.org/formatbackup.html
 import dataclasses
 import os
 import pathlib
+from typing import Any
 import urllib.parse
 import uuid
 
@@ -88,8 +89,10 @@ def is_running(guest: guest_lib.Guest, export: Export | None = None) -> bool:
     xml = guest.backup_job_xml()
     if xml is None:
         return False
-    if export is None:
-        return True
+    return export is None or _is_of(xml, export)
+
+
+def _is_of(xml: str, export: Export) -> bool:
     server = _parse(xml).find('server')
     return server is not None and server.get('socket') == str(export.socket)
 
@@ -102,12 +105,13 @@ def end(guest: guest_lib.Guest, export: Export) -> None:
     if not is_running(guest, export):
         return
 
+    def abort(domain: Any) -> None:
+        # Asked at each try: the job may have ended, and another begun.
+        if _is_of(domain.backupGetXMLDesc(0), export):
+            domain.abortJob()
+
     try:
-        guest.call(
-            'end the backup of its root disk',
-            lambda domain: domain.abortJob(),
-            insist=True,
-        )
+        guest.call('end the backup of its root disk', abort, insist=True)
     except exception.HypervisorError:
         if is_running(guest, export):
             raise

@@ -91,13 +91,24 @@ class RemoveFolder(undo.Step, kind='remove the folder'):
 
         A guest does so after another program ended the mirror with a pivot.
 
+        QEMU goes on writing to the scratch file of an export that could not
+        be ended, removed or not; that folder stays, too, and with it the
+        process that tries to end the export.
+
         :raises UnsafeDisk: a guest uses a delta in the folder, or no
             extraction made the folder.
+        :raises HypervisorError: an export still uses the folder.
         """
         folder = resources.get(Folders).checked(self.folder)
-        host = resources.get(guest_lib.Guest).host
+        guest = resources.get(guest_lib.Guest)
+        export = backup_job.Export.in_folder(folder)
+        if export.scratch.exists() and backup_job.is_running(guest, export):
+            raise exception.HypervisorError(
+                action='remove the folder of an export',
+                reason='the export still runs',
+            )
         for delta in folder.glob('*.delta'):
-            _require_unused(host, delta)
+            _require_unused(guest.host, delta)
         remove_folder(folder)
 
 

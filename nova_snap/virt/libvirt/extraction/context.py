@@ -106,7 +106,11 @@ def require_directory(directory: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def opened(path: pathlib.Path, context: Context) -> Iterator[driver.ImageData]:
-    """Open a finished image file as image data."""
+    """Open a finished image file as image data.
+
+    No more space is taken, so another extraction has to end if it gets short.
+    """
+    context.space.release(context.folder)
     with shared_folder.open_file(path) as stream:
         yield driver.ImageData(
             stream=stream,

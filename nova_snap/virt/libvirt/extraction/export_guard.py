@@ -112,8 +112,13 @@ class ExportGuard:
                 self._look()
             except exception.NovaSnapError as error:
                 self._failure = error
+            except OSError as error:
+                self._failure = self._failed(error)
+            if self._failure is not None:
                 LOG.warning(
-                    '%s', error, instance_uuid=self._context.guest.uuid
+                    '%s',
+                    self._failure,
+                    instance_uuid=self._context.guest.uuid,
                 )
                 self._end()
                 return

@@ -105,7 +105,15 @@ def main(uri: str, uuid: str, step: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()
     syslog.openlog('nova-snap', syslog.LOG_PID, syslog.LOG_DAEMON)
-    _end(uri, uuid, json.loads(step))
+    try:
+        _end(uri, uuid, json.loads(step))
+    except Exception as error:
+        syslog.syslog(
+            syslog.LOG_ERR,
+            f'The export of the disk of server {uuid} could not be ended: '
+            f'{error!r}. Run "nova-snap recover".',
+        )
+        raise
 
 
 def _end(uri: str, uuid: str, data: dict[str, object]) -> None:
@@ -119,11 +127,14 @@ def _end(uri: str, uuid: str, data: dict[str, object]) -> None:
     guest = guest_lib.Guest(host_lib.Host(uri), uuid, uuid)
     folders = undo_steps.Folders((step.path.parent,))
     absent_since = None
+    has_begun = False
     for _poll in waiting.polls(PATIENCE, interval=INTERVAL):
         if not step.path.exists():
             return  # recovered
         try:
-            if step.has_begun(guest):
+            has_begun = has_begun or step.has_begun(guest)
+            if has_begun:
+                # Again after an error: the guest may have to be resumed, too.
                 step.undo(undo.Resources(guest, folders))
                 break
         except exception.NovaSnapError:

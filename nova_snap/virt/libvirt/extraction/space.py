@@ -88,15 +88,25 @@ class Space:
 
         :raises NotEnoughSpace: others have begun meanwhile.
         """
-        self.require_to_begin(folder.parent, share)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(folder / _NAME, flags, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            os.ftruncate(descriptor, share)
+        with contextlib.ExitStack() as stack:
+            try:
+                descriptor = os.open(folder / _NAME, flags, 0o600)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                os.ftruncate(descriptor, share)
+            except OSError as error:
+                raise exception.SnapshotFailed(
+                    f'The space in {folder} cannot be shared: '
+                    f'{error.strerror}.'
+                ) from error
+            # By now its own share counts, too.
+            self.require_to_begin(folder.parent, 0)
             yield
-        finally:
-            os.close(descriptor)
+
+    def release(self, folder: pathlib.Path) -> None:
+        """Do not count an extraction any more: it takes no more space."""
+        (folder / _NAME).unlink(missing_ok=True)
 
     def require(self, folder: pathlib.Path) -> None:
         """Raise if the extraction with this folder has to end.
@@ -172,6 +182,8 @@ def _share(folder: pathlib.Path) -> int | None:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return found.st_size
+    except OSError:
+        return None  # a file system without locks
     finally:
         os.close(descriptor)
     return None

@@ -73,6 +73,8 @@ class Domain:
         self.detaching = 0.1
         self.is_saved = False
         self.is_frozen = False
+        self.backup_job: str | None = None
+        self.cannot_abort = False
         #: Of each command to the agent, in seconds.
         self.agent_timeouts: dict[str, int] = {}
         self.events: dict[int, Callable[..., None]] = {}
@@ -176,8 +178,19 @@ class Domain:
             )
         return [libvirt.VIR_DOMAIN_JOB_NONE] + [0] * 11
 
+    def change_disk(self, disk: str) -> None:
+        """Give it another disk."""
+        self._disk = disk
+
     def backupGetXMLDesc(self, _flags: int) -> str:  # noqa: N802
-        raise error(libvirt.VIR_ERR_NO_DOMAIN_BACKUP, 'no backup job')
+        if self.backup_job is None:
+            raise error(libvirt.VIR_ERR_NO_DOMAIN_BACKUP, 'no backup job')
+        return self.backup_job
+
+    def abortJob(self) -> None:  # noqa: N802
+        if self.cannot_abort:
+            raise error(libvirt.VIR_ERR_OPERATION_TIMEOUT, 'no lock')
+        self.backup_job = None
 
     def ask_agent(self, command: str, timeout: int) -> Any:
         """Answer as the guest agent does."""

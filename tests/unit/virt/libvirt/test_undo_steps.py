@@ -13,12 +13,14 @@
 
 """Steps undone by recovery: later, twice, or for what never happened."""
 
+import contextlib
 import os
 import pathlib
 import uuid
 
 from nova_snap import exception
 from nova_snap import undo
+from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import hooks
 from nova_snap.virt.libvirt import mirror_step
@@ -161,6 +163,56 @@ class EndMirrorTest(StepTestCase):
             },
         )
         self.assertEqual({'device', 'target', 'run'}, set(step.data()))
+
+
+class EndExportTest(StepTestCase):
+    """An export whose end fails."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        directory = self.folder()
+        self.path = directory / str(uuid.uuid4())
+        self.path.mkdir()
+        self.export = backup_job.Export.in_folder(self.path)
+        self.export.scratch.touch()
+        self.resources = undo.Resources(
+            self.guest, hooks.NONE, undo_steps.Folders((directory,))
+        )
+        self.domain.backup_job = (
+            '<domainbackup mode="pull"><server transport="unix" '
+            f'socket="{self.export.socket}"/></domainbackup>'
+        )
+
+    def undo_all(self) -> list[str]:
+        """Undo what a pull has begun; return the steps that are left."""
+        with (
+            contextlib.suppress(exception.NotUndone),
+            self.journal.begun(
+                samples.UUID, samples.NAME, self.resources
+            ) as entry,
+            entry.undoing(undo_steps.RemoveFolder(str(self.path))),
+            entry.undoing(undo_steps.EndExport(str(self.path), True)),
+        ):
+            pass
+        return list(entry.kinds)
+
+    def test_folder_stays_as_long_as_qemu_writes_to_it(self) -> None:
+        self.domain.cannot_abort = True
+        self.assertEqual(
+            [undo_steps.RemoveFolder.kind, undo_steps.EndExport.kind],
+            self.undo_all(),
+        )
+        self.assertTrue(self.path.exists())
+
+    def test_all_is_undone(self) -> None:
+        self.assertEqual([], self.undo_all())
+        self.assertIsNone(self.domain.backup_job)
+        self.assertFalse(self.path.exists())
+
+    def test_job_of_another_program_is_left_alone(self) -> None:
+        self.domain.backup_job = '<domainbackup mode="pull"/>'
+        self.assertEqual([], self.undo_all())
+        self.assertIsNotNone(self.domain.backup_job)
 
 
 class ThawTest(StepTestCase):

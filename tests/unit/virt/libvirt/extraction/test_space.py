@@ -16,6 +16,8 @@ import contextlib
 import os
 import pathlib
 
+import testtools
+
 from nova_snap import exception
 from nova_snap.virt.libvirt.extraction import space
 from tests.unit import base
@@ -87,6 +89,11 @@ class RequireTest(SpaceTestCase):
         (left / 'share').touch()
         self.assertTrue(self.ends(self.begin('one', MIB)))
 
+    def test_one_that_takes_no_more_space_does_not_end(self) -> None:
+        small, large = self.begin('small', MIB), self.begin('large', 2 * MIB)
+        self.space(0).release(large)
+        self.assertTrue(self.ends(small))
+
     def test_what_others_make_does_not_count(self) -> None:
         # QEMU's user may own the folder.
         for name, make in (
@@ -115,4 +122,17 @@ class BeginTest(SpaceTestCase):
             stack.enter_context(self.space(0).taken(folder, share))
             self.require(0.2)
             self.assertRaises(exception.NotEnoughSpace, self.require, 0.6)
+            self.assertRaises(
+                exception.NotEnoughSpace, self.begin, 'b', 0, share
+            )
         self.require(0.6)
+
+    def test_folder_that_takes_no_file(self) -> None:
+        missing = self.directory / 'missing'
+        with (
+            testtools.ExpectedException(
+                exception.SnapshotFailed, '.*missing cannot be shared.*'
+            ),
+            self.space(0).taken(missing, 0),
+        ):
+            pass
