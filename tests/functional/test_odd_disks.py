@@ -73,6 +73,23 @@ class TestStoragePool(content.ContentTestCase):
         )
         self.assert_nothing_left()
 
+    def test_pool_without_which_the_guest_could_not_start(self) -> None:
+        guest = self.make_guest(extra_disks=(self.disk,))
+        found = base.Found.of(guest)
+        self.configure(**content.COLD)
+        with self.libvirtd.connection() as connection:
+            connection.storagePoolLookupByName(self.pool).destroy()
+        for command in (
+            ('image-create', guest.uuid, 'i'),
+            ('explain', guest.uuid),
+        ):
+            done = self.run_command(*command, status=2)
+            self.assertRegex(
+                done.stderr, 'could not be started again: .*of its disk vdc'
+            )
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
 
 class TestOddDisk(test_input.InputTestCase):
     """Disks that are not as Nova makes them."""

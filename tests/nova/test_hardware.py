@@ -47,7 +47,10 @@ class HardwareTest(base.NovaTestCase):
             self.assertTrue(
                 vif.is_vif_model_valid_for_virt('qemu', model), model
             )
-        for bus in set(hardware._DISK_BUSES) - {'xen'}:
+        self.assertLessEqual(
+            set(hardware._ARCHITECTURES), set(fields.Architecture.ALL)
+        )
+        for bus in hardware._DISK_BUSES:
             self.assertTrue(
                 blockinfo.is_disk_bus_valid_for_virt('qemu', bus), bus
             )

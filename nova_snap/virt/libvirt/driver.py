@@ -147,12 +147,10 @@ class LibvirtDriver(driver.ComputeDriver):
     ) -> decision_lib.Decision:
         """Decide by the current state of the guest."""
         found = inspection_lib.inspect(self._guest(instance))
-        decision = self._decide(
-            found,
-            self._root_disk(instance, found),
-            self._options.live_methods,
-        )
+        choice = self._root_disk(instance, found)
+        decision = self._decide(found, choice, self._options.live_methods)
         self._require_suspendable(found, decision)
+        self._completed(choice.disk, decision)
         return decision
 
     def plan(
@@ -181,9 +179,7 @@ class LibvirtDriver(driver.ComputeDriver):
             quiesce.require_no_job(found.guest)
         self._require_no_block_job(found, disk, decision)
         share = self._required_share(found, disk, decision)
-        _require_no_data_file(disk, decision)
-        reader = self._options.chain_reader
-        disk = disk.with_source(reader.completed(disk.source))
+        disk = self._completed(disk, decision)
         if decision.method is None:
             for secret in disk.source.secrets:
                 self._host.secret(secret)  # raises
@@ -205,6 +201,17 @@ class LibvirtDriver(driver.ComputeDriver):
                 [other for other in methods if other is not method],
             ),
         )
+
+    def _completed(
+        self, disk: disk_xml.Disk, decision: decision_lib.Decision
+    ) -> disk_xml.Disk:
+        """Return the disk with all its layers.
+
+        :raises UnsafeDisk: a header names what it may not name.
+        """
+        _require_no_data_file(disk, decision)
+        reader = self._options.chain_reader
+        return disk.with_source(reader.completed(disk.source))
 
     def resources(self, instance_uuid: str) -> Sequence[object]:
         """Return what the undo steps of a guest work on.

@@ -36,7 +36,19 @@ _MACHINES = {
     's390-ccw-virtio': 's390-ccw-virtio',
 }
 
-_DISK_BUSES = ('fdc', 'ide', 'sata', 'scsi', 'usb', 'virtio', 'xen')
+#: Of the architectures of guests, those that have one name in libvirt and in
+#: Nova, which refuses to boot an image with an unknown one.
+_ARCHITECTURES = (
+    'aarch64',
+    'armv7l',
+    'i686',
+    'ppc64',
+    'ppc64le',
+    's390x',
+    'x86_64',
+)
+
+_DISK_BUSES = ('fdc', 'ide', 'sata', 'scsi', 'usb', 'virtio')
 
 _SCSI_MODELS = (
     'buslogic',
@@ -52,7 +64,6 @@ _VIF_MODELS = (
     'e1000',
     'e1000e',
     'igb',
-    'lan9118',
     'ne2k_pci',
     'pcnet',
     'rtl8139',
@@ -81,7 +92,8 @@ def _found(
 ) -> Iterator[tuple[str, str | None]]:
     machine = root.find('os/type')
     if machine is not None:
-        yield 'architecture', machine.get('arch')
+        arch = _among(_ARCHITECTURES, machine.get('arch', ''))
+        yield 'architecture', arch
         yield 'hw_machine_type', _machine(machine.get('machine', ''))
     yield 'hw_firmware_type', 'uefi' if _is_uefi(root) else None
     for disk in root.iterfind('devices/disk'):

@@ -59,6 +59,9 @@ def _missing(
     for what, path in _files(domain):
         if not _exists(path):
             yield f'{what} {path} does not exist'
+    for disk in domain.iterfind("./devices/disk[@type='volume']"):
+        if not _is_dropped_if_missing(disk):
+            yield from _missing_of_volume(host, disk)
     for interface in domain.iterfind('./devices/interface'):
         yield from _missing_of_interface(host, interface)
 
@@ -71,12 +74,30 @@ def _files(domain: ElementTree.Element) -> Iterator[tuple[str, str]]:
     for folder in domain.iterfind("./devices/filesystem[@type='mount']"):
         yield 'its shared directory', _source(folder, 'dir')
     for disk in domain.iterfind('./devices/disk'):
-        source = disk.find('source')
-        policy = None if source is None else source.get('startupPolicy')
-        if policy not in DROPPED_IF_MISSING:
-            target = disk.find('target')
-            name = '' if target is None else target.get('dev', '')
-            yield from _layers(disk, name)
+        if not _is_dropped_if_missing(disk):
+            yield from _layers(disk, _target(disk))
+
+
+def _is_dropped_if_missing(disk: ElementTree.Element) -> bool:
+    return _source(disk, 'startupPolicy') in DROPPED_IF_MISSING
+
+
+def _target(disk: ElementTree.Element) -> str:
+    target = disk.find('target')
+    return '' if target is None else target.get('dev', '')
+
+
+def _missing_of_volume(
+    host: host_lib.Host, disk: ElementTree.Element
+) -> Iterator[str]:
+    pool, volume = _source(disk, 'pool'), _source(disk, 'volume')
+    try:
+        _kind, path = host.storage_volume(pool, volume)
+    except exception.HypervisorError as error:
+        yield f'volume {volume} of its disk {_target(disk)}: {error}'
+        return
+    if os.path.isabs(path) and not _exists(path):
+        yield f'the file of its disk {_target(disk)} {path} does not exist'
 
 
 def _layers(

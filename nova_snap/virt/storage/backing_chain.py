@@ -35,7 +35,7 @@ MAX_LAYERS = 200
 
 #: Formats of which a header may say that its backing file has them.  A VMDK
 #: file, for one, can be a text that names any file of the host as its data.
-FORMATS = ('luks', 'qcow2', 'raw')
+FORMATS = ('luks', 'qcow2', 'raw', 'vdi', 'vhdx', 'vpc')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,8 @@ class Reader:
         return storage.DiskSource(
             type='file',
             format=header.backing_format or '',
-            location=name,
+            # What was looked at, wherever a link points to by then.
+            location=os.path.realpath(name),
             is_chain_known=False,
         )
 

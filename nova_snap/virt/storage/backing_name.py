@@ -37,7 +37,7 @@ def path(name: str, format_name: str) -> str | None:
         return name
     try:
         fields = _nested(json.loads(name.removeprefix(_JSON)))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if 'file' in fields:
         # A layer of the format around the file.

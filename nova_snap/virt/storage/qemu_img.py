@@ -184,12 +184,20 @@ def create_delta(
 
 
 def can_flatten(delta: storage.DiskSource) -> bool:
-    """Return True if :func:`flatten` would probe no format.
+    """Return True if :func:`flatten` would open no file but the base.
 
     ``flatten`` opens the layers below the delta by their headers, so there
-    may be only one such layer, whose format the delta records.
+    may be only one such layer, whose format the delta records, and whose own
+    header names no further file: libvirt may have told QEMU to ignore that.
+
+    :raises ProgramFailed, UnsafeDisk: as :func:`info`.
     """
-    return delta.backing is None or delta.backing.backing is None
+    base = delta.backing
+    if base is None:
+        return True
+    if base.backing is not None or base.data_store is not None:
+        return False
+    return base.format == 'raw' or info(base).backing_file is None
 
 
 def flatten(delta: storage.DiskSource, progress: Progress) -> None:

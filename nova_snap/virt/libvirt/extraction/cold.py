@@ -26,7 +26,9 @@ from nova_snap import exception
 from nova_snap import waiting
 from nova_snap.objects import power_state
 from nova_snap.virt import driver
+from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import inspection
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import requirements
 from nova_snap.virt.libvirt import undo_steps
@@ -61,7 +63,7 @@ def extracted(
                 quiesce.quiesced(context.guest, context.quiesce, context.entry)
             )
             stack.enter_context(_suspended(context))
-        flat = _flat_image(context, is_stopped)
+        flat = _flat_image(context, suspends, is_stopped)
     with context_lib.opened(flat, context) as data:
         yield data
 
@@ -136,7 +138,7 @@ def _suspended(context: context_lib.Context) -> Iterator[None]:
 
 
 def _flat_image(
-    context: context_lib.Context, is_stopped: bool
+    context: context_lib.Context, suspends: bool, is_stopped: bool
 ) -> pathlib.Path:
     """Convert the disk to a flat image in the format that is wanted."""
     flat = context.folder / f'{uuid.uuid4()}.image'
@@ -144,6 +146,8 @@ def _flat_image(
         context.disk_operation_slot(context.progress),
         context.hooks.reading(context.disk.source, context.entry),
     ):
+        if is_stopped and not suspends:
+            _require_same_disk(context)
         qemu_img.convert(
             context.disk.source,
             flat,
@@ -157,6 +161,26 @@ def _flat_image(
         # QEMU's locks on files prevent a start; a disk in Ceph has no lock.
         raise exception.GuestStarted(server=context.guest.uuid)
     return flat
+
+
+def _require_same_disk(context: context_lib.Context) -> None:
+    """Raise if a shut-off guest has another disk than when it was planned.
+
+    The wait for a slot may have been long.  A guest that ran meanwhile may
+    write to an overlay now, and the image would lack what is in that.
+
+    :raises GuestStarted: the definition names another disk.
+    """
+    found = disk_xml.disks(
+        context.guest.xml(), inspection.volume_finder(context.guest.host)
+    )
+    if not any(
+        disk.device == context.disk.device
+        and disk.readable is not None
+        and disk.readable.describe() == context.disk.source.describe()
+        for disk in found
+    ):
+        raise exception.GuestStarted(server=context.guest.uuid)
 
 
 def _secrets(context: context_lib.Context) -> dict[str, bytes]:

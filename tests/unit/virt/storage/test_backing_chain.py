@@ -147,6 +147,16 @@ class ChainTest(base.DiskTestCase):
         )
         self.assert_same_content(source, found)
 
+    def test_backing_file_behind_a_link(self) -> None:
+        """What was looked at is read, whatever the link is made to name."""
+        raw = self.raw()
+        link = self.directory / 'link'
+        link.symlink_to(raw.location)
+        source = self.overlay(storage.DiskSource('file', 'raw', str(link)))
+        found = READER.completed(self.unknown(source))
+        assert found.backing is not None
+        self.assertEqual(os.path.realpath(link), found.backing.location)
+
     def test_what_is_no_file(self) -> None:
         fifo = self.directory / 'fifo'
         os.mkfifo(fifo)

@@ -53,5 +53,6 @@ class PathTest(base.TestCase):
             {'file.file.filename': '/srv/a'},
             [],
             'json:{',
+            'json:' + '[' * 1010,  # deeper than Python reads
         ):
             self.assert_path(None, fields)

@@ -372,6 +372,21 @@ class DeltaTest(base.DiskTestCase):
         delta = qemu_img.create_delta(path, base.SIZE, middle)
         self.assertFalse(qemu_img.can_flatten(delta))
 
+    def test_base_whose_header_names_a_file_is_not_flattened(self) -> None:
+        """The definition may say that nothing is below the base."""
+        base_path, path = self.directory / 'base.qcow2', self.directory / 'a'
+        secret = self.raw('secret')
+        base.tool(
+            *('qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'raw'),
+            *('-b', secret.describe(), base_path),
+        )
+        below = storage.DiskSource('file', 'qcow2', str(base_path))
+        delta = qemu_img.create_delta(path, base.SIZE, below)
+        self.assertFalse(qemu_img.can_flatten(delta))
+        flat = self.directory / 'flat'
+        qemu_img.convert(delta, flat, 'raw', False, base.ignore)
+        self.assertEqual(bytes(base.SIZE), flat.read_bytes())
+
     def test_flattening_onto_a_full_disk(self) -> None:
         path = self.small_disk(base.MIB) / 'a.delta'
         delta = qemu_img.create_delta(path, base.SIZE, self.raw())

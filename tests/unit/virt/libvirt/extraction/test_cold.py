@@ -103,6 +103,17 @@ class SuspendTest(ColdTestCase):
         self.assertEqual(base.RUNNING, self.state_while_uploading)
         self.assertEqual([], self.steps_left())
 
+    def test_shut_off_guest_that_ran_meanwhile(self) -> None:
+        """It has an overlay now; the old file lacks what is in that."""
+        guest = self.guest()
+        self.domain.state_now = base.SHUTOFF
+        self.assertEqual(self.content, self.image(guest, suspends=False))
+        overlay = samples.raw_disk(str(self.folder() / 'overlay'))
+        self.while_reading = lambda: self.domain.change_disk(overlay)
+        self.assertRaises(
+            exception.GuestStarted, self.image, guest, suspends=False
+        )
+
     def test_paused_guest_is_paused_again(self) -> None:
         guest = self.guest()
         self.domain.state_now = base.PAUSED
