@@ -101,8 +101,8 @@ class InstanceAmbiguous(Conflict):
 
 class SnapshotInProgress(Conflict):
     message = (
-        'A snapshot of server %(server)s is already running, in %(holder)s; '
-        'wait until it has ended, then try again.'
+        'A snapshot of server %(server)s is already running, or is being '
+        'undone, in %(holder)s; wait until that has ended, then try again.'
     )
 
 
@@ -198,7 +198,7 @@ class GuestCrashed(SnapshotFailed):
 class GuestStarted(SnapshotFailed):
     message = (
         'Server %(server)s was started while its disk was being read, so the '
-        'image would not show one moment.'
+        'image would not show one moment; try again.'
     )
 
 

@@ -78,7 +78,7 @@ def run(
         status = _run(
             _limited(argv, limits), source, out, err, poll, umask, files
         )
-        if status == -signal.SIGXFSZ:
+        if status == -signal.SIGXFSZ and limits.file_size is not None:
             raise exception.OutputTooLong(
                 program=argv[0], limit=limits.file_size
             )

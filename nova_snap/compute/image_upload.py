@@ -57,9 +57,14 @@ class RemoveRecord(undo.Step, kind='remove the image record'):
 
 @dataclasses.dataclass
 class Outcome:
-    """The result of a comparison, as far as the running process knows it."""
+    """What the running process knows of an image that it sends.
+
+    :ivar is_verified: it is what was sent.
+    :ivar is_deleted: it was not, and this process has deleted it.
+    """
 
     is_verified: bool = False
+    is_deleted: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +92,24 @@ class VerifyImage(undo.Step, kind='verify or delete the image'):
         if self.outcome is None:
             self._delete_unless_equal(images)
         elif not self.outcome.is_verified:
+            self.outcome.is_deleted = True
             images.delete(self.image_id)
 
     def _delete_unless_equal(self, images: image_api.ImageService) -> None:
         try:
             image = images.get(self.image_id)
         except exception.ImageNotFound:
+            # It may be hidden from this login; somebody may have to look.
+            LOG.info(
+                'Image %(image)s is not there to be verified. What was sent: '
+                '%(size)d bytes, %(algorithm)s %(digest)s.',
+                {
+                    'image': self.image_id,
+                    'size': self.size,
+                    'algorithm': self.algorithm,
+                    'digest': self.digest,
+                },
+            )
             return
         sent = image_api.Sent(self.size, self.algorithm, self.digest)
         if not sent.is_in(image):
@@ -109,11 +126,13 @@ def store(
     image_id: str,
     extraction: driver_lib.Extraction,
     entry: journal.Entry,
+    outcome: Outcome,
 ) -> None:
     """Put the data of the root disk, or its location, into a record.
 
     An image that fails to be what was sent is deleted.
 
+    :param outcome: what :func:`watched` yields.
     :raises NovaSnapError: as the image service does.
     """
     if extraction.properties:
@@ -122,7 +141,7 @@ def store(
     if isinstance(root, driver_lib.Location):
         images.set_location(image_id, root.url)
     else:
-        _upload(images, image_id, root, entry)
+        _upload(images, image_id, root, entry, outcome)
 
 
 def _upload(
@@ -130,8 +149,8 @@ def _upload(
     image_id: str,
     data: driver_lib.ImageData,
     entry: journal.Entry,
+    outcome: Outcome,
 ) -> None:
-    outcome = Outcome()
     with contextlib.ExitStack() as stack:
 
         def register(sent: image_api.Sent) -> None:
@@ -153,13 +172,14 @@ def watched(
     instance: instance_lib.Instance,
     progress: progress_lib.Progress,
     interval: float,
-) -> Iterator[None]:
-    """Cancel the operation when somebody deletes its record.
+) -> Iterator[Outcome]:
+    """Cancel the operation when somebody else deletes its record.
 
     :param interval: seconds between two checks.
     :raises SnapshotCancelled: somebody has deleted the record.
     """
     ended = threading.Event()
+    outcome = Outcome()
 
     def watch() -> None:
         while not ended.wait(interval):
@@ -169,13 +189,13 @@ def watched(
 
     concurrency.start_thread(f'watch-{image_id}', watch)
     try:
-        yield
-    except (exception.ImageNotFound, exception.ImageConflict):
-        if not _is_deleted(images, image_id, instance):
+        yield outcome
+    except (exception.ImageNotFound, exception.ImageConflict) as error:
+        if outcome.is_deleted or not _is_deleted(images, image_id, instance):
             raise
         raise exception.SnapshotCancelled(
             server=instance.uuid, reason='its image was deleted.'
-        ) from None
+        ) from error
     finally:
         ended.set()
 

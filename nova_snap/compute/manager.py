@@ -221,7 +221,7 @@ class SnapshotManager:
             operation.instance,
             operation.progress,
             self._cancel_check_interval,
-        ):
+        ) as outcome:
             for candidate in itertools.chain((plan,), plan.alternatives()):
                 try:
                     with candidate.extracted(operation) as extraction:
@@ -229,7 +229,11 @@ class SnapshotManager:
                             task_states.TaskState.IMAGE_UPLOADING
                         )
                         image_upload.store(
-                            images, image_id, extraction, operation.entry
+                            images,
+                            image_id,
+                            extraction,
+                            operation.entry,
+                            outcome,
                         )
                     return
                 except exception.MethodUnavailable as error:

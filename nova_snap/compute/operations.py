@@ -125,7 +125,8 @@ class Operations:
             try:
                 with self._locks.instance(entry.instance_uuid):
                     yield self._recover(entry, services, blocking)
-            except exception.SnapshotInProgress:
+            except exception.SnapshotInProgress as error:
+                LOG.info('%s', error, instance_uuid=entry.instance_uuid)
                 yield Recovery(entry, running=True)
         for entry in self._journal.contents().elsewhere:
             yield Recovery(entry, elsewhere=True)

@@ -54,9 +54,10 @@ a directory. Inside nova-compute, its cache of images is always one of them.
         min=0,
         help="""
 MiB that snapshots leave free on the file system of their temporary files.
-When less is left, the largest snapshot there is given up; when less than
-half of it is left, all are. Often the disks of guests lie on the same file
-system, and a guest whose disk can't grow is paused by QEMU.
+When less is left, the snapshot that takes most beyond its share is given up,
+or, if none does, the largest; when less than half of it is left, all are.
+Often the disks of guests lie on the same file system, and a guest whose disk
+can't grow is paused by QEMU.
 """,
     ),
     cfg.StrOpt(

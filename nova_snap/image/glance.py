@@ -164,11 +164,14 @@ class GlanceImageService(api.ImageService):
             )
             return list(found)
 
-        # A user who may upload need not be allowed to list images.
-        with contextlib.suppress(exception.ImageNotPermitted):
+        # A user who may upload need not be allowed to list images, and a list
+        # may take Glance too long.
+        try:
             for image in self._call(None, newest):
                 if image.get('os_hash_algo'):
                     return str(image['os_hash_algo'])
+        except exception.NovaSnapError as error:
+            LOG.info('The newest images could not be listed: %s', error)
         return upload_data.ALGORITHM
 
     @staticmethod

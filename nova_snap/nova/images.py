@@ -142,7 +142,7 @@ class ServiceImages(glance.GlanceImageService):
                     'Image %(image)s, left by a snapshot that was killed, '
                     'does not exist, or is hidden from the login of '
                     '[%(group)s], which is no admin. If it exists and is not '
-                    'active, delete it.',
+                    'active, or is not what the log says was sent, delete it.',
                     {'image': image_id, 'group': self._group},
                 )
             raise

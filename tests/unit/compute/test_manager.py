@@ -131,6 +131,19 @@ class FailureTest(base.ManagerTestCase):
         self.images.upload = upload  # type: ignore[method-assign]
         self.assert_nothing_is_left()
 
+    def test_conflict_after_all_data_is_no_cancellation(self) -> None:
+        """That the image is deleted then is our own doing."""
+        upload = self.images.upload
+
+        def conflict(image_id: str, *arguments: Any) -> None:
+            upload(image_id, *arguments)
+            raise exception.ImageConflict(image_id=image_id, reason='twice')
+
+        self.images.upload = conflict  # type: ignore[method-assign,assignment]
+        self.failure(exception.ImageConflict)
+        self.images.upload = upload  # type: ignore[method-assign]
+        self.assert_nothing_is_left()
+
     def test_image_service_refuses(self) -> None:
         def upload_twice(request: base.Request) -> None:
             self.images.upload(
