@@ -25,6 +25,7 @@ import contextlib
 from nova import exception as nova_exception
 
 from nova_snap import exception
+from nova_snap.conf import nova as nova_conf
 
 _CLASSES: dict[type[BaseException], type[Exception]] = {
     exception.ImageNotFound: nova_exception.ImageNotFound,
@@ -70,8 +71,12 @@ def translated(
 
 
 def translate(error: exception.NovaSnapError) -> Exception:
-    """Return Nova's error for one of ours, with the same message."""
+    """Return Nova's error for one of ours, with its message.
+
+    Options that the message names have another group in nova.conf.
+    """
+    message = str(error).replace('[snapshot]', f'[{nova_conf.GROUP}]')
     for category in type(error).__mro__:
         if category in _CLASSES:
-            return _CLASSES[category](str(error))
+            return _CLASSES[category](message)
     raise AssertionError('Every error of ours is a NovaSnapError.')

@@ -87,6 +87,12 @@ class ErrorsTest(base.NovaTestCase):
         ):
             self.check(expected, error)
 
+    def test_options_are_named_as_in_nova_conf(self) -> None:
+        error = exception.NotEnoughSpace(path='p', free_mib=1, needed_mib=2)
+        self.assertIn('[snapshot] reserved_space_mb', str(error))
+        found = str(self.outside(error))
+        self.assertIn('[nova_snap] reserved_space_mb', found)
+
     def test_no_error_of_ours_passes(self) -> None:
         for kind in _all_below(exception.NovaSnapError):
             found = self.outside(kind('a sentence'))
