@@ -145,7 +145,7 @@ class TestLive(faults.FaultTestCase):
         )
         guest = self.own_guest(extra_disks=(old,))
         process = self.begin_copying(guest)
-        self.assertTrue(guest.is_persistent())
+        self.wait_until(process, guest.is_persistent)
         flags = (
             libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
         )

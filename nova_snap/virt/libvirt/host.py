@@ -270,8 +270,13 @@ class Host:
 
     def _raise(self, action: str, error: libvirt.libvirtError) -> None:
         code, domain = error.get_error_code(), error.get_error_domain()
-        if code in _CONNECTION_CODES and (
-            domain in _CONNECTION_DOMAINS or not self._is_alive()
+        # The bindings fetch the error after the call.  If the garbage
+        # collector frees an object of theirs in between, libvirt forgets the
+        # error of this thread, and nothing is known but that the call failed.
+        is_lost = code is None
+        if is_lost or (
+            code in _CONNECTION_CODES
+            and (domain in _CONNECTION_DOMAINS or not self._is_alive())
         ):
             raise exception.HypervisorUnavailable(
                 uri=self.uri, reason=str(error)

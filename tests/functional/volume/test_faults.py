@@ -17,6 +17,7 @@ import time
 
 from tests.functional import base as functional_base
 from tests.functional.volume import base
+from tests.lab import domain as domain_lib
 from tests.lab import exhaustive
 from tests.lab import fault_proxy
 from tests.lab import volumes as volumes_lib
@@ -221,7 +222,9 @@ class RefusedTest(base.VolumeTestCase):
         """As NFS and its kin have it."""
         disk = self.lab.make_disk('unused')
         guest = self.make_guest(
-            start=False, disk_xml=f'<serial>{disk.volume_id}</serial>'
+            start=False,
+            disk_xml=f'<serial>{disk.volume_id}</serial>',
+            metadata=domain_lib.NovaMetadata(name='web'),
         )
         for command in (['explain'], ['image-create']):
             name = ['image'] if command == ['image-create'] else []

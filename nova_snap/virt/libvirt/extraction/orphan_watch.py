@@ -60,11 +60,14 @@ def undoing(
     """Register a step for the block, as :meth:`.Entry.undoing` does.
 
     The export is also ended if this process is killed in the block, or could
-    not end it because libvirtd is away.
-
-    :raises ProgramFailed: the process that does so can't be started.
+    not end it because libvirtd is away.  If the process that does so can't be
+    started, that is logged, and only recovery ends the export then.
     """
     process = _started(guest, step)
+    if process is None:
+        with entry.undoing(step):
+            yield
+        return
     try:
         with entry.undoing(step):
             yield
@@ -79,7 +82,7 @@ def undoing(
 
 def _started(
     guest: 'guest_lib.Guest', step: 'undo_steps.EndExport'
-) -> subprocess.Popen[bytes]:
+) -> subprocess.Popen[bytes] | None:
     # -P keeps the current folder out of sys.path.
     argv = [sys.executable, '-P', '-m', __name__]
     argv += [guest.host.uri, guest.uuid, json.dumps(step.data())]
@@ -93,9 +96,16 @@ def _started(
             start_new_session=True,
         )
     except OSError as error:
-        raise exception.ProgramFailed(
-            program=argv[0], outcome='not started', stderr=str(error)
-        ) from error
+        from oslo_log import log as logging
+
+        logging.getLogger(__name__).warning(
+            'If this process is killed, the export of the disk of server '
+            '%(server)s goes on until "nova-snap recover" is run: '
+            '%(program)s could not be started: %(error)s',
+            {'server': guest.uuid, 'program': argv[0], 'error': error},
+            instance_uuid=guest.uuid,
+        )
+        return None
 
 
 def main(uri: str, uuid: str, step: str) -> None:
