@@ -16,6 +16,7 @@
 import contextlib
 import os
 import pathlib
+import sys
 import uuid
 
 from nova_snap import exception
@@ -25,6 +26,7 @@ from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import hooks
 from nova_snap.virt.libvirt import mirror_step
 from nova_snap.virt.libvirt import undo_steps
+from nova_snap.virt.libvirt.extraction import orphan_watch
 from tests.unit.virt.libvirt import base
 from tests.unit.virt.libvirt import fake_libvirt
 from tests.unit.virt.libvirt import samples
@@ -208,6 +210,20 @@ class EndExportTest(StepTestCase):
         self.assertEqual([], self.undo_all())
         self.assertIsNone(self.domain.backup_job)
         self.assertFalse(self.path.exists())
+
+    def test_nothing_watches_for_the_death_of_the_process(self) -> None:
+        """As where the user may not run this Python; pull works."""
+        self.patch(sys, 'executable', str(self.path / 'missing'))
+        step = undo_steps.EndExport(str(self.path), True)
+        with (
+            self.journal.begun(
+                samples.UUID, samples.NAME, self.resources
+            ) as entry,
+            orphan_watch.undoing(entry, self.guest, step),
+        ):
+            self.assertEqual((step.kind,), entry.kinds)
+        self.assertIsNone(self.domain.backup_job)
+        self.assertIn('could not be started', self.log.output)
 
     def test_job_of_another_program_is_left_alone(self) -> None:
         self.domain.backup_job = '<domainbackup mode="pull"/>'
