@@ -28,8 +28,12 @@ import uuid
 import xml.etree.ElementTree as ElementTree  # nosec B405
 
 from nova_snap import exception
+from nova_snap import waiting
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
+
+#: Seconds in which a backup job ends that was aborted.
+END_TIMEOUT = 30
 
 #: The name of the export on its socket; nothing else is exported there.
 EXPORT = 'root'
@@ -101,6 +105,8 @@ def end(guest: guest_lib.Guest, export: Export) -> None:
     """End the job of this export, if it runs; retry if libvirtd is gone.
 
     A job of another program is left alone.
+
+    :raises HypervisorError: the job has not ended within END_TIMEOUT.
     """
     if not is_running(guest, export):
         return
@@ -115,6 +121,14 @@ def end(guest: guest_lib.Guest, export: Export) -> None:
     except exception.HypervisorError:
         if is_running(guest, export):
             raise
+    # abortJob only asks QEMU to end the job.
+    for _poll in waiting.polls(END_TIMEOUT, interval=0.05):
+        if not is_running(guest, export):
+            return
+    raise exception.HypervisorError(
+        action='end the backup of its root disk',
+        reason=f'it has not ended within {END_TIMEOUT} s',
+    )
 
 
 def _job_xml(devices: list[str], device: str, export: Export) -> str:
