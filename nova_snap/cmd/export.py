@@ -20,6 +20,7 @@ from cliff import command
 from nova_snap import conf
 from nova_snap import factory
 from nova_snap import progress as progress_lib
+from nova_snap.cmd import epilog
 from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
 from nova_snap.cmd import server_argument
@@ -29,7 +30,7 @@ from nova_snap.image import api as image_api
 STANDARD_OUTPUT = '-'
 
 
-class Export(command.Command):
+class Export(epilog.NoEpilog, command.Command):
     """Write an image of a server to a file, without an image service.
 
     Where the image is a stream (see [snapshot] live_method), nothing else is

@@ -19,11 +19,12 @@ from cliff import lister
 from nova_snap import conf
 from nova_snap import exception
 from nova_snap import factory
+from nova_snap.cmd import epilog
 from nova_snap.compute import image_deletion
 from nova_snap.image import api as image_api
 
 
-class DeleteImage(lister.Lister):
+class DeleteImage(epilog.NoEpilog, lister.Lister):
     """Delete an image.
 
     The image of a server that boots from a volume has no data, but names

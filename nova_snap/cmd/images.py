@@ -23,13 +23,14 @@ from nova_snap import conf
 from nova_snap import factory
 from nova_snap import progress as progress_lib
 from nova_snap.cmd import columns
+from nova_snap.cmd import epilog
 from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
 from nova_snap.cmd import server_argument
 from nova_snap.image import api as image_api
 
 
-class CreateImage(show.ShowOne):
+class CreateImage(epilog.NoEpilog, show.ShowOne):
     """Take an image of a server.
 
     Returns when the image is complete. An interrupt (Ctrl-C) cancels the
@@ -90,7 +91,7 @@ class CreateImage(show.ShowOne):
         )
 
 
-class ListImages(lister.Lister):
+class ListImages(epilog.NoEpilog, lister.Lister):
     """List the images in the image service."""
 
     def take_action(
@@ -110,7 +111,7 @@ class ListImages(lister.Lister):
         )
 
 
-class ShowImage(show.ShowOne):
+class ShowImage(epilog.NoEpilog, show.ShowOne):
     """Show an image."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -20,6 +20,7 @@ import sys
 from cliff import lister
 
 from nova_snap import exception
+from nova_snap.cmd import epilog
 
 #: The module that checks the host, in a process of its own: Nova's options and
 #: ours have the same names, and one process can't have both.
@@ -31,7 +32,7 @@ FAILED = 'failed'
 WIDTH = 100
 
 
-class NovaCheck(lister.Lister):
+class NovaCheck(epilog.NoEpilog, lister.Lister):
     """Check that nova-compute on this host is set up for the driver.
 
     Run this command as the user of nova-compute, with the nova-snap of its

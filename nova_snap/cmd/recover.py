@@ -19,12 +19,13 @@ from cliff import lister
 from nova_snap import conf
 from nova_snap import exception
 from nova_snap import factory
+from nova_snap.cmd import epilog
 from nova_snap.compute import operations
 from nova_snap.image import api as image_api
 from nova_snap.virt.libvirt import hooks
 
 
-class Recover(lister.Lister):
+class Recover(epilog.NoEpilog, lister.Lister):
     """Undo interrupted snapshots.
 
     This command puts guests back as they were, and removes temporary files

@@ -21,13 +21,14 @@ from cliff import lister
 from nova_snap import conf
 from nova_snap import factory
 from nova_snap.cmd import columns
+from nova_snap.cmd import epilog
 from nova_snap.cmd import server_argument
 from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.compute.volume_backed import record as volume_record
 from nova_snap.virt import decision as decision_lib
 
 
-class ListServers(lister.Lister):
+class ListServers(epilog.NoEpilog, lister.Lister):
     """List the servers of this host."""
 
     def take_action(
@@ -43,7 +44,7 @@ class ListServers(lister.Lister):
         )
 
 
-class Explain(lister.Lister):
+class Explain(epilog.NoEpilog, lister.Lister):
     """Show how a snapshot of a server would be taken, and why.
 
     The server is not changed. Each row is a fact, with the live methods that
