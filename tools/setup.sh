@@ -52,6 +52,7 @@ packages="$quick_packages
 # Packages of their own since Debian 13.
 if [ "$(. /etc/os-release && echo "${VERSION_ID:-}")" != 12 ]; then
     packages+=" libvirt-daemon-driver-secret libvirt-daemon-driver-network"
+    packages+=" libvirt-daemon-driver-storage"
 fi
 
 # A server for the tests of the qcow2 writer's NBD source.
