@@ -351,7 +351,7 @@ class Guest:
         if not domain_xml.is_agent_connected(self.xml()):
             return False
         try:
-            self._ask_agent('ask its agent', AGENT_QUESTION)
+            self._ask_agent('ask its agent', AGENT_QUESTION, insist=True)
         except exception.HypervisorError as error:
             # An agent may answer that it has no such command, or that it was
             # disabled.  libvirt's error then has the name of the command.
@@ -364,7 +364,9 @@ class Guest:
     def is_frozen(self) -> bool:
         """Return True if the agent has frozen the guest's file systems."""
         answer = self._ask_agent(
-            'ask whether its file systems are frozen', 'guest-fsfreeze-status'
+            'ask whether its file systems are frozen',
+            'guest-fsfreeze-status',
+            insist=True,
         )
         return bool(answer == 'frozen')
 

@@ -64,20 +64,22 @@ def undoing(
     started, that is logged, and only recovery ends the export then.
     """
     process = _started(guest, step)
-    if process is None:
-        with entry.undoing(step):
-            yield
-        return
     try:
         with entry.undoing(step):
             yield
     finally:
-        if step not in entry.steps:
-            process.kill()
-        if process.stdin is not None:
-            process.stdin.close()
-        if step not in entry.steps:
-            process.wait()
+        if process is not None:
+            _let_go(process, is_needed=step in entry.steps)
+
+
+def _let_go(process: subprocess.Popen[bytes], is_needed: bool) -> None:
+    """End the process, or let it end the export."""
+    if not is_needed:
+        process.kill()
+    if process.stdin is not None:
+        process.stdin.close()
+    if not is_needed:
+        process.wait()
 
 
 def _started(
