@@ -49,8 +49,8 @@ run at the same time on this host; others wait. 0 means no limit.
         default=['cache_in_nova', 'bittorrent'],
         help="""
 Properties of the base image that its snapshots do not inherit. Those of image
-signatures and of image encryption, of block devices, and others with "img_"
-are never inherited, since they describe the data of the base image.
+signatures and of image encryption, of block devices, and most that begin with
+``img_`` are never inherited, since they describe the data of the base image.
 """,
     ),
 ]
