@@ -24,8 +24,6 @@ import contextlib
 import dataclasses
 from typing import BinaryIO
 
-from oslo_utils import strutils
-
 from nova_snap import journal
 from nova_snap import progress as progress_lib
 from nova_snap.objects import instance as instance_lib
@@ -125,9 +123,13 @@ class Plan(abc.ABC):
 
 def requires_quiesce(image_properties: Mapping[str, str]) -> bool:
     """Return True if the image property os_require_quiesce is set."""
-    return strutils.bool_from_string(
-        image_properties.get('os_require_quiesce', 'false')
-    )
+    value = image_properties.get('os_require_quiesce')
+    if value is None:
+        return False
+    # It compiles 438 regular expressions: a tenth of the time of a command.
+    from oslo_utils import strutils
+
+    return strutils.bool_from_string(value)
 
 
 class ComputeDriver(abc.ABC):
