@@ -104,6 +104,7 @@ def snapshot_manager(
             ),
             conf.non_inheritable_image_properties,
         ),
+        conf.snapshot.max_parallel_disks,
     )
 
 

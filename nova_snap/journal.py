@@ -31,6 +31,7 @@ import json
 import os
 import pathlib
 import stat
+import threading
 from typing import Any
 import uuid
 
@@ -58,7 +59,7 @@ class Entry:
 
     Attributes: ``id``, ``instance_uuid``, ``instance_name``, ``begun_at``
     (ISO 8601, UTC), ``origin`` and ``steps``, in the order in which they were
-    begun.
+    begun.  Threads may share an entry.
 
     :param resources: what the steps work on in this process.
     """
@@ -81,6 +82,8 @@ class Entry:
         ]
         self._resources = resources or undo.Resources()
         self._is_written = False
+        #: Guards the steps and the file; not held while a step is undone.
+        self._lock = threading.Lock()
 
     @classmethod
     def read(cls, path: pathlib.Path) -> 'Entry':
@@ -120,11 +123,13 @@ class Entry:
         :raises SnapshotFailed: the journal can't be written; the block was
             not begun.
         """
-        self.steps.append(step)
         try:
-            self._write()
+            with self._lock:
+                self.steps.append(step)
+                self._write()
         except OSError as error:
-            self.steps.remove(step)  # not begun
+            with self._lock:
+                self.steps.remove(step)  # not begun
             raise exception.SnapshotFailed(
                 f'The journal in {self.path.parent} cannot be written '
                 f'({error.strerror}), and no snapshot is begun without it; '
@@ -196,9 +201,10 @@ class Entry:
                 instance_uuid=self.instance_uuid,
             )
             return
-        self.steps.remove(step)
         try:
-            self._write()
+            with self._lock:
+                self.steps.remove(step)
+                self._write()
         except OSError as error:
             # The step is undone.  The next recovery finds it in the journal
             # and undoes it once more, which does no harm.

@@ -20,6 +20,7 @@ stopping, never between two bytecodes as with the exception of a signal.
 """
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 import enum
 import time
@@ -102,3 +103,44 @@ class Progress:
         self.check()
         if self._listener is not None:
             self._listener(Report(stage, done, total))
+
+
+def parts(progress: Progress, totals: Sequence[int]) -> list[Progress]:
+    """Divide the progress of an operation among what it does side by side.
+
+    Each part reports as if it were alone; the listener gets the sums.  A
+    cancellation of the operation is one of every part.
+
+    :param totals: the bytes of each part, until it reports them itself.
+    """
+    if len(totals) == 1:
+        return [progress]
+    latest = [Report(Stage.UPLOADING, 0, total) for total in totals]
+    return [_Part(progress, latest, place) for place in range(len(totals))]
+
+
+class _Part(Progress):
+    """The progress of one of several things that are done side by side."""
+
+    def __init__(
+        self, whole: Progress, latest: list[Report], place: int
+    ) -> None:
+        super().__init__()
+        self._whole = whole
+        self._latest = latest
+        self._place = place
+
+    def check(self) -> None:
+        """Raise SnapshotCancelled if the operation is cancelled."""
+        self._whole.check()
+
+    def report(self, stage: Stage, done: int, total: int | None) -> None:
+        """Report the sums of all parts."""
+        self._latest[self._place] = Report(stage, done, total)
+        totals = [report.total for report in self._latest]
+        known = [total for total in totals if total is not None]
+        self._whole.report(
+            stage,
+            sum(report.done for report in self._latest),
+            sum(known) if len(known) == len(totals) else None,
+        )

@@ -28,6 +28,17 @@ class Text(columns.FormattableColumn[str]):
         return printable(str(self._value))
 
 
+class Pairs(columns.FormattableColumn[dict[str, str]]):
+    """Values by their keys; formats for programs (JSON) have a mapping."""
+
+    def human_readable(self) -> str:
+        """Return a line for each pair."""
+        return '\n'.join(
+            f'{printable(key)}: {printable(value)}'
+            for key, value in self._value.items()
+        )
+
+
 def printable(text: str) -> str:
     """Escape the characters that can't be printed, as Python writes them."""
     return ''.join(

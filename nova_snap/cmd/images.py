@@ -27,6 +27,7 @@ from nova_snap.cmd import epilog
 from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
 from nova_snap.cmd import server_argument
+from nova_snap.compute import image_set
 from nova_snap.image import api as image_api
 
 
@@ -40,7 +41,7 @@ class CreateImage(epilog.NoEpilog, show.ShowOne):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the arguments, those of "nova image-create"."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        server_argument.add(parser)
+        server_argument.add_several(parser)
         parser.add_argument('name', metavar='NAME', help='Name of the image.')
         parser.add_argument(
             '--metadata',
@@ -75,20 +76,30 @@ class CreateImage(epilog.NoEpilog, show.ShowOne):
                 progress_lib.Progress(instance.uuid, listener)
             ) as progress,
         ):
-            image = manager.snapshot_instance(
+            image, *further = manager.snapshot_instance(
                 instance,
                 parsed_args.name,
                 dict(parsed_args.metadata),
                 image_api.from_conf(conf.CONF),
                 progress,
             )
-        if parsed_args.show:
-            return _columns(image)
-        return ('id', 'name', 'status'), (
-            image.id,
-            columns.Text(image.name),
-            image.status,
+        fields = (
+            _fields(image)
+            if parsed_args.show
+            else {
+                'id': image.id,
+                'name': columns.Text(image.name),
+                'status': image.status,
+            }
         )
+        if further:
+            fields['further_images'] = columns.Pairs(
+                {
+                    other.properties[image_set.DEVICE]: other.id
+                    for other in further
+                }
+            )
+        return tuple(fields), tuple(fields.values())
 
 
 class ListImages(epilog.NoEpilog, lister.Lister):
@@ -125,7 +136,8 @@ class ShowImage(epilog.NoEpilog, show.ShowOne):
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Return the columns and values of the image."""
         images = image_api.from_conf(conf.CONF)
-        return _columns(image_api.find(images, parsed_args.image))
+        fields = _fields(image_api.find(images, parsed_args.image))
+        return tuple(fields), tuple(fields.values())
 
 
 def _metadata_item(text: str) -> tuple[str, str]:
@@ -137,10 +149,8 @@ def _metadata_item(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _columns(
-    image: image_api.Image,
-) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    fields = {
+def _fields(image: image_api.Image) -> dict[str, Any]:
+    return {
         'id': image.id,
         'name': columns.Text(image.name),
         'status': image.status,
@@ -160,4 +170,3 @@ def _columns(
             for key in sorted(image.properties)
         },
     }
-    return tuple(fields), tuple(fields.values())

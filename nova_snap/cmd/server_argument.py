@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The arguments that name a server, and the disk of it that is meant."""
+"""The arguments that name a server, and the disks of it that are meant."""
 
 import argparse
 import dataclasses
@@ -20,13 +20,39 @@ from nova_snap.virt import driver as driver_lib
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments to a parser."""
+    """Add the arguments for one disk of a server to a parser."""
     parser.add_argument('server', metavar='SERVER', help='Name or ID.')
     parser.add_argument(
         '--disk',
         metavar='TARGET',
+        dest='disks',
+        nargs=1,
+        default=[],
         help='Take the disk with this target name, such as "vdb", for the '
         'root disk. Default: the disk that the server boots from.',
+    )
+
+
+def add_several(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments for several disks of a server to a parser."""
+    parser.add_argument('server', metavar='SERVER', help='Name or ID.')
+    parser.add_argument(
+        '--disk',
+        metavar='TARGET',
+        dest='disks',
+        action='append',
+        default=[],
+        help='Take the disk with this target name, such as "vdb", for the '
+        'root disk. May be given more than once: the others are read as of '
+        'the same moment, each for an image of its own. Default: the disk '
+        'that the server boots from.',
+    )
+    parser.add_argument(
+        '--all-disks',
+        action='store_true',
+        help='Take all disks, as of the same moment, each for an image of '
+        'its own. Drives for removable media and read-only disks are left '
+        'out.',
     )
 
 
@@ -37,6 +63,10 @@ def instance(
 
     :raises InstanceNotFound, InstanceAmbiguous: as the driver does.
     """
+    choice = instance_lib.DiskChoice(
+        named=tuple(dict.fromkeys(parsed_args.disks)),
+        is_every=getattr(parsed_args, 'all_disks', False),
+    )
     return dataclasses.replace(
-        driver.instance(parsed_args.server), root_device=parsed_args.disk
+        driver.instance(parsed_args.server), disks=choice
     )

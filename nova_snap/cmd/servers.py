@@ -57,7 +57,7 @@ class Explain(epilog.NoEpilog, lister.Lister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the arguments."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        server_argument.add(parser)
+        server_argument.add_several(parser)
         return parser
 
     def take_action(

@@ -40,14 +40,19 @@ _NEVER_INHERITED = frozenset(
     ('block_device_mapping', 'bdm_v2', 'mappings', 'root_device_name')
 )
 
+#: Prefix of the properties that link the images of a set.
+OWN_PREFIX = 'nova_snap:'
+
 #: Prefixes of the same.  Glance reserves the first for itself and refuses it
-#: from clients.  Nova has newer names for many properties, with "img_".
+#: from clients.  Nova has newer names for many properties, with "img_".  The
+#: last is that of an image set's own properties.
 _PREFIXES_NEVER_INHERITED = (
     'os_glance',
     'os_encrypt_',
     'os_decrypt_',
     'cinder_encryption_',
     'img_',
+    OWN_PREFIX,
 )
 
 #: Properties with "img_" that describe the guest, and are inherited.
@@ -95,6 +100,11 @@ def _validate_item(key: str, value: str) -> None:
         raise exception.InvalidMetadata(
             reason=f'the key {key[:40]!r} has {len(key)} characters; 1 to '
             f'{MAX_METADATA_KEY} are allowed.'
+        )
+    if key.startswith(OWN_PREFIX):
+        raise exception.InvalidMetadata(
+            reason=f'the key {key!r} begins with {OWN_PREFIX!r}, which is '
+            'reserved.'
         )
     if schema.is_reserved(key):
         raise exception.InvalidMetadata(
@@ -144,6 +154,31 @@ def build(
     )
 
 
+def of_further_disk(
+    instance: instance_lib.Instance,
+    name: str,
+    properties: Mapping[str, str],
+    disk_format: str,
+    virtual_size: int,
+) -> image_api.Image:
+    """Build the record of a disk that the instance does not boot from.
+
+    It inherits nothing: the base image is that of the root disk.
+
+    :param virtual_size: in bytes.
+    """
+    return image_api.Image(
+        id=str(uuid.uuid4()),
+        name=name,
+        status=image_api.ImageStatus.QUEUED,
+        disk_format=disk_format,
+        container_format='bare',
+        visibility='private',
+        min_disk=-(-virtual_size // units.Gi),
+        properties={**properties, **_own(instance)},
+    )
+
+
 def inherited(
     base: image_api.Image | None, non_inheritable: Collection[str]
 ) -> dict[str, str]:
@@ -188,6 +223,6 @@ def min_disk(
     for another disk, the size of the disk, rounded up, takes its place.
     """
     of_base = base.min_disk if base else 0
-    if instance.flavor is not None and instance.root_device is None:
+    if instance.flavor is not None and instance.disks.root is None:
         return max(of_base, instance.flavor.root_gb)
     return max(of_base, -(-virtual_size // units.Gi))

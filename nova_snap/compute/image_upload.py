@@ -16,7 +16,9 @@ Open this file when a record stays that got no data, or when deleting a record
 does not cancel its snapshot.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import threading
@@ -63,6 +65,7 @@ class Outcome:
     :ivar is_deleted: it was not, and this process has deleted it.
     """
 
+    image_id: str
     is_verified: bool = False
     is_deleted: bool = False
 
@@ -121,39 +124,45 @@ class VerifyImage(undo.Step, kind='verify or delete the image'):
             images.delete(self.image_id)
 
 
+def _nothing() -> None:
+    """Do nothing before an image becomes active."""
+
+
 def store(
     images: image_api.ImageService,
-    image_id: str,
-    extraction: driver_lib.Extraction,
-    entry: journal.Entry,
     outcome: Outcome,
+    data: driver_lib.ImageData | driver_lib.Location,
+    entry: journal.Entry,
+    before_active: Callable[[], None] = _nothing,
 ) -> None:
-    """Put the data of the root disk, or its location, into a record.
+    """Put the data of a disk, or its location, into a record.
 
     An image that fails to be what was sent is deleted.
 
-    :param outcome: what :func:`watched` yields.
+    :param outcome: that of the record, from :func:`watched`.
+    :param before_active: called before the image can become active; an error
+        that it raises keeps it from that.
     :raises NovaSnapError: as the image service does.
     """
-    if extraction.properties:
-        images.update(image_id, properties=dict(extraction.properties))
-    root = extraction.disks[0]
-    if isinstance(root, driver_lib.Location):
-        images.set_location(image_id, root.url)
+    if isinstance(data, driver_lib.Location):
+        before_active()
+        images.set_location(outcome.image_id, data.url)
     else:
-        _upload(images, image_id, root, entry, outcome)
+        _upload(images, outcome, data, entry, before_active)
 
 
 def _upload(
     images: image_api.ImageService,
-    image_id: str,
+    outcome: Outcome,
     data: driver_lib.ImageData,
     entry: journal.Entry,
-    outcome: Outcome,
+    before_active: Callable[[], None],
 ) -> None:
+    image_id = outcome.image_id
     with contextlib.ExitStack() as stack:
 
         def register(sent: image_api.Sent) -> None:
+            before_active()
             step = VerifyImage(
                 image_id, sent.size, sent.algorithm, sent.digest, outcome
             )
@@ -168,30 +177,34 @@ def _upload(
 @contextlib.contextmanager
 def watched(
     images: image_api.ImageService,
-    image_id: str,
+    image_ids: Sequence[str],
     instance: instance_lib.Instance,
     progress: progress_lib.Progress,
     interval: float,
-) -> Iterator[Outcome]:
-    """Cancel the operation when somebody else deletes its record.
+) -> Iterator[tuple[Outcome, ...]]:
+    """Cancel the operation when somebody else deletes one of its records.
+
+    Yield the outcome of each record.
 
     :param interval: seconds between two checks.
-    :raises SnapshotCancelled: somebody has deleted the record.
+    :raises SnapshotCancelled: somebody has deleted a record.
     """
     ended = threading.Event()
-    outcome = Outcome()
+    outcomes = tuple(map(Outcome, image_ids))
 
     def watch() -> None:
         while not ended.wait(interval):
-            if _is_deleted(images, image_id, instance):
+            if any(_is_deleted(images, i, instance) for i in image_ids):
                 progress.cancel('its image was deleted.')
                 return
 
-    concurrency.start_thread(f'watch-{image_id}', watch)
+    concurrency.start_thread(f'watch-{image_ids[0]}', watch)
     try:
-        yield outcome
+        yield outcomes
     except (exception.ImageNotFound, exception.ImageConflict) as error:
-        if outcome.is_deleted or not _is_deleted(images, image_id, instance):
+        if any(outcome.is_deleted for outcome in outcomes) or not any(
+            _is_deleted(images, i, instance) for i in image_ids
+        ):
             raise
         raise exception.SnapshotCancelled(
             server=instance.uuid, reason='its image was deleted.'

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import itertools
 from typing import BinaryIO
@@ -33,6 +34,7 @@ from nova_snap import locks as locks_lib
 from nova_snap import progress as progress_lib
 from nova_snap.compute import export_target
 from nova_snap.compute import image_record
+from nova_snap.compute import image_set
 from nova_snap.compute import image_upload
 from nova_snap.compute import operations
 from nova_snap.compute.volume_backed import plan as volume_plan
@@ -58,6 +60,8 @@ class SnapshotManager:
         record of a running operation still exists.
     :param volume_backed: plans images of instances that boot from a volume;
         None where Nova takes these images itself.
+    :param parallel_disks: disks of one instance that are read at the same
+        time.
     """
 
     def __init__(
@@ -68,12 +72,14 @@ class SnapshotManager:
         non_inheritable: Collection[str] = (),
         cancel_check_interval: float = 2,
         volume_backed: volume_plan.VolumeBacked | None = None,
+        parallel_disks: int = 2,
     ) -> None:
         self._driver = driver
         self._operations = operations.Operations(driver, journal, locks)
         self._non_inheritable = non_inheritable
         self._cancel_check_interval = cancel_check_interval
         self._volume_backed = volume_backed
+        self._parallel_disks = parallel_disks
 
     def snapshot_instance(
         self,
@@ -82,10 +88,13 @@ class SnapshotManager:
         metadata: Mapping[str, str],
         images: image_api.ImageService,
         progress: progress_lib.Progress,
-    ) -> image_api.Image:
-        """Take an image of an instance and return its record.
+    ) -> tuple[image_api.Image, ...]:
+        """Take an image of each disk that a request is about.
 
-        :param name: of the image.
+        Return their records, that of the root disk first.
+
+        :param name: of the root disk's image; the others have the name of
+            their disk behind it.
         :param metadata: additional properties of the image.
         :raises SnapshotInProgress: another snapshot of the instance is
             running.
@@ -95,19 +104,18 @@ class SnapshotManager:
         """
         image_record.validate(name, metadata)
         with self._begun(instance, progress, images) as operation:
-            plan, record = self._plan(instance, name, metadata, images)
-            _require_image_service(images, record.id)
+            plan, records = self._plan(instance, name, metadata, images)
+            _require_image_service(images, records[0].id)
             _log_task_state(instance, task_states.TaskState.IMAGE_SNAPSHOT)
-            with operation.entry.undoing(image_upload.RemoveRecord(record.id)):
-                images.create(record)
+            with image_set.created(operation, images, records):
                 self._send(
                     plan,
                     operation,
                     images,
-                    record.id,
+                    [record.id for record in records],
                     lambda state: _log_task_state(instance, state),
                 )
-        return images.get(record.id)
+        return tuple(images.get(record.id) for record in records)
 
     def snapshot_to_record(
         self,
@@ -129,7 +137,7 @@ class SnapshotManager:
             instance, progress, images, image_upload.RemoveRecord(image_id)
         ) as operation:
             plan = self._driver.plan(instance, image_properties)
-            self._send(plan, operation, images, image_id, update_task_state)
+            self._send(plan, operation, images, [image_id], update_task_state)
 
     def export_instance(
         self,
@@ -185,55 +193,56 @@ class SnapshotManager:
         name: str,
         metadata: Mapping[str, str],
         images: image_api.ImageService,
-    ) -> tuple[driver_lib.Plan, image_api.Image]:
-        """Plan by snapshots of volumes, or by data of the root disk."""
+    ) -> tuple[driver_lib.Plan, list[image_api.Image]]:
+        """Plan by snapshots of volumes, or by data of the disks."""
         if self._volume_backed is not None:
             planned = self._volume_backed.plan(instance, name, metadata)
             if planned is not None:
-                return planned, planned.record
+                return planned, [planned.record]
         base = _base_image(instance, images)
         plan = self._driver.plan(instance, base.properties if base else {})
-        record = image_record.build(
+        root = image_record.build(
             instance,
             base,
             name,
             metadata,
-            plan.disk_format,
-            plan.virtual_size,
+            plan.images[0].format,
+            plan.images[0].virtual_size,
             self._non_inheritable,
             plan.hardware(),
         )
-        return plan, record
+        return plan, image_set.records(root, plan, metadata)
 
     def _send(
         self,
         plan: driver_lib.Plan,
         operation: driver_lib.Operation,
         images: image_api.ImageService,
-        image_id: str,
+        image_ids: Sequence[str],
         update_task_state: UpdateTaskState,
     ) -> None:
         """Follow a plan, or the first available of its alternatives."""
         update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
         with image_upload.watched(
             images,
-            image_id,
+            image_ids,
             operation.instance,
             operation.progress,
             self._cancel_check_interval,
-        ) as outcome:
+        ) as outcomes:
             for candidate in itertools.chain((plan,), plan.alternatives()):
                 try:
                     with candidate.extracted(operation) as extraction:
                         update_task_state(
                             task_states.TaskState.IMAGE_UPLOADING
                         )
-                        image_upload.store(
+                        image_set.store(
                             images,
-                            image_id,
+                            outcomes,
+                            candidate,
                             extraction,
-                            operation.entry,
-                            outcome,
+                            operation,
+                            self._parallel_disks,
                         )
                     return
                 except exception.MethodUnavailable as error:
@@ -293,21 +302,23 @@ def _base_image(
 
 
 def _write(extraction: driver_lib.Extraction, target: BinaryIO) -> None:
-    data = extraction.disks[0]
-    if isinstance(data, driver_lib.Location):
-        raise exception.SnapshotFailed(
-            f'The image is at {data.url}, and has no data to write here.'
-        )
-    written = 0
-    while chunk := data.stream.read(WRITE_SIZE):
-        try:
-            target.write(chunk)
-        except OSError as error:
+    with extraction.disks[0] as data:
+        if isinstance(data, driver_lib.Location):
             raise exception.SnapshotFailed(
-                f'The image could not be written: {error.strerror}.'
-            ) from error
-        written += len(chunk)
-        data.progress.report(progress_lib.Stage.WRITING, written, data.size)
+                f'The image is at {data.url}, and has no data to write here.'
+            )
+        written = 0
+        while chunk := data.stream.read(WRITE_SIZE):
+            try:
+                target.write(chunk)
+            except OSError as error:
+                raise exception.SnapshotFailed(
+                    f'The image could not be written: {error.strerror}.'
+                ) from error
+            written += len(chunk)
+            data.progress.report(
+                progress_lib.Stage.WRITING, written, data.size
+            )
 
 
 def _log_task_state(

@@ -75,6 +75,15 @@ live; it needs libvirt 7.2, QEMU 4.2 and python3-libnbd.
 """,
     ),
     cfg.IntOpt(
+        'max_parallel_disks',
+        default=2,
+        min=1,
+        help="""
+Disks of one server that are read and sent at the same time, where several are
+read as of the same moment (nova-snap image-create --all-disks).
+""",
+    ),
+    cfg.IntOpt(
         'mirror_stall_timeout',
         default=600,
         min=1,

@@ -156,7 +156,8 @@ class DirectPlan(driver_lib.Plan):
                     method='direct snapshot', reason=error
                 ) from error
             operation.progress.check()
-            yield driver_lib.Extraction((driver_lib.Location(made['url']),))
+            location = driver_lib.Location(made['url'])
+            yield driver_lib.Extraction((contextlib.nullcontext(location),))
 
     def alternatives(self) -> Iterator[driver_lib.Plan]:
         """Yield the plan to read the disk."""
@@ -185,8 +186,11 @@ class DirectDriver(driver.LibvirtDriver):
         read = super().plan
         return DirectPlan(
             instance=instance,
-            disk_format=self._source.image_format,
-            virtual_size=0,
+            images=(
+                driver_lib.DiskImage(
+                    device='', format=self._source.image_format, virtual_size=0
+                ),
+            ),
             source=self._source,
             requires_quiesce=driver_lib.requires_quiesce(image_properties),
             plan_reading=lambda: read(instance, image_properties),

@@ -28,6 +28,24 @@ class Flavor:
 
 
 @dataclasses.dataclass(frozen=True)
+class DiskChoice:
+    """The disks of an instance that a request is about.
+
+    ``named`` are target names, such as ``vdb``; the first is taken for the
+    root disk.  If none is named, the root disk is the one that the instance
+    boots from.  ``is_every`` adds every other disk of the instance.
+    """
+
+    named: tuple[str, ...] = ()
+    is_every: bool = False
+
+    @property
+    def root(self) -> str | None:
+        """The target name of the root disk, None if no disk is named."""
+        return self.named[0] if self.named else None
+
+
+@dataclasses.dataclass(frozen=True)
 class Instance:
     """The server of which a user takes an image.
 
@@ -35,8 +53,7 @@ class Instance:
     that the instance was booted from; user and project are ids.  A field is
     None where Nova has not written it into the guest's metadata.
 
-    ``root_device`` is the target name (``vdb``) of the disk that a request
-    wants to be taken for the root disk; None for the one that it boots from.
+    ``disks`` are those that a request is about.
     """
 
     uuid: str
@@ -45,7 +62,7 @@ class Instance:
     user_id: str | None = None
     image_ref: str | None = None
     flavor: Flavor | None = None
-    root_device: str | None = None
+    disks: DiskChoice = DiskChoice()
 
 
 @dataclasses.dataclass(frozen=True)

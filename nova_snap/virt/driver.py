@@ -71,28 +71,45 @@ class Location:
     url: str
 
 
+#: The data of one disk; entered once, when it is time to read it.
+DiskData = contextlib.AbstractContextManager[ImageData | Location]
+
+
 @dataclasses.dataclass(frozen=True)
 class Extraction:
-    """The data that was read of an instance.
+    """The data of an instance's disks, as of one moment.
 
-    ``disks`` are the images of its disks, the root disk first;
-    ``properties`` are additional properties of the root disk's image record.
+    ``disks`` are in the order of the plan's images; they may be read side by
+    side, and the guest may run on until the last is read.  ``properties`` are
+    additional properties of the root disk's image record.
     """
 
-    disks: tuple[ImageData | Location, ...]
+    disks: tuple[DiskData, ...]
     properties: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiskImage:
+    """The image that is to be made of one disk.
+
+    ``device`` is the disk's target name, such as ``vda``; ``format`` is a
+    disk_format of Glance; ``virtual_size`` is in bytes.
+    """
+
+    device: str
+    format: str
+    virtual_size: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan(abc.ABC):
     """The plan of an extraction; made from one reading of the guest.
 
-    ``disk_format`` is a disk_format of Glance, ``virtual_size`` is in bytes.
+    ``images`` has one item for each disk, the root disk first.
     """
 
     instance: instance_lib.Instance
-    disk_format: str
-    virtual_size: int
+    images: tuple[DiskImage, ...]
 
     @abc.abstractmethod
     def extracted(

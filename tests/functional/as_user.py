@@ -59,7 +59,7 @@ def main(uid: int, config: str, server: str) -> int:
         driver = factory.libvirt_driver(conf)
         instance = driver.instance(server)
         manager = factory.snapshot_manager(conf, driver)
-        image = manager.snapshot_instance(
+        (image,) = manager.snapshot_instance(
             instance, 'image', {}, images, progress.Progress()
         )
     except exception.NovaSnapError as error:

@@ -155,8 +155,13 @@ class VolumeBacked:
         base = volume_record.base_image(attached[0].volume)
         return VolumeBackedPlan(
             instance=instance,
-            disk_format=record.disk_format or volume_record.DISK_FORMAT,
-            virtual_size=0,
+            images=(
+                driver_lib.DiskImage(
+                    device=attached[0].device.name,
+                    format=record.disk_format or volume_record.DISK_FORMAT,
+                    virtual_size=0,
+                ),
+            ),
             record=record,
             attached=attached,
             volumes=self.volumes,
@@ -198,15 +203,14 @@ class VolumeBackedPlan(driver_lib.Plan):
             snapshots.wait_until_available(
                 self.options.snapshot_timeout, progress
             )
+            empty = driver_lib.ImageData(
+                stream=io.BytesIO(),
+                format=self.images[0].format,
+                size=0,
+                progress=progress,
+            )
             yield driver_lib.Extraction(
-                disks=(
-                    driver_lib.ImageData(
-                        stream=io.BytesIO(),
-                        format=self.disk_format,
-                        size=0,
-                        progress=progress,
-                    ),
-                ),
+                disks=(contextlib.nullcontext(empty),),
                 properties=volume_record.mapping(self.attached, snapshots.ids),
             )
 

@@ -10,13 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Backup jobs in pull mode: a disk at one point in time, over NBD.
+"""Backup jobs in pull mode: disks at one point in time, over NBD.
 
-libvirt (6.0.0 and later, complete since 7.2.0) lets QEMU export the disk as
-it is when the job begins.  Old data that the guest overwrites later is first
-copied to a scratch file.  https://libvirt.org/formatbackup.html
+libvirt (6.0.0 and later, complete since 7.2.0) lets QEMU export disks as they
+are when the job begins.  Old data that the guest overwrites later is first
+copied to a scratch file of the disk.  https://libvirt.org/formatbackup.html
 """
 
+from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
@@ -35,31 +36,39 @@ from nova_snap.virt.libvirt import guest as guest_lib
 #: Seconds in which a backup job ends that was aborted.
 END_TIMEOUT = 30
 
-#: The name of the export on its socket; nothing else is exported there.
-EXPORT = 'root'
-
 #: Bytes that the path of a unix socket may have (unix(7)).
 MAX_SOCKET_PATH = 107
 
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """The files of an export: its socket, and the scratch file."""
+    """The files of a backup job, all in one folder.
 
-    socket: pathlib.Path
-    scratch: pathlib.Path
+    Each disk is exported on the same socket, under its target name.
+    """
 
-    @classmethod
-    def in_folder(cls, folder: pathlib.Path) -> 'Export':
-        """Return the export whose files are in a folder."""
-        return cls(folder / 'nbd.sock', folder / 'scratch.qcow2')
+    folder: pathlib.Path
 
     @property
-    def uri(self) -> str:
-        """The URI for libnbd: nbd+unix:///root?socket=PATH."""
+    def socket(self) -> pathlib.Path:
+        """The socket of QEMU's NBD server."""
+        return self.folder / 'nbd.sock'
+
+    def scratch(self, number: int) -> pathlib.Path:
+        """Return the scratch file of a disk, by its place in the job."""
+        return self.folder / f'scratch-{number}.qcow2'
+
+    @property
+    def scratches(self) -> list[pathlib.Path]:
+        """The scratch files that exist."""
+        return list(self.folder.glob('scratch*.qcow2'))
+
+    def uri(self, device: str) -> str:
+        """Return the URI of a disk for libnbd."""
         # libnbd does not take "+" for a space, as forms in HTML do.
         socket = urllib.parse.quote(str(self.socket), safe='')
-        return f'nbd+unix:///{EXPORT}?socket={socket}'
+        name = urllib.parse.quote(device, safe='')
+        return f'nbd+unix:///{name}?socket={socket}'
 
 
 def is_short_enough(directory: pathlib.Path) -> bool:
@@ -67,21 +76,24 @@ def is_short_enough(directory: pathlib.Path) -> bool:
 
     An export has a folder of its own in the directory, named by a uuid.
     """
-    socket = Export.in_folder(directory / str(uuid.uuid4())).socket
+    socket = Export(directory / str(uuid.uuid4())).socket
     return len(os.fsencode(socket)) <= MAX_SOCKET_PATH
 
 
-def begin(guest: guest_lib.Guest, device: str, export: Export) -> None:
-    """Begin the backup job; the disk as of now is exported.
+def begin(
+    guest: guest_lib.Guest, wanted: Sequence[str], export: Export
+) -> None:
+    """Begin the backup job; the disks as of now are exported.
 
-    The scratch file is there, an empty qcow2 file of the disk's size that QEMU
-    may write to.
+    Each disk's scratch file is there, an empty qcow2 file of the disk's size
+    that QEMU may write to.
 
+    :param wanted: target names of the disks.
     :raises BackupRefused: libvirt refused, as it does while another backup
         job runs, or if QEMU can't write the scratch file.
     """
     devices = [disk.device for disk in disk_xml.disks(guest.xml())]
-    xml = _job_xml(devices, device, export)
+    xml = _job_xml(devices, wanted, export)
     try:
         guest.begin_backup(xml)
     except exception.HypervisorError as error:
@@ -117,7 +129,7 @@ def end(guest: guest_lib.Guest, export: Export) -> None:
             domain.abortJob()
 
     try:
-        guest.call('end the backup of its root disk', abort, insist=True)
+        guest.call('end the backup of its disks', abort, insist=True)
     except exception.HypervisorError:
         if is_running(guest, export):
             raise
@@ -126,30 +138,34 @@ def end(guest: guest_lib.Guest, export: Export) -> None:
         if not is_running(guest, export):
             return
     raise exception.HypervisorError(
-        action='end the backup of its root disk',
+        action='end the backup of its disks',
         reason=f'it has not ended within {END_TIMEOUT} s',
     )
 
 
-def _job_xml(devices: list[str], device: str, export: Export) -> str:
+def _job_xml(
+    devices: Sequence[str], wanted: Sequence[str], export: Export
+) -> str:
     root = ElementTree.Element('domainbackup', mode='pull')
     ElementTree.SubElement(
         root, 'server', transport='unix', socket=str(export.socket)
     )
     disks = ElementTree.SubElement(root, 'disks')
     for name in devices:
-        if name != device:
+        if name not in wanted:
             ElementTree.SubElement(disks, 'disk', name=name, backup='no')
-    disk = ElementTree.SubElement(
-        disks,
-        'disk',
-        name=device,
-        backup='yes',
-        type='file',
-        exportname=EXPORT,
-    )
-    ElementTree.SubElement(disk, 'driver', type='qcow2')
-    ElementTree.SubElement(disk, 'scratch', file=str(export.scratch))
+    for number, name in enumerate(wanted):
+        disk = ElementTree.SubElement(
+            disks,
+            'disk',
+            name=name,
+            backup='yes',
+            type='file',
+            exportname=name,
+        )
+        ElementTree.SubElement(disk, 'driver', type='qcow2')
+        scratch = str(export.scratch(number))
+        ElementTree.SubElement(disk, 'scratch', file=scratch)
     return ElementTree.tostring(root, encoding='unicode')
 
 

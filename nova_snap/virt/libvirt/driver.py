@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
-import pathlib
+import itertools
 import uuid
 
 from oslo_log import log as logging
@@ -32,8 +32,8 @@ from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
-from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import disk_set
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import facts
@@ -42,9 +42,9 @@ from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import host as host_lib
 from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import plan as plan_lib
+from nova_snap.virt.libvirt import plan_checks
 from nova_snap.virt.libvirt import policy
 from nova_snap.virt.libvirt import quiesce
-from nova_snap.virt.libvirt import requirements
 from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
@@ -52,15 +52,6 @@ from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
 
 LOG = logging.getLogger(__name__)
-
-#: States in which QEMU has the disk open and can't be suspended.
-_UNREADABLE_STATES = {
-    power_state.PowerState.NOSTATE: 'its state is not known.',
-    power_state.PowerState.CRASHED: 'it has crashed; stop or reset it first.',
-    power_state.PowerState.SUSPENDED: (
-        'it is suspended to memory; wake it up first.'
-    ),
-}
 
 
 class LibvirtDriver(driver.ComputeDriver):
@@ -127,7 +118,7 @@ class LibvirtDriver(driver.ComputeDriver):
             inspection_lib.volume_finder(self._host),
         )
         with _unsupported(instance):
-            hard = root_disk.hard_disks(disks, instance.root_device)
+            hard = root_disk.hard_disks(disks, instance.disks.root)
         return tuple(map(_block_device, hard))
 
     def quiescing(
@@ -147,11 +138,12 @@ class LibvirtDriver(driver.ComputeDriver):
     ) -> decision_lib.Decision:
         """Decide by the current state of the guest."""
         found = inspection_lib.inspect(self._guest(instance))
-        choice = self._root_disk(instance, found)
-        decision = self._decide(found, choice, self._options.live_methods)
-        self._require_suspendable(found, decision)
-        self._completed(choice.disk, decision)
-        return decision
+        chosen = self._disks(instance, found)
+        decision = self._decide(found, chosen, self._options.live_methods)
+        plan_checks.require_suspendable(found, decision)
+        for disk in chosen.disks:
+            self._completed(disk, decision)
+        return _with_left_out(decision, chosen)
 
     def plan(
         self,
@@ -170,26 +162,24 @@ class LibvirtDriver(driver.ComputeDriver):
         methods: Sequence[decision_lib.Method],
     ) -> plan_lib.LibvirtPlan:
         found = inspection_lib.inspect(self._guest(instance))
-        choice = self._root_disk(instance, found)
-        decision = self._decide(found, choice, methods)
-        disk = choice.disk
-        self._require_suspendable(found, decision)
-        _require_no_backup(found)
+        chosen = self._disks(instance, found)
+        decision = self._decide(found, chosen, methods)
+        plan_checks.require_suspendable(found, decision)
+        plan_checks.require_no_backup(found)
         if found.power_state.is_active:
             quiesce.require_no_job(found.guest)
-        self._require_no_block_job(found, disk, decision)
-        share = self._required_share(found, disk, decision)
-        disk = self._completed(disk, decision)
+        self._require_no_block_job(found, chosen.disks, decision)
+        share = self._required_share(found, chosen.disks, decision)
+        disks = tuple(self._completed(disk, decision) for disk in chosen.disks)
         if decision.method is None:
-            for secret in disk.source.secrets:
+            for secret in itertools.chain(*(d.source.secrets for d in disks)):
                 self._host.secret(secret)  # raises
         return plan_lib.LibvirtPlan(
             instance=instance,
             decision=decision,
-            disk_format=self._image_format(disk.source),
-            virtual_size=_virtual_size(found, disk),
+            images=tuple(self._image(found, disk) for disk in disks),
             guest=found,
-            disk=disk,
+            disks=disks,
             share=share,
             quiesce=self._plan_quiesce(found, image_properties),
             options=self._options,
@@ -209,7 +199,7 @@ class LibvirtDriver(driver.ComputeDriver):
 
         :raises UnsafeDisk: a header names what it may not name.
         """
-        _require_no_data_file(disk, decision)
+        plan_checks.require_no_data_file(disk, decision)
         reader = self._options.chain_reader
         return disk.with_source(reader.completed(disk.source))
 
@@ -240,49 +230,79 @@ class LibvirtDriver(driver.ComputeDriver):
         except exception.GuestGone:
             raise exception.InstanceNotFound(server=domain_uuid) from None
 
-    def _root_disk(
+    def _disks(
         self,
         instance: instance_lib.Instance,
         found: inspection_lib.Inspection,
-    ) -> root_disk.Choice:
+    ) -> disk_set.DiskSet:
         with _unsupported(instance):
-            choice = root_disk.choose(found.disks, instance.root_device)
-        disk = choice.disk
+            chosen = disk_set.choose(found.disks, instance.disks)
+        root = dataclasses.replace(
+            chosen.root, disk=self._configured(chosen.root.disk)
+        )
+        return dataclasses.replace(
+            chosen,
+            root=root,
+            further=tuple(map(self._configured, chosen.further)),
+        )
+
+    def _configured(self, disk: disk_xml.Disk) -> disk_xml.Disk:
+        """Return the disk with what only the configuration knows of it."""
         location = disk.source.location
         if isinstance(location, storage.RbdLocation) and not location.conf:
             location = dataclasses.replace(
                 location, conf=self._options.ceph_conf
             )
         source = dataclasses.replace(disk.source, location=location)
-        return dataclasses.replace(choice, disk=disk.with_source(source))
+        return disk.with_source(source)
 
     def _decide(
         self,
         found: inspection_lib.Inspection,
-        choice: root_disk.Choice,
+        chosen: disk_set.DiskSet,
         methods: Sequence[decision_lib.Method],
     ) -> decision_lib.Decision:
-        disk = choice.disk
+        decision = policy.decide(
+            self._facts(found, chosen.root.disk, 'root disk'),
+            methods,
+            [
+                self._facts(found, disk, f'disk {disk.device}')
+                for disk in chosen.further
+            ],
+        )
+        which = decision_lib.Reason(
+            fact='root disk',
+            value=chosen.root.disk.device,
+            allows=frozenset(decision_lib.Method),
+            meaning=chosen.root.reason,
+        )
+        return dataclasses.replace(
+            decision, reasons=(which, *decision.reasons)
+        )
+
+    def _facts(
+        self, found: inspection_lib.Inspection, disk: disk_xml.Disk, name: str
+    ) -> policy.Facts:
         image_format = self._image_format(disk.source)
-        gathered = facts.gather(
+        return facts.gather(
             found,
             disk,
             image_format,
             self._options.ephemeral_encryption,
             self._options.live_disabled,
             self._options.streaming.compression
-            if self._is_compressed(image_format)
+            if self._options.compresses(image_format)
             else None,
+            name,
         )
-        decision = policy.decide(gathered, methods)
-        which = decision_lib.Reason(
-            fact='root disk',
-            value=disk.device,
-            allows=frozenset(decision_lib.Method),
-            meaning=choice.reason,
-        )
-        return dataclasses.replace(
-            decision, reasons=(which, *decision.reasons)
+
+    def _image(
+        self, found: inspection_lib.Inspection, disk: disk_xml.Disk
+    ) -> driver.DiskImage:
+        return driver.DiskImage(
+            device=disk.device,
+            format=self._image_format(disk.source),
+            virtual_size=_virtual_size(found, disk),
         )
 
     def _plan_quiesce(
@@ -293,51 +313,38 @@ class LibvirtDriver(driver.ComputeDriver):
         required = driver.requires_quiesce(image_properties)
         return quiesce.plan(found, required, self._options.quiesce_timeout)
 
-    def _require_suspendable(
-        self,
-        found: inspection_lib.Inspection,
-        decision: decision_lib.Decision,
-    ) -> None:
-        reason = _UNREADABLE_STATES.get(found.power_state)
-        if reason is None and decision.suspends:
-            reason = _why_not_suspended(found, decision)
-        if reason is not None:
-            raise exception.UnsupportedGuest(
-                server=found.guest.uuid, reason=reason
-            )
-        if decision.suspends:
-            requirements.require(
-                found.guest, found.xml, _without_suspending(decision)
-            )
-
     def _require_no_block_job(
         self,
         found: inspection_lib.Inspection,
-        disk: disk_xml.Disk,
+        disks: Sequence[disk_xml.Disk],
         decision: decision_lib.Decision,
     ) -> None:
-        """Raise if another program's block job runs on the disk.
+        """Raise if another program's block job runs on one of the disks.
 
         A mirror would end that job, and libvirt saves no guest that has one.
         """
         if decision.method is decision_lib.Method.MIRROR or decision.suspends:
-            device = block_device.BlockDevice(found.guest, disk.device)
-            device.require_no_foreign_job(self._options.directories()[0])
+            for disk in disks:
+                device = block_device.BlockDevice(found.guest, disk.device)
+                device.require_no_foreign_job(self._options.directories()[0])
 
     def _required_share(
         self,
         found: inspection_lib.Inspection,
-        disk: disk_xml.Disk,
+        disks: Sequence[disk_xml.Disk],
         decision: decision_lib.Decision,
     ) -> int:
         """Return the bytes that an extraction may take, if they are free."""
         directory, share = self._options.directory(decision), 0
         context_lib.require_directory(directory)
         if decision.method is decision_lib.Method.PULL:
-            _require_short(directory)
-            device = block_device.BlockDevice(found.guest, disk.device)
+            plan_checks.require_short(directory)
+            allocated = sum(
+                block_device.BlockDevice(found.guest, d.device).allocation()
+                for d in disks
+            )
             share = max(
-                int(self._options.scratch_share * device.allocation()),
+                int(self._options.scratch_share * allocated),
                 self._options.scratch_minimum,
             )
         self._options.space().require_to_begin(directory, share)
@@ -347,9 +354,6 @@ class LibvirtDriver(driver.ComputeDriver):
         return storage.disk_format(
             source.source_type, self._options.image_format
         )
-
-    def _is_compressed(self, image_format: str) -> bool:
-        return self._options.compression and image_format == 'qcow2'
 
 
 @contextlib.contextmanager
@@ -361,6 +365,22 @@ def _unsupported(instance: instance_lib.Instance) -> Iterator[None]:
         raise exception.UnsupportedGuest(
             server=instance.uuid, reason=str(error)
         ) from error
+
+
+def _with_left_out(
+    decision: decision_lib.Decision, chosen: disk_set.DiskSet
+) -> decision_lib.Decision:
+    """Return the decision with the disks of which no image is made."""
+    left_out = tuple(
+        decision_lib.Reason(
+            fact=f'disk {left.disk.device}',
+            value='left out',
+            allows=frozenset(decision_lib.Method),
+            meaning=left.reason,
+        )
+        for left in chosen.left_out
+    )
+    return dataclasses.replace(decision, reasons=decision.reasons + left_out)
 
 
 def _only(uuids: Collection[str], server: str) -> str:
@@ -385,73 +405,6 @@ def _block_device(disk: disk_xml.Disk) -> instance_lib.BlockDevice:
     )
 
 
-def _require_no_backup(found: inspection_lib.Inspection) -> None:
-    """Raise Conflict if another program's backup of the guest runs.
-
-    blockJobAbort before a mirror would end a backup, too (libvirt 9.0), and
-    so would suspending the guest.
-    """
-    if found.has_backup_job:
-        raise exception.Conflict(
-            'Another program takes a backup of server '
-            f'{found.guest.uuid} (see "virsh domjobinfo"); wait until it has '
-            'ended, then try again.'
-        )
-
-
-def _why_not_suspended(
-    found: inspection_lib.Inspection, decision: decision_lib.Decision
-) -> str | None:
-    """Return a sentence on why a guest can't be suspended, or None."""
-    for disk in found.disks:
-        if disk.is_transient:
-            return (
-                f'libvirt neither copies a transient disk ({disk.device}, '
-                '<transient/>) of a running guest, nor suspends such a guest; '
-                'shut it off first.'
-            )
-    if not found.is_persistent:
-        return (
-            'it would have to be suspended, and libvirt suspends only '
-            'persistent guests; define it first ("virsh define").'
-        )
-    if found.has_saved_memory:
-        advice = _without_suspending(decision)
-        return (
-            'it would have to be suspended, which would overwrite the memory '
-            'of an earlier run that libvirt keeps. If nobody needs that, '
-            f'remove it ("virsh managedsave-remove {found.guest.uuid}"). '
-            f'{advice}'
-        ).rstrip()
-    return None
-
-
-def _without_suspending(decision: decision_lib.Decision) -> str:
-    """Return a sentence that names live methods to configure, or ''."""
-    methods = sorted(decision.alternatives)
-    if not methods:
-        return ''
-    return (
-        f'With [snapshot] live_method = {" or ".join(methods)} it would keep '
-        'running.'
-    )
-
-
-def _require_no_data_file(
-    disk: disk_xml.Disk, decision: decision_lib.Decision
-) -> None:
-    """Raise now if qemu-img would refuse a layer later; see ``qemu_img``."""
-    match decision.method:
-        case decision_lib.Method.PULL:
-            return  # QEMU reads all of the disk
-        case decision_lib.Method.MIRROR:
-            source = disk.source.backing
-        case _:
-            source = disk.source
-    if source is not None:
-        qemu_img.require_no_data_file(source, is_in_use=True)
-
-
 def _virtual_size(
     found: inspection_lib.Inspection, disk: disk_xml.Disk
 ) -> int:
@@ -460,13 +413,3 @@ def _virtual_size(
         device = block_device.BlockDevice(found.guest, disk.device)
         return device.virtual_size()
     return qemu_img.info(disk.source).virtual_size
-
-
-def _require_short(directory: pathlib.Path) -> None:
-    """Raise if the path of a socket in the directory would be too long."""
-    if not backup_job.is_short_enough(directory):
-        raise exception.InvalidConfiguration(
-            option='[snapshot] scratch_directory',
-            reason=f'{directory} is too long for the sockets in it; choose '
-            'one with a shorter path.',
-        )

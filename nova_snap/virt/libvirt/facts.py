@@ -29,10 +29,12 @@ def gather(
     ephemeral_encryption: bool,
     live_disabled: bool,
     compression: str | None,
+    name: str = 'root disk',
 ) -> policy.Facts:
-    """Gather the facts about a guest.
+    """Gather the facts about a guest and one of its disks.
 
     :param compression: how a stream would be compressed; None if it would not.
+    :param name: what the disk is called for people.
     """
     host, state = found.guest.host, found.power_state
     device = block_device.BlockDevice(found.guest, disk.device)
@@ -55,6 +57,7 @@ def gather(
         image_format=image_format,
         has_libnbd=_has_libnbd(),
         has_compressor=_has_compressor(compression),
+        disk=name,
     )
 
 

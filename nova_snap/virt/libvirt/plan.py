@@ -28,6 +28,7 @@ from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap import journal
+from nova_snap import progress as progress_lib
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import backup_job
@@ -80,6 +81,10 @@ class Options:
     ceph_conf: str | None = None
     chain_reader: backing_chain.Reader = backing_chain.Reader()
 
+    def compresses(self, image_format: str) -> bool:
+        """Return True if images of a format are compressed."""
+        return self.compression and image_format == 'qcow2'
+
     def directory(self, decision: decision_lib.Decision) -> pathlib.Path:
         """Return where the temporary files of an extraction are."""
         snapshots, *scratch = self.directories()
@@ -101,15 +106,16 @@ class Options:
 class LibvirtPlan(driver.Plan):
     """A plan, with the decision and the state that it is made from.
 
+    :ivar disks: those that are read, in the order of the images.
     :ivar share: bytes that the extraction may take; 0 if that depends on the
-        disk, not on what the guest writes.
+        disks, not on what the guest writes.
     :ivar disk_operation_slot: held while an image is converted.
     :ivar without: makes a plan that does not consider a method.
     """
 
     decision: decision_lib.Decision
     guest: inspection_lib.Inspection
-    disk: disk_xml.Disk
+    disks: tuple[disk_xml.Disk, ...]
     share: int
     quiesce: quiesce_lib.Quiesce
     options: Options
@@ -119,13 +125,15 @@ class LibvirtPlan(driver.Plan):
 
     def hardware(self) -> Mapping[str, str]:
         """Return the image properties by the XML."""
-        return hardware_lib.image_properties(self.guest.xml, self.disk.device)
+        return hardware_lib.image_properties(
+            self.guest.xml, self.disks[0].device
+        )
 
     @contextlib.contextmanager
     def extracted(
         self, operation: driver.Operation
     ) -> Iterator[driver.Extraction]:
-        """Read the root disk as was decided."""
+        """Read the disks as was decided."""
         LOG.info(
             'Snapshot of server %(server)s: %(path)s. %(summary)s',
             {
@@ -140,9 +148,9 @@ class LibvirtPlan(driver.Plan):
             self._stop_noticed(),
             self._folder(operation.entry) as folder,
             self.options.space().taken(folder, self.share),
-            self._pipeline(self._context(operation, folder)) as data,
+            self._pipeline(self._context(operation, folder)) as disks,
         ):
-            yield driver.Extraction((data,))
+            yield driver.Extraction(disks)
 
     def alternatives(self) -> Iterator[driver.Plan]:
         """Yield the plan to mirror the disk, if libvirt exports no disk."""
@@ -165,11 +173,11 @@ class LibvirtPlan(driver.Plan):
     def _stop_noticed(self) -> contextlib.AbstractContextManager[None]:
         if self.decision.suspends or not self.guest.power_state.is_active:
             return contextlib.nullcontext()
-        return guest_stop.noticed(self.guest.guest, self.disk.device)
+        return guest_stop.noticed(self.guest.guest, self.disks[0].device)
 
     def _pipeline(
         self, context: context_lib.Context
-    ) -> contextlib.AbstractContextManager[driver.ImageData]:
+    ) -> contextlib.AbstractContextManager[tuple[driver.DiskData, ...]]:
         decision, options = self.decision, self.options
         match decision.method:
             case decision_lib.Method.PULL:
@@ -185,10 +193,7 @@ class LibvirtPlan(driver.Plan):
     ) -> context_lib.Context:
         return context_lib.Context(
             guest=self.guest.guest,
-            disk=self.disk,
-            virtual_size=self.virtual_size,
-            image_format=self.disk_format,
-            compress=self.options.compression and self.disk_format == 'qcow2',
+            disks=self._to_read(operation.progress),
             quiesce=self.quiesce,
             folder=folder,
             space=self.options.space(),
@@ -199,14 +204,36 @@ class LibvirtPlan(driver.Plan):
             qemu_uid=self._qemu_uid(),
         )
 
-    def _make_scratch(self, folder: pathlib.Path) -> None:
-        """Make the scratch file of an export.
+    def _to_read(
+        self, progress: progress_lib.Progress
+    ) -> tuple[context_lib.DiskToRead, ...]:
+        sizes = [image.virtual_size for image in self.images]
+        return tuple(
+            context_lib.DiskToRead(
+                disk=disk,
+                virtual_size=image.virtual_size,
+                image_format=image.format,
+                compress=self.options.compresses(image.format),
+                progress=part,
+            )
+            for disk, image, part in zip(
+                self.disks,
+                self.images,
+                progress_lib.parts(progress, sizes),
+                strict=True,
+            )
+        )
 
-        With ``dynamic_ownership = 0`` in its qemu.conf, libvirt would make one
-        that QEMU may not write to.
+    def _make_scratches(self, folder: pathlib.Path) -> None:
+        """Make the scratch files of an export.
+
+        With ``dynamic_ownership = 0`` in its qemu.conf, libvirt would make
+        some that QEMU may not write to.
         """
-        scratch = backup_job.Export.in_folder(folder).scratch
-        qemu_img.create_delta(scratch, self.virtual_size, None)
+        export = backup_job.Export(folder)
+        for number, image in enumerate(self.images):
+            scratch = export.scratch(number)
+            qemu_img.create_delta(scratch, image.virtual_size, None)
 
     def _qemu_uid(self) -> int:
         uid = domain_xml.qemu_uid(self.guest.xml)
@@ -219,7 +246,7 @@ class LibvirtPlan(driver.Plan):
         with entry.undoing(undo_steps.RemoveFolder(str(folder))):
             if self.decision.method is decision_lib.Method.PULL:
                 shared_folder.make(
-                    folder, self._qemu_uid(), self._make_scratch
+                    folder, self._qemu_uid(), self._make_scratches
                 )
             else:
                 # QEMU's user may enter the folder, but not list it.

@@ -56,7 +56,10 @@ STREAM_FORMATS = ('qcow2', 'raw')
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """The facts that a decision is made from."""
+    """The facts about a guest and one of its disks.
+
+    :ivar disk: what the disk is called for people.
+    """
 
     power_state: power_state.PowerState
     virt_type: str
@@ -75,13 +78,20 @@ class Facts:
     image_format: str
     has_libnbd: bool
     has_compressor: bool
+    disk: str = 'root disk'
 
 
 def decide(
-    facts: Facts, methods: Sequence[decision.Method]
+    facts: Facts,
+    methods: Sequence[decision.Method],
+    further: Sequence[Facts] = (),
 ) -> decision.Decision:
-    """Choose the first of the methods that every fact allows, else cold."""
-    reasons = tuple(_reasons(facts))
+    """Choose the first of the methods that every fact allows, else cold.
+
+    :param facts: with those of the root disk.
+    :param further: those of the disks that are read at the same moment.
+    """
+    reasons = (*_reasons(facts), *_further_reasons(further))
     allowed = _BOTH.intersection(*(reason.allows for reason in reasons))
     method = next((method for method in methods if method in allowed), None)
     return decision.Decision(
@@ -100,15 +110,8 @@ def _reasons(facts: Facts) -> Iterator[decision.Reason]:
     yield _virt_type(facts.virt_type)
     yield _version('QEMU version', facts.qemu_version, MIN_QEMU)
     yield _version('libvirt version', facts.libvirt_version, MIN_LIBVIRT)
-    yield _source_type(facts.source_type)
-    yield _needs(
-        _BOTH,
-        'root disk encrypted',
-        facts.is_encrypted,
-        not facts.is_encrypted,
-        'the root disk is not encrypted by QEMU',
-        'the root disk is encrypted, and what is copied live would not be',
-    )
+    yield _source_type(facts)
+    yield _encrypted(facts)
     yield _needs(
         _BOTH,
         '[ephemeral_storage_encryption] enabled',
@@ -125,14 +128,7 @@ def _reasons(facts: Facts) -> Iterator[decision.Reason]:
         'the configuration allows live snapshots',
         'the configuration forbids live snapshots',
     )
-    yield _needs(
-        _BOTH,
-        'block jobs',
-        facts.supports_block_jobs,
-        facts.supports_block_jobs,
-        'libvirt has block jobs for the root disk',
-        'libvirt has no block jobs for the root disk',
-    )
+    yield _block_jobs(facts)
     yield from _mirror_reasons(facts)
     yield from _pull_reasons(facts)
 
@@ -178,14 +174,7 @@ def _pull_reasons(facts: Facts) -> Iterator[decision.Reason]:
         'another backup job runs, and a guest has one at a time',
     )
     yield _iothread(facts)
-    yield _needs(
-        {PULL},
-        'image format',
-        facts.image_format,
-        facts.image_format in STREAM_FORMATS,
-        f'{facts.image_format} can be written as a stream',
-        f'{facts.image_format} cannot be written as a stream',
-    )
+    yield _image_format(facts)
     yield _needs(
         {PULL},
         'libnbd',
@@ -194,7 +183,75 @@ def _pull_reasons(facts: Facts) -> Iterator[decision.Reason]:
         "libnbd's Python binding is installed",
         "libnbd's Python binding (python3-libnbd) is not installed",
     )
+    yield _compressor(facts)
+
+
+def _further_reasons(further: Sequence[Facts]) -> Iterator[decision.Reason]:
+    """Yield a reason for each disk besides the root disk."""
+    if not further:
+        return
     yield _needs(
+        {MIRROR},
+        'number of disks',
+        1 + len(further),
+        False,
+        '',
+        'mirrors of several disks end one after the other, not at one moment',
+    )
+    for facts in further:
+        of_disk = (
+            _source_type(facts),
+            _encrypted(facts),
+            _block_jobs(facts),
+            _iothread(facts),
+            _image_format(facts),
+            _compressor(facts),
+        )
+        allows = _BOTH.intersection(*(reason.allows for reason in of_disk))
+        hindering = [r.meaning for r in of_disk if not r.allows >= {PULL}]
+        yield _reason(
+            facts.disk,
+            facts.source_type,
+            allows,
+            '; '.join(hindering) or 'it is read as of the same moment',
+        )
+
+
+def _encrypted(facts: Facts) -> decision.Reason:
+    return _needs(
+        _BOTH,
+        f'{facts.disk} encrypted',
+        facts.is_encrypted,
+        not facts.is_encrypted,
+        f'the {facts.disk} is not encrypted by QEMU',
+        f'the {facts.disk} is encrypted, and what is copied live would not be',
+    )
+
+
+def _block_jobs(facts: Facts) -> decision.Reason:
+    return _needs(
+        _BOTH,
+        'block jobs',
+        facts.supports_block_jobs,
+        facts.supports_block_jobs,
+        f'libvirt has block jobs for the {facts.disk}',
+        f'libvirt has no block jobs for the {facts.disk}',
+    )
+
+
+def _image_format(facts: Facts) -> decision.Reason:
+    return _needs(
+        {PULL},
+        'image format',
+        facts.image_format,
+        facts.image_format in STREAM_FORMATS,
+        f'{facts.image_format} can be written as a stream',
+        f'{facts.image_format} cannot be written as a stream',
+    )
+
+
+def _compressor(facts: Facts) -> decision.Reason:
+    return _needs(
         {PULL},
         'compression library',
         facts.has_compressor,
@@ -206,18 +263,21 @@ def _pull_reasons(facts: Facts) -> Iterator[decision.Reason]:
 
 def _iothread(facts: Facts) -> decision.Reason:
     if not facts.has_iothread:
-        allows, meaning = _BOTH, 'the root disk has no iothread'
+        allows, meaning = _BOTH, f'the {facts.disk} has no iothread'
     elif facts.qemu_version >= MIN_QEMU_IOTHREAD_EXPORT:
         allows, meaning = _BOTH, 'this QEMU can export a disk with an iothread'
     else:
         allows = _BOTH - {PULL}
         meaning = (
-            'the root disk has an iothread, and QEMU before '
+            f'the {facts.disk} has an iothread, and QEMU before '
             f'{_dotted(MIN_QEMU_IOTHREAD_EXPORT)} may crash when the export '
             'of such a disk ends'
         )
     return _reason(
-        'root disk has an iothread', facts.has_iothread, allows, meaning
+        f'{facts.disk} has an iothread',
+        facts.has_iothread,
+        allows,
+        meaning,
     )
 
 
@@ -281,18 +341,18 @@ def _version(
     )
 
 
-def _source_type(source_type: storage.SourceType) -> decision.Reason:
-    is_file = source_type not in (
+def _source_type(facts: Facts) -> decision.Reason:
+    is_file = facts.source_type not in (
         storage.SourceType.LVM,
         storage.SourceType.RBD,
     )
     return _reason(
         'source type',
-        source_type,
+        facts.source_type,
         _BOTH if is_file else _BOTH - {MIRROR},
-        'a root disk in a file can be copied live'
+        f'a {facts.disk} in a file can be copied live'
         if is_file
-        else f'a root disk on {source_type} cannot be mirrored',
+        else f'a {facts.disk} on {facts.source_type} cannot be mirrored',
     )
 
 

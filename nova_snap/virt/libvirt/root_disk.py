@@ -48,7 +48,7 @@ def hard_disks(
     """
     hard = [disk for disk in disks if disk.kind in _HARD_DISKS]
     if root_device is not None:
-        _require_device(hard, root_device)
+        require_device(hard, root_device)
     return sorted(
         hard,
         key=lambda disk: (
@@ -72,7 +72,7 @@ def choose(
         raise disk_xml.Unsupported('it has no disk.')
     disk, *others = hard
     try:
-        _require_readable(disk)
+        require_readable(disk, 'root disk')
     except disk_xml.Unsupported as error:
         raise disk_xml.Unsupported(f'{error}{_hint(others)}') from None
     if root_device is not None:
@@ -86,30 +86,32 @@ def choose(
     return Choice(disk, reason)
 
 
-def _require_readable(disk: disk_xml.Disk) -> None:
+def require_readable(disk: disk_xml.Disk, role: str = 'disk') -> None:
+    """Raise Unsupported if no image can be made of a hard disk.
+
+    :param role: what the disk is for the request, for people.
+    """
+    name = f'its {role} {disk.device}'
     if disk.kind == 'lun':
         raise disk_xml.Unsupported(
-            f'its root disk {disk.device} is a LUN that is passed through to '
-            'it (device="lun"), and those are not read.'
+            f'{name} is a LUN that is passed through to it (device="lun"), '
+            'and those are not read.'
         )
     if disk.readable is None:
-        raise disk_xml.Unsupported(
-            f'its root disk {disk.device} cannot be read: {disk.problem}'
-        )
+        raise disk_xml.Unsupported(f'{name} cannot be read: {disk.problem}')
     if disk.source.format not in FORMATS:
         raise disk_xml.Unsupported(
-            f'its root disk {disk.device} has the format '
-            f'{disk.source.format!r}; {" and ".join(FORMATS)} are supported.'
+            f'{name} has the format {disk.source.format!r}; '
+            f'{" and ".join(FORMATS)} are supported.'
         )
 
 
-def _require_device(hard: Sequence[disk_xml.Disk], root_device: str) -> None:
+def require_device(hard: Sequence[disk_xml.Disk], device: str) -> None:
+    """Raise Unsupported if a request names a hard disk that is not there."""
     names = [disk.device for disk in hard]
-    if root_device not in names:
+    if device not in names:
         found = ', '.join(names) or 'none'
-        raise disk_xml.Unsupported(
-            f'it has no disk {root_device}; it has {found}.'
-        )
+        raise disk_xml.Unsupported(f'it has no disk {device}; it has {found}.')
 
 
 def _hint(others: Sequence[disk_xml.Disk]) -> str:
@@ -125,7 +127,7 @@ def _hint(others: Sequence[disk_xml.Disk]) -> str:
 
 def _is_readable(disk: disk_xml.Disk) -> bool:
     try:
-        _require_readable(disk)
+        require_readable(disk)
     except disk_xml.Unsupported:
         return False
     return True

@@ -101,8 +101,8 @@ class RemoveFolder(undo.Step, kind='remove the folder'):
         """
         folder = resources.get(Folders).checked(self.folder)
         guest = resources.get(guest_lib.Guest)
-        export = backup_job.Export.in_folder(folder)
-        if export.scratch.exists() and backup_job.is_running(guest, export):
+        export = backup_job.Export(folder)
+        if export.scratches and backup_job.is_running(guest, export):
             raise exception.HypervisorError(
                 action='remove the folder of an export',
                 reason='the export still runs',
@@ -134,9 +134,9 @@ def remove_folder(folder: pathlib.Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class EndExport(undo.Step, kind='end the export'):
-    """End the backup job that exports a disk.
+    """End the backup job that exports disks.
 
-    :ivar folder: of the socket and the scratch file.
+    :ivar folder: of the socket and the scratch files.
     :ivar running: True if the guest ran when the export began.
     """
 
@@ -150,7 +150,7 @@ class EndExport(undo.Step, kind='end the export'):
 
     def has_begun(self, guest: guest_lib.Guest) -> bool:
         """Return True if the job runs."""
-        export = backup_job.Export.in_folder(self.path)
+        export = backup_job.Export(self.path)
         return backup_job.is_running(guest, export)
 
     def undo(self, resources: undo.Resources) -> None:
@@ -163,7 +163,7 @@ class EndExport(undo.Step, kind='end the export'):
         """
         folder = resources.get(Folders).checked(self.folder)
         guest = resources.get(guest_lib.Guest)
-        backup_job.end(guest, backup_job.Export.in_folder(folder))
+        backup_job.end(guest, backup_job.Export(folder))
         if self.running and guest.is_paused_by_io_error():
             LOG.warning(
                 'Resuming server %s, which an I/O error had paused.',

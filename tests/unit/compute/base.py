@@ -103,7 +103,7 @@ class MemoryPlan(driver_lib.Plan):
             data = driver_lib.ImageData(
                 io.BytesIO(DATA), 'raw', request.size, operation.progress
             )
-            yield driver_lib.Extraction((data,))
+            yield driver_lib.Extraction((contextlib.nullcontext(data),))
 
 
 class MemoryDriver(driver_lib.ComputeDriver):
@@ -166,7 +166,8 @@ class MemoryDriver(driver_lib.ComputeDriver):
         self.image_properties = image_properties
         if self.plan_error is not None:
             raise self.plan_error
-        return MemoryPlan(instance, 'raw', 1 << 30, self)
+        root = driver_lib.DiskImage('vda', 'raw', 1 << 30)
+        return MemoryPlan(instance, (root,), self)
 
     def resources(self, instance_uuid: str) -> Sequence[object]:
         return (self,)
@@ -199,9 +200,10 @@ class ManagerTestCase(base.TestCase):
         **metadata: str,
     ) -> image_api.Image:
         """Take one."""
-        return self.manager.snapshot_instance(
+        (image,) = self.manager.snapshot_instance(
             instance, name, metadata, self.images, self.progress
         )
+        return image
 
     def recover(self) -> list[operations.Recovery]:
         """Recover from the whole journal."""

@@ -128,7 +128,9 @@ class BuildTest(base.TestCase):
         )
 
     def test_flavor_is_not_of_another_disk(self) -> None:
-        other = dataclasses.replace(INSTANCE, root_device='vdb')
+        other = dataclasses.replace(
+            INSTANCE, disks=instance_lib.DiskChoice(("vdb",))
+        )
         self.assertEqual(9, build(other, virtual_size=9 * GIB).min_disk)
 
     def test_each_has_an_id_of_its_own(self) -> None:

@@ -41,8 +41,8 @@ LOG = logging.getLogger(__name__)
 @contextlib.contextmanager
 def extracted(
     context: context_lib.Context, suspends: bool, detach_timeout: int
-) -> Iterator[driver.ImageData]:
-    """Read the root disk of a guest as a flat image.
+) -> Iterator[tuple[driver.DiskData, ...]]:
+    """Read disks of a guest as flat images.
 
     :param suspends: True if the guest runs and has to be suspended.
     :param detach_timeout: seconds for the guest to release a device.
@@ -63,9 +63,12 @@ def extracted(
                 quiesce.quiesced(context.guest, context.quiesce, context.entry)
             )
             stack.enter_context(_suspended(context))
-        flat = _flat_image(context, suspends, is_stopped)
-    with context_lib.opened(flat, context) as data:
-        yield data
+        flats = _flat_images(context, suspends, is_stopped)
+    context.release_space()
+    yield tuple(
+        context_lib.opened(flat, target)
+        for flat, target in zip(flats, context.disks, strict=True)
+    )
 
 
 @contextlib.contextmanager
@@ -137,55 +140,57 @@ def _suspended(context: context_lib.Context) -> Iterator[None]:
         yield
 
 
-def _flat_image(
+def _flat_images(
     context: context_lib.Context, suspends: bool, is_stopped: bool
-) -> pathlib.Path:
-    """Convert the disk to a flat image in the format that is wanted."""
-    flat = context.folder / f'{uuid.uuid4()}.image'
-    with (
-        context.disk_operation_slot(context.progress),
-        context.hooks.reading(context.disk.source, context.entry),
-    ):
+) -> list[pathlib.Path]:
+    """Convert each disk to a flat image in the format that is wanted."""
+    flats = []
+    with context.disk_operation_slot(context.progress):
         if is_stopped and not suspends:
-            _require_same_disk(context)
-        qemu_img.convert(
-            context.disk.source,
-            flat,
-            context.image_format,
-            context.compress,
-            context.converting,
-            _secrets(context),
-        )
-    context.converting(1)
+            _require_same_disks(context)
+        for target in context.disks:
+            flats.append(_flat_image(context, target))
     if is_stopped and context.guest.power_state().is_active:
         # QEMU's locks on files prevent a start; a disk in Ceph has no lock.
         raise exception.GuestStarted(server=context.guest.uuid)
+    return flats
+
+
+def _flat_image(
+    context: context_lib.Context, target: context_lib.DiskToRead
+) -> pathlib.Path:
+    flat = context.folder / f'{uuid.uuid4()}.image'
+    source = target.disk.source
+    host = context.guest.host
+    with context.hooks.reading(source, context.entry):
+        qemu_img.convert(
+            source,
+            flat,
+            target.image_format,
+            target.compress,
+            lambda share: context.converting(target, share),
+            {secret: host.secret(secret) for secret in source.secrets},
+        )
+    context.converting(target, 1)
     return flat
 
 
-def _require_same_disk(context: context_lib.Context) -> None:
-    """Raise if a shut-off guest has another disk than when it was planned.
+def _require_same_disks(context: context_lib.Context) -> None:
+    """Raise if a shut-off guest has other disks than when it was planned.
 
     The wait for a slot may have been long.  A guest that ran meanwhile may
     write to an overlay now, and the image would lack what is in that.
 
     :raises GuestStarted: the definition names another disk.
     """
-    found = disk_xml.disks(
-        context.guest.xml(), inspection.volume_finder(context.guest.host)
-    )
-    if not any(
-        disk.device == context.disk.device
-        and disk.readable is not None
-        and disk.readable.describe() == context.disk.source.describe()
-        for disk in found
-    ):
-        raise exception.GuestStarted(server=context.guest.uuid)
-
-
-def _secrets(context: context_lib.Context) -> dict[str, bytes]:
-    """Return the passphrases of encrypted layers, by their secrets."""
-    return {
-        secret: context.guest.host.secret(secret)
-        for secret in context.disk.source.secrets
+    found = {
+        disk.device: disk.readable.describe()
+        for disk in disk_xml.disks(
+            context.guest.xml(), inspection.volume_finder(context.guest.host)
+        )
+        if disk.readable is not None
     }
+    for target in context.disks:
+        disk = target.disk
+        if found.get(disk.device) != disk.source.describe():
+            raise exception.GuestStarted(server=context.guest.uuid)

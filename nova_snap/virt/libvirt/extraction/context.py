@@ -37,18 +37,30 @@ DiskOperationSlot: TypeAlias = Callable[
 
 
 @dataclasses.dataclass(frozen=True)
-class Context:
-    """The arguments of one extraction.
+class DiskToRead:
+    """A disk, and the image that is made of it.
 
-    ``virtual_size`` is in bytes; ``disk_operation_slot`` is held while an
-    image is converted; QEMU runs as the user ``qemu_uid``.
+    ``virtual_size`` is in bytes; ``progress`` is the disk's part of that of
+    the extraction.
     """
 
-    guest: guest_lib.Guest
     disk: disk_xml.Disk
     virtual_size: int
     image_format: str
     compress: bool
+    progress: progress_lib.Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """The arguments of one extraction.
+
+    The first of the ``disks`` is the root disk.  ``disk_operation_slot`` is
+    held while an image is converted; QEMU runs as the user ``qemu_uid``.
+    """
+
+    guest: guest_lib.Guest
+    disks: tuple[DiskToRead, ...]
     quiesce: quiesce_lib.Quiesce
     folder: pathlib.Path
     space: space_lib.Space
@@ -57,6 +69,15 @@ class Context:
     disk_operation_slot: DiskOperationSlot
     hooks: hooks_lib.Hooks = hooks_lib.NONE
     qemu_uid: int = dataclasses.field(default_factory=os.geteuid)
+
+    @property
+    def root(self) -> DiskToRead:
+        """The root disk."""
+        return self.disks[0]
+
+    def release_space(self) -> None:
+        """Take no more space, so that another has to end if it gets short."""
+        self.space.release(self.folder)
 
     def report(
         self, stage: progress_lib.Stage, done: int, total: int | None
@@ -70,12 +91,16 @@ class Context:
         self.space.require(self.folder)
         self.progress.report(stage, done, total)
 
-    def converting(self, share: float) -> None:
-        """Report how much of the disk is converted, 0 to 1."""
-        self.report(
+    def converting(self, target: DiskToRead, share: float) -> None:
+        """Report how much of a disk is converted, 0 to 1.
+
+        Raises what :meth:`report` does.
+        """
+        self.space.require(self.folder)
+        target.progress.report(
             progress_lib.Stage.CONVERTING,
-            int(share * self.virtual_size),
-            self.virtual_size,
+            int(share * target.virtual_size),
+            target.virtual_size,
         )
 
 
@@ -105,16 +130,14 @@ def require_directory(directory: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: pathlib.Path, context: Context) -> Iterator[driver.ImageData]:
-    """Open a finished image file as image data.
-
-    No more space is taken, so another extraction has to end if it gets short.
-    """
-    context.space.release(context.folder)
+def opened(
+    path: pathlib.Path, target: DiskToRead
+) -> Iterator[driver.ImageData]:
+    """Open the finished image file of a disk as image data."""
     with shared_folder.open_file(path) as stream:
         yield driver.ImageData(
             stream=stream,
-            format=context.image_format,
+            format=target.image_format,
             size=os.fstat(stream.fileno()).st_size,
-            progress=context.progress,
+            progress=target.progress,
         )

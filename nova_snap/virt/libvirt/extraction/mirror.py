@@ -47,7 +47,7 @@ END_TIMEOUT = 10
 @contextlib.contextmanager
 def extracted(
     context: context_lib.Context, stall_timeout: int
-) -> Iterator[driver.ImageData]:
+) -> Iterator[tuple[driver.DiskData, ...]]:
     """Read the root disk of a running guest as a flat image.
 
     The steps, by their numbers:
@@ -73,10 +73,10 @@ def extracted(
     :raises NotEnoughSpace: the folder's file system is too full.
     :raises ProgramFailed: qemu-img failed.
     """
-    disk, guest = context.disk, context.guest  # 1
+    disk, guest = context.root.disk, context.guest  # 1
     delta = qemu_img.create_delta(  # 2
         context.folder / f'{uuid.uuid4()}.delta',
-        context.virtual_size,
+        context.root.virtual_size,
         disk.source.backing,
     )
     if os.geteuid() == 0:
@@ -102,15 +102,15 @@ def extracted(
             mirror.end()  # 9
     context.hooks.take_back(pathlib.Path(delta.describe()))
     flat = _flat_image(context, delta)  # 10
-    with context_lib.opened(flat, context) as data:
-        yield data  # 11
+    context.release_space()
+    yield (context_lib.opened(flat, context.root),)  # 11
 
 
 def _end_mirror(
     context: context_lib.Context, delta: storage.DiskSource
 ) -> mirror_step.EndMirror:
     return mirror_step.EndMirror(
-        device=context.disk.device,
+        device=context.root.disk.device,
         target=delta.describe(),
         run=context.guest.run(),
         generation=context.guest.host.generation,
@@ -252,23 +252,28 @@ def _flat_image(
 ) -> pathlib.Path:
     """Convert the delta to a flat image in the format that is wanted."""
     path = pathlib.Path(delta.describe())
+    root = context.root
+
+    def progress(share: float) -> None:
+        context.converting(root, share)
+
     with context.disk_operation_slot(context.progress):
         if (
-            context.image_format == delta.format
-            and not context.compress
+            root.image_format == delta.format
+            and not root.compress
             and qemu_img.can_flatten(delta)
         ):
-            qemu_img.flatten(delta, context.converting)
-            context.converting(1)
+            qemu_img.flatten(delta, progress)
+            progress(1)
             return path
         flat = path.with_suffix('.image')
         qemu_img.convert(
             delta,
             flat,
-            context.image_format,
-            context.compress,
-            context.converting,
+            root.image_format,
+            root.compress,
+            progress,
         )
-        context.converting(1)
+        progress(1)
     path.unlink()
     return flat

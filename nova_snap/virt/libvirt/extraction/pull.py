@@ -14,7 +14,7 @@
 
 The image shows the moment at which the export began.  The guest runs on while
 the image is read and uploaded; old data that the guest overwrites is kept in a
-scratch file until the end.
+scratch file of the disk until the end.
 """
 
 from collections.abc import Callable
@@ -59,51 +59,68 @@ class Options:
 @contextlib.contextmanager
 def extracted(
     context: context_lib.Context, options: Options
-) -> Iterator[driver.ImageData]:
-    """Read the root disk of a running guest as a stream.
+) -> Iterator[tuple[driver.DiskData, ...]]:
+    """Read disks of a running guest as streams, all as of one moment.
 
     QEMU has to have write access to the folder of the context.
 
     :raises HypervisorError: libvirt could not begin the backup job.
     :raises QuiesceNotPossible: freezing is required and failed.
-    :raises NotEnoughSpace: the scratch file takes too much space.
-    :raises ExportFailed: the disk could not be read to its end.
+    :raises NotEnoughSpace: the scratch files take too much space.
+    :raises ExportFailed: a disk could not be read to its end.
     """
     was_paused = context.guest.is_paused_by_io_error()
     with (
         _exported(context) as export,
         export_guard.ExportGuard(context, export, was_paused) as guard,
+    ):
+        yield tuple(
+            _read(target, export, guard, options) for target in context.disks
+        )
+
+
+@contextlib.contextmanager
+def _read(
+    target: context_lib.DiskToRead,
+    export: backup_job.Export,
+    guard: export_guard.ExportGuard,
+    options: Options,
+) -> Iterator[driver.ImageData]:
+    """Read one of the exported disks."""
+    uri = export.uri(target.disk.device)
+    with (
         guard.translated(),
-        _source(export, options, context.progress.check) as source,
-        _stream(context, source, options) as stream,
+        _source(uri, options, target.progress.check) as source,
+        _stream(target, source, options) as stream,
     ):
         yield driver.ImageData(
             stream=_Reader.of(stream, guard),
-            format=context.image_format,
+            format=target.image_format,
             size=stream.length,
-            progress=_StreamProgress(context.progress, stream),
+            progress=_StreamProgress(target.progress, stream),
         )
 
 
 @contextlib.contextmanager
 def _exported(context: context_lib.Context) -> Iterator[backup_job.Export]:
-    """Export the disk, frozen at the point in time if that is wanted."""
+    """Export the disks, frozen at the point in time if that is wanted."""
     guest = context.guest
-    export = backup_job.Export.in_folder(context.folder)
+    export = backup_job.Export(context.folder)
+    devices = [target.disk.device for target in context.disks]
     runs = guest.power_state() is power_state.PowerState.RUNNING
     step = undo_steps.EndExport(str(context.folder), running=runs)
     with orphan_watch.undoing(context.entry, guest, step):
         with quiesce.quiesced(guest, context.quiesce, context.entry):
-            backup_job.begin(guest, context.disk.device, export)
+            backup_job.begin(guest, devices, export)
         yield export
 
 
 @contextlib.contextmanager
 def _source(
-    export: backup_job.Export, options: Options, check: Callable[[], None]
+    uri: str, options: Options, check: Callable[[], None]
 ) -> Iterator[source_lib.Source]:
     with contextlib.closing(
-        nbd_source.NbdSource(export.uri, options.connections, check=check)
+        nbd_source.NbdSource(uri, options.connections, check=check)
     ) as source:
         if options.bandwidth_limit:
             yield throttle.ThrottledSource(source, options.bandwidth_limit)
@@ -112,13 +129,13 @@ def _source(
 
 
 def _stream(
-    context: context_lib.Context,
+    target: context_lib.DiskToRead,
     source: source_lib.Source,
     options: Options,
 ) -> stream_lib.Stream:
-    if context.image_format == 'raw':
+    if target.image_format == 'raw':
         return raw.write_raw(source)
-    if context.compress:
+    if target.compress:
         return writer.write_compressed(
             source,
             options.compression,

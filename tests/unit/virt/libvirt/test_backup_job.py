@@ -34,8 +34,8 @@ class UriTest(testtools.TestCase):
     """What libnbd gets: a "+" is no space to it."""
 
     def test_odd_directory(self) -> None:
-        export = backup_job.Export.in_folder(pathlib.Path('/a b+c/d&e'))
+        export = backup_job.Export(pathlib.Path('/a b+c/d&e'))
         self.assertEqual(
-            'nbd+unix:///root?socket=%2Fa%20b%2Bc%2Fd%26e%2Fnbd.sock',
-            export.uri,
+            'nbd+unix:///vda?socket=%2Fa%20b%2Bc%2Fd%26e%2Fnbd.sock',
+            export.uri('vda'),
         )

@@ -175,8 +175,8 @@ class EndExportTest(StepTestCase):
         directory = self.folder()
         self.path = directory / str(uuid.uuid4())
         self.path.mkdir()
-        self.export = backup_job.Export.in_folder(self.path)
-        self.export.scratch.touch()
+        self.export = backup_job.Export(self.path)
+        self.export.scratch(0).touch()
         self.resources = undo.Resources(
             self.guest, hooks.NONE, undo_steps.Folders((directory,))
         )

@@ -68,10 +68,15 @@ class ColdTestCase(base.GuestTestCase):
         with self.begun(guest) as entry:
             snapshot = context_lib.Context(
                 guest=guest,
-                disk=root_disk.choose(disk_xml.disks(guest.xml())).disk,
-                virtual_size=SIZE,
-                image_format='raw',
-                compress=False,
+                disks=(
+                    context_lib.DiskToRead(
+                        root_disk.choose(disk_xml.disks(guest.xml())).disk,
+                        virtual_size=SIZE,
+                        image_format='raw',
+                        compress=False,
+                        progress=self.progress,
+                    ),
+                ),
                 quiesce=quiesce.Quiesce(frozen, False, 5),
                 folder=self.target,
                 space=space.Space(0, ()),
@@ -79,10 +84,11 @@ class ColdTestCase(base.GuestTestCase):
                 progress=self.progress,
                 disk_operation_slot=self.slot,
             )
-            with cold.extracted(snapshot, suspends, 1) as data:
+            with cold.extracted(snapshot, suspends, 1) as disks:
                 # Before anything is uploaded the guest runs again.
                 self.state_while_uploading = self.domain.state_now
-                return data.stream.read()
+                with disks[0] as data:
+                    return data.stream.read()
 
     @contextlib.contextmanager
     def slot(self, _progress: progress_lib.Progress) -> Iterator[None]:
