@@ -133,7 +133,7 @@ class TestNumbered(DiskSetTestCase):
     def check_boots(
         self, images: Mapping[str, content.Image], last: list[int]
     ) -> None:
-        """A new guest has all disks, with what was written to them."""
+        """Check that a new guest has all disks, with what was written."""
         root, *further = (
             root_disk.RootDisk(root_disk.Kind.RAW, image.path, image.format)
             for image in images.values()
