@@ -123,7 +123,10 @@ How "pull" compresses images, where [libvirt] snapshot_compression is set.
         'bandwidth_limit_mb',
         default=0,
         min=0,
-        help='MiB per second that "pull" reads at most; 0 means no limit.',
+        help="""
+MiB per second that "pull" reads at most of one server, of all its disks
+together; 0 means no limit.
+""",
     ),
     cfg.StrOpt(
         'scratch_directory',

@@ -19,21 +19,37 @@ from nova_snap import concurrency
 from nova_snap.qcow2 import source as source_lib
 
 
-class ThrottledSource:
-    """Another source, read with at most ``limit`` bytes per second.
+class Throttle:
+    """A limit of ``limit`` bytes per second, for all who share it."""
 
-    The limit applies to the reads of all threads together.
-    """
-
-    def __init__(self, source: source_lib.Source, limit: int) -> None:
-        self.name = source.name
-        self.size = source.size
-        self.parallel = source.parallel
-        self._source = source
+    def __init__(self, limit: int) -> None:
         self._limit = limit
         self._lock = concurrency.native_module('threading').Lock()
         self._sleep = concurrency.native_module('time').sleep
         self._free_at = time.monotonic()
+
+    def wait(self, length: int) -> None:
+        """Wait for the turn to read so many bytes."""
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._free_at)
+            self._free_at = turn + length / self._limit
+        self._sleep(turn - now)
+
+
+class ThrottledSource:
+    """Another source, read no faster than a throttle allows.
+
+    The limit applies to the reads of all threads together, and of all sources
+    that share the throttle.
+    """
+
+    def __init__(self, source: source_lib.Source, throttle: Throttle) -> None:
+        self.name = source.name
+        self.size = source.size
+        self.parallel = source.parallel
+        self._source = source
+        self._throttle = throttle
 
     def extents(self) -> Iterator[source_lib.Extent]:
         """Return the extents of the other source."""
@@ -41,11 +57,7 @@ class ThrottledSource:
 
     def read(self, offset: int, length: int) -> source_lib.Bytes:
         """Wait as long as the limit demands, then read."""
-        with self._lock:
-            now = time.monotonic()
-            turn = max(now, self._free_at)
-            self._free_at = turn + length / self._limit
-        self._sleep(turn - now)
+        self._throttle.wait(length)
         return self._source.read(offset, length)
 
     def close(self) -> None:

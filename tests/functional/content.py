@@ -19,6 +19,7 @@ Used by the ``test_content_*.py``; what has to hold of the guest is in
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import json
 import pathlib
 from typing import Any
 
@@ -83,6 +84,27 @@ class ContentTestCase(base.SnapshotTestCase):
         self.assert_nothing_left()
         return self.image(done.stdout.strip())
 
+    def take_all(
+        self, guest: guest_lib.Guest, path: str, *arguments: str
+    ) -> dict[str, Image]:
+        """Take images of all disks, and check that the guest is as found.
+
+        Return them by the names of the disks, the root disk first.
+
+        :param path: as for :meth:`take`.
+        """
+        found = base.Found.of(guest)
+        done = self.run_command(
+            *('image-create', guest.uuid, 'image', '--all-disks'),
+            *('-f', 'json', *arguments),
+        )
+        self.assertIn(SAYS[path], done.stderr)
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+        shown = json.loads(done.stdout)
+        ids = {guest.target: shown['id'], **shown['further_images']}
+        return {device: self.image(ids[device]) for device in ids}
+
     def image(self, image_id: str) -> Image:
         """Return an active, flat image of the embedded service."""
         image = Image(self.images.get(image_id), self.image_file(image_id))
@@ -125,17 +147,18 @@ class ContentTestCase(base.SnapshotTestCase):
         self.assertRegex(guest.console(), r'FOUND \d+ \d+')
         self.assertGreater(guest.ticks(), least)
 
-    def assert_one_moment(self, image: Image, least: int) -> None:
+    def assert_one_moment(self, image: Image, least: int) -> int:
         """Check that the image shows one moment, at or after ``least``.
 
         The guest writes its ticks in order, each durably, into a ring: the
-        image may have no gap.
+        image may have no gap.  Return the last tick.
         """
         numbers = disk.ring_numbers(image.path, image.format)
         last = max(numbers)
         self.assertGreaterEqual(last, least)
         first = max(1, last - RING + 1)
         self.assertEqual(set(range(first, last + 1)), numbers)
+        return last
 
 
 @contextlib.contextmanager

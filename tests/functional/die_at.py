@@ -15,13 +15,15 @@
     python -m tests.functional.die_at before MODULE:NAME ARGUMENT...
 
 "before" and "after" are the moments right before the call of the function
-NAME (``Class.method`` or ``function``) in MODULE and right after it returned.
+NAME (``Class.method`` or ``function``) in MODULE and right after it returned;
+"after.2" is that of the second call.
 The product has no such hooks: the function is wrapped here.
 """
 
 from collections.abc import Callable
 import functools
 import importlib
+import itertools
 import os
 import signal
 import sys
@@ -34,7 +36,13 @@ def die() -> None:
 
 
 def wrap(moment: str, step: str, action: Callable[[], None] = die) -> None:
-    """Replace the function of a step by one that acts before or after it."""
+    """Replace the function of a step by one that acts before or after it.
+
+    :param moment: "before" or "after", maybe with the number of the call from
+        which on it acts, as in "after.2".
+    """
+    moment, _, number = moment.partition('.')
+    calls = itertools.count(1)
     module_name, _, path = step.partition(':')
     owner: Any = importlib.import_module(module_name)
     *parents, name = path.split('.')
@@ -44,10 +52,11 @@ def wrap(moment: str, step: str, action: Callable[[], None] = die) -> None:
 
     @functools.wraps(function)
     def acting(*args: Any, **kwargs: Any) -> Any:
-        if moment == 'before':
+        is_due = next(calls) >= int(number or 1)
+        if is_due and moment == 'before':
             action()
         result = function(*args, **kwargs)
-        if moment == 'after':
+        if is_due and moment == 'after':
             action()
         return result
 

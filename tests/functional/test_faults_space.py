@@ -18,10 +18,14 @@ import pathlib
 
 from tests.functional import base
 from tests.functional import faults
+from tests.lab import event_watch
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
 
 MIB = faults.MIB
+
+#: Cold, with images whose size is not known before they are made.
+COMPRESSED = {**faults.COLD, 'libvirt': {'snapshot_compression': 'true'}}
 
 #: MiB per second: the reserve would last for some.
 SPEED = 4
@@ -89,7 +93,19 @@ class TestReserve(SpaceTestCase):
         self.fail_in_time()
 
     def test_reached_by_the_conversion(self) -> None:
-        self.fail_in_time(**faults.COLD)
+        self.fail_in_time(**COMPRESSED)
+
+    def test_would_be_reached_by_the_conversion(self) -> None:
+        """A guest is not suspended for an image that has no room."""
+        guest = self.guest()
+        self.prepare(48 * MIB, 20, **faults.COLD)
+        with event_watch.EventWatch(self.libvirtd, guest) as watch:
+            ended = self.snapshot_fails(
+                guest, 1, 'Not enough free space', str(self.snapshots)
+            )
+        self.assertEqual([], watch.events)
+        self.assertNotIn('task state', ended.err)
+        self.assert_no_image(guest)
 
     def test_reached_at_the_start(self) -> None:
         guest = self.guest()
@@ -121,7 +137,7 @@ class TestFull(SpaceTestCase):
 
     def test_during_the_conversion(self) -> None:
         guest = self.guest()
-        self.prepare(24 * MIB, 0, **faults.COLD)
+        self.prepare(24 * MIB, 0, **COMPRESSED)
         self.snapshot_fails(guest, 1, 'qemu-img', 'No space left')
         self.assert_no_image(guest)
 

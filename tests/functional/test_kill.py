@@ -37,6 +37,9 @@ class KillTestCase(base.SnapshotTestCase):
 
     POINTS: ClassVar[tuple[steps.Point, ...]]
 
+    #: Further arguments of the command.
+    ARGUMENTS: ClassVar[tuple[str, ...]] = ()
+
     def setUp(self) -> None:
         super().setUp()
         self.guest = self.guest_to_kill()
@@ -52,7 +55,9 @@ class KillTestCase(base.SnapshotTestCase):
 
     def kill_at(self, point: steps.Point) -> None:
         """Let a snapshot die at a point; it has to have come that far."""
-        command = self.command('image-create', self.guest.uuid, 'killed')
+        command = self.command(
+            'image-create', self.guest.uuid, 'killed', *self.ARGUMENTS
+        )
         shell = command.index('nova_snap.cmd.shell')
         command[shell : shell + 1] = [
             *('tests.functional.die_at', point.moment, point.function)

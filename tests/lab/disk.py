@@ -140,8 +140,11 @@ def _replay_journal(raw: pathlib.Path) -> None:
 
     "e2fsck -E journal_only" is not that: it mends a journal that it finds
     damaged, and all that hangs on it (seen with 1.47.0).
+
+    Without -n, debugfs opens no file system whose bitmaps have been written
+    without their checksums, which are still in the journal.
     """
-    command.run('debugfs', '-w', '-R', 'journal_run', raw)
+    command.run('debugfs', '-n', '-w', '-R', 'journal_run', raw)
 
 
 @contextlib.contextmanager

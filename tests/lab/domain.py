@@ -14,6 +14,7 @@
 
 import dataclasses
 import pathlib
+import string
 import uuid
 from xml.sax import saxutils
 
@@ -57,10 +58,14 @@ class Spec:
         busy that the tests share; what measures gaps wants 10.
     :ivar write: MB/s of random writes besides the ticks.
     :ivar iothread: the root disk has a thread of QEMU for itself.
+    :ivar extra_iothread: the last of the extra disks has.
+    :ivar numbered: the extra disks have the numbers of the ticks, too; a tick
+        begins when the one before it is on all disks.
     :ivar poweroff_after: the guest powers itself off so many seconds later.
     :ivar vnc_password: a VNC server that demands it; a secret in the XML.
     :ivar cache: of the disks, as QEMU names it; ``none`` needs O_DIRECT.
     :ivar disk_xml: elements within the root disk's ``<disk>``.
+    :ivar extra_xml: elements within that of each extra disk.
     :ivar devices_xml: elements within ``<devices>``.
     """
 
@@ -80,10 +85,13 @@ class Spec:
     tick_ms: int = 50
     write: int = 0
     iothread: bool = False
+    extra_iothread: bool = False
+    numbered: bool = False
     poweroff_after: int = 0
     vnc_password: str | None = None
     cache: str = 'none'
     disk_xml: str = ''
+    extra_xml: str = ''
     devices_xml: str = ''
 
     def __post_init__(self) -> None:
@@ -115,7 +123,7 @@ def render(
   {_metadata(spec.metadata) if spec.metadata else ''}
   <memory unit='MiB'>{spec.memory}</memory>
   <vcpu>1</vcpu>
-  {'<iothreads>1</iothreads>' if spec.iothread else ''}
+  {_iothreads(spec)}
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>{_text(image.kernel)}</kernel>
@@ -147,6 +155,11 @@ def _text(value: object) -> str:
     return saxutils.escape(str(value), {"'": '&apos;'})
 
 
+def _iothreads(spec: Spec) -> str:
+    wanted = spec.iothread or spec.extra_iothread
+    return '<iothreads>1</iothreads>' if wanted else ''
+
+
 def _command_line(spec: Spec) -> str:
     words = [FAST_BOOT, f'bus={spec.bus}', f'agent={int(spec.agent)}']
     words.append(f'tick={spec.tick_ms}')
@@ -156,6 +169,11 @@ def _command_line(spec: Spec) -> str:
         words.append(f'write={spec.write}')
     if spec.poweroff_after:
         words.append(f'poweroff_after={spec.poweroff_after}')
+    if spec.numbered:
+        # The guest names its disks by their order, whatever libvirt says.
+        prefix = DISK_PREFIXES['virtio' if spec.bus == 'virtio' else 'scsi']
+        letters = string.ascii_lowercase[1 : 1 + len(spec.extra_disks)]
+        words += [f'also={prefix}{letter}' for letter in letters]
     return ' '.join(words)
 
 
@@ -188,9 +206,10 @@ def _disks(spec: Spec) -> str:
     elements = [_disk(spec, spec.disk, spec.target, spec.disk_xml)]
     if spec.cdrom_first:
         elements.insert(0, _cdrom(spec.bus))
-    for disk, letter in zip(spec.extra_disks, 'cdefgh', strict=False):
+    letters = string.ascii_lowercase[2 : 2 + len(spec.extra_disks)]
+    for disk, letter in zip(spec.extra_disks, letters, strict=True):
         target = DISK_PREFIXES[spec.bus] + letter
-        elements.append(_disk(spec, disk, target))
+        elements.append(_disk(spec, disk, target, spec.extra_xml))
     if spec.bus == 'scsi':
         elements.append("<controller type='scsi' model='virtio-scsi'/>")
     return '\n    '.join(elements)
@@ -208,7 +227,9 @@ def _cdrom(bus: str) -> str:
 def _disk(
     spec: Spec, disk: root_disk.RootDisk, target: str, inner: str = ''
 ) -> str:
-    has_iothread = spec.iothread and disk is spec.disk
+    has_iothread = (spec.iothread and disk is spec.disk) or (
+        spec.extra_iothread and disk is spec.extra_disks[-1]
+    )
     more = f"cache='{spec.cache}'" + (" iothread='1'" if has_iothread else '')
     return f"""<disk type='{disk.source_type}' device='disk'>
       <driver name='qemu' type='{disk.format}' {more}/>

@@ -17,6 +17,9 @@
 #   bus=virtio|scsi|ide   which driver to load; all of them where not said
 #   agent=1               start the QEMU guest agent
 #   agent_without=COMMAND without this command
+#   also=DISK             number the writes on this disk (vdb), too; again for
+#                         another.  Numbers stop while file systems are frozen,
+#                         as a database does: by a hook of the agent
 #   tick=N, write=N, poweroff_after=N   passed on to tick
 
 export PATH=/bin:/usr/sbin
@@ -25,12 +28,13 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /run /tmp /mnt /var/run
-bus='virtio scsi ide' agent=0 agent_without= options=
+bus='virtio scsi ide' agent=0 agent_without= also= options=
 for word in $(cat /proc/cmdline); do
     case $word in
         bus=*) bus=${word#*=} ;;
         agent=*) agent=${word#*=} ;;
         agent_without=*) agent_without=${word#*=} ;;
+        also=*) also="$also ${word#*=}" ;;
         tick=*|write=*|poweroff_after=*) options="$options $word" ;;
     esac
 done
@@ -59,6 +63,32 @@ if ! mount -t ext4 "$disk" /mnt; then
 fi
 [ -f /mnt/log ] && echo "FOUND $(wc -l </mnt/log) $(tail -n 1 /mnt/log)"
 [ -f /mnt/marker ] && echo "MARKER $(cat /mnt/marker)"
+for name in $also; do
+    while [ ! -b "/dev/$name" ]; do usleep 50000; done
+    mkdir "/mnt-$name"
+    mount -t ext4 "/dev/$name" "/mnt-$name" || echo "NO-DISK $name"
+    options="$options also=/mnt-$name"
+done
+
+# Called by the agent before it freezes and after it has thawed; see tick.c.
+cat >/bin/freeze-hook <<'END'
+#!/bin/sh
+tries=0
+case $1 in
+    freeze) touch /run/hold ;;
+    thaw) rm -f /run/hold ;;
+esac
+while [ $tries -lt 500 ]; do
+    case $1 in
+        freeze) [ -e /run/held ] && exit 0 ;;
+        thaw) [ -e /run/held ] || exit 0 ;;
+    esac
+    usleep 10000
+    tries=$((tries + 1))
+done
+exit 1
+END
+chmod 755 /bin/freeze-hook
 
 start_agent() {
     load agent
@@ -74,7 +104,8 @@ start_agent() {
     ln -s "/dev/$port" /dev/virtio-ports/org.qemu.guest_agent.0
     echo AGENT-UP
     exec qemu-ga -m virtio-serial -p /dev/virtio-ports/org.qemu.guest_agent.0 \
-        -t /run -l /run/qemu-ga.log ${agent_without:+-b "$agent_without"}
+        -t /run -l /run/qemu-ga.log ${agent_without:+-b "$agent_without"} \
+        ${also:+-F/bin/freeze-hook}
 }
 [ "$agent" = 1 ] && start_agent &
 

@@ -70,7 +70,8 @@ FUNCTIONS = {
 class Point:
     """A moment at which a process dies or waits.
 
-    :ivar moment: ``before`` or ``after`` the step.
+    :ivar moment: ``before`` or ``after`` the step; ``after.2`` if the step is
+        done several times, and the second is meant.
     """
 
     moment: str
@@ -93,6 +94,11 @@ def before(step: str) -> Point:
 def after(step: str) -> Point:
     """Return the moment right after a step."""
     return Point('after', step)
+
+
+def after_call(number: int, step: str) -> Point:
+    """Return the moment after a step was done so many times."""
+    return Point(f'after.{number}', step)
 
 
 def points(pipeline: Sequence[str], *usual: Point) -> tuple[Point, ...]:
@@ -138,6 +144,44 @@ PULL = points(
     after('begin-export'),
     after('open-export'),
     after('end-export'),
+)
+
+#: Of several disks: what is there for some of them and not yet for all.
+SET_PULL = exhaustive.choose(
+    (
+        *PULL,
+        after_call(1, 'create-record'),
+        after_call(2, 'create-record'),
+        after_call(1, 'open-export'),
+        after_call(2, 'open-export'),
+        after_call(3, 'open-export'),
+        after_call(1, 'store'),
+        after_call(2, 'store'),
+        after_call(3, 'store'),
+    ),
+    (
+        after_call(2, 'create-record'),
+        after('begin-export'),
+        after_call(2, 'open-export'),
+        after_call(1, 'store'),
+        after_call(3, 'store'),
+    ),
+)
+SET_COLD = exhaustive.choose(
+    (
+        *COLD,
+        after_call(1, 'convert'),
+        after_call(2, 'convert'),
+        after_call(3, 'convert'),
+        after_call(1, 'store'),
+        after_call(2, 'store'),
+        after_call(3, 'store'),
+    ),
+    (
+        after('managed-save'),
+        after_call(2, 'convert'),
+        after_call(2, 'store'),
+    ),
 )
 
 #: Of the same pipelines in nova-compute, which stores in Glance for a user,

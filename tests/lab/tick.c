@@ -15,13 +15,20 @@
 /*
  * tick: what a guest of the lab does all the time.
  *
- *   tick DIRECTORY [tick=MS] [write=MB_PER_S] [poweroff_after=SECONDS]
+ *   tick DIRECTORY [also=DIRECTORY]... [tick=MS] [write=MB_PER_S]
+ *        [poweroff_after=SECONDS]
  *
  * Every so many milliseconds (10) it writes a numbered record durably into DIRECTORY/ring,
  * a file of fixed size, and then says "tick N" on its standard output, the
  * serial console.  Five times a second it appends N to DIRECTORY/log and
  * syncs that.  So a number that was seen on the console is on the disk, and
  * a pause of the guest, or of its disk, is a gap between two lines.
+ *
+ * With "also", each record is written into the ring of every directory, in
+ * their order, and a number is begun when the one before it is durable in all.
+ * While /run/hold exists no number is begun; /run/held says that none is under
+ * way.  What an earlier boot has left in these rings is said at the start, as
+ * "ring DIRECTORY N".
  *
  * The numbers go on where an earlier boot of the same disk ended.
  */
@@ -44,6 +51,10 @@
 #define LOG_NS 200000000L      /* 200 ms */
 #define SCRATCH (32L << 20)    /* bytes of the file for extra writes */
 #define EXTRA (64L << 10)      /* bytes of one extra write */
+#define MOST_ALSO 24           /* directories besides the first */
+#define HOLD "/run/hold"
+#define HELD "/run/held"
+#define HOLD_US 1000           /* 1 ms between two looks at HOLD */
 
 struct record {
 	uint64_t number;
@@ -82,11 +93,13 @@ static void sleep_until(int64_t when)
 
 /* Writing data over data that is there moves no metadata: the ring is filled
  * once, before the first tick. */
-static uint64_t open_ring(int *fd)
+static uint64_t open_ring(const char *directory, int *fd)
 {
 	uint64_t last = 0;
+	char path[64];
 
-	*fd = open("ring", O_RDWR | O_CREAT | O_DIRECT | O_DSYNC, 0600);
+	snprintf(path, sizeof(path), "%s/ring", directory);
+	*fd = open(path, O_RDWR | O_CREAT | O_DIRECT | O_DSYNC, 0600);
 	if (*fd < 0)
 		fail("ring");
 	for (long slot = 0; slot < RECORDS; slot++) {
@@ -164,17 +177,45 @@ static void power_off_after(long seconds)
 	reboot(RB_POWER_OFF);
 }
 
-static void tick(int64_t interval)
+static void hold(void)
 {
-	int ring, log;
-	uint64_t number = open_ring(&ring);
-	int64_t next = now_ns(), log_at = next;
+	if (access(HOLD, F_OK) != 0)
+		return;
+	close(open(HELD, O_WRONLY | O_CREAT, 0600));
+	while (access(HOLD, F_OK) == 0)
+		usleep(HOLD_US);
+	unlink(HELD);
+}
 
+/* The last number may be missing on the others after a power failure. */
+static void open_others(char **also, int count, int *rings, uint64_t last)
+{
+	for (int i = 0; i < count; i++) {
+		uint64_t found = open_ring(also[i], &rings[i]);
+
+		printf("ring %s %llu\n", also[i], (unsigned long long)found);
+	}
+	for (int i = 0; last > 0 && i < count; i++)
+		write_record(rings[i], last);
+}
+
+static void tick(int64_t interval, char **also, int count)
+{
+	int ring, log, others[MOST_ALSO];
+	uint64_t number = open_ring(".", &ring);
+	int64_t next, log_at;
+
+	open_others(also, count, others, number);
+	next = log_at = now_ns();
 	log = open("log", O_WRONLY | O_CREAT | O_APPEND, 0644);
 	if (log < 0)
 		fail("log");
 	for (;;) {
+		if (count > 0)
+			hold();
 		write_record(ring, ++number);
+		for (int i = 0; i < count; i++)
+			write_record(others[i], number);
 		printf("tick %llu\n", (unsigned long long)number);
 		if (now_ns() >= log_at) {
 			append_log(log, number);
@@ -191,6 +232,8 @@ int main(int argc, char **argv)
 {
 	long value;
 	int64_t interval = TICK_NS;
+	char *also[MOST_ALSO];
+	int count = 0;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc < 2 || chdir(argv[1]) < 0)
@@ -204,7 +247,10 @@ int main(int argc, char **argv)
 				power_off_after(value);
 		} else if (sscanf(argv[i], "tick=%ld", &value) == 1 && value > 0) {
 			interval = value * 1000000L;
+		} else if (strncmp(argv[i], "also=", 5) == 0 &&
+			   count < MOST_ALSO) {
+			also[count++] = argv[i] + 5;
 		}
 	}
-	tick(interval);
+	tick(interval, also, count);
 }

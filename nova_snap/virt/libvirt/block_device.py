@@ -68,7 +68,7 @@ class BlockDevice:
 
     def _info(self) -> tuple[int, int]:
         capacity, allocation, _physical = self._guest.call(
-            'read the size of its root disk',
+            f'read the size of its disk {self.device}',
             lambda domain: domain.blockInfo(self.device),
             insist=True,
         )
@@ -88,7 +88,7 @@ class BlockDevice:
     def job(self) -> BlockJob | None:
         """Return the job on this disk, or None."""
         info: dict[str, Any] | None = self._guest.call(
-            'read the block job of its root disk',
+            f'read the block job of its disk {self.device}',
             lambda domain: domain.blockJobInfo(
                 self.device, libvirt.VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES
             ),
@@ -148,7 +148,7 @@ class BlockDevice:
         """
         try:
             self._guest.call(
-                'end the block job of its root disk',
+                f'end the block job of its disk {self.device}',
                 lambda domain: domain.blockJobAbort(self.device, 0),
                 insist=True,
             )

@@ -24,8 +24,6 @@ from nova_snap.objects import instance as instance_lib
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import root_disk
 
-_ADVICE = 'Name the disks to take with --disk.'
-
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
@@ -40,6 +38,7 @@ class DiskSet:
     """The disks of one request.
 
     :ivar further: the disks that are read at the same moment as the root disk.
+    :ivar left_out: the other disks, if the request is about several.
     """
 
     root: root_disk.Choice
@@ -61,61 +60,89 @@ def choose(
     :raises Unsupported: no image can be made of one of them.
     """
     root = root_disk.choose(disks, choice.root)
-    hard = root_disk.hard_disks(disks, choice.root)
     for device in choice.named:
-        root_disk.require_device(hard, device)
-    named = [
-        disk
-        for device in choice.named
-        for disk in hard
-        if disk.device == device
-    ]
-    further = list(dict.fromkeys(named[1:]))
-    left_out: list[LeftOut] = []
+        root_disk.require_device(disks, device)
+    named = [_find(disks, device) for device in choice.named]
+    wanted = dict.fromkeys(named)  # in the order of the request
     if choice.is_every:
-        left_out += _drives(disks)
-        for disk in hard:
-            if disk == root.disk or disk in further:
-                continue
-            if disk.is_readonly:
-                reason = 'it is read-only, so the guest does not change it'
-                left_out.append(LeftOut(disk, reason))
-                continue
-            if disk.is_shareable:
-                raise disk_xml.Unsupported(
-                    f'other guests may write to its disk {disk.device} '
-                    '(<shareable/>), so it cannot be read as of one moment. '
-                    f'{_ADVICE}'
-                )
-            further.append(disk)
-    found = DiskSet(root, tuple(further), tuple(left_out))
-    _require_set(found)
-    return found
+        others = root_disk.hard_disks(disks, choice.root)
+        wanted |= dict.fromkeys(d for d in others if not d.is_readonly)
+    wanted.pop(root.disk, None)
+    further = tuple(wanted)
+    found = DiskSet(root, further, tuple(_left_out(disks, root, further)))
+    if choice.is_several:
+        _require_set(found, choice)
+        return found
+    return DiskSet(root)
 
 
-def _drives(disks: Sequence[disk_xml.Disk]) -> Iterator[LeftOut]:
+def _find(disks: Sequence[disk_xml.Disk], device: str) -> disk_xml.Disk:
+    return next(disk for disk in disks if disk.device == device)
+
+
+def _left_out(
+    disks: Sequence[disk_xml.Disk],
+    root: root_disk.Choice,
+    further: Sequence[disk_xml.Disk],
+) -> Iterator[LeftOut]:
+    """Yield the disks of which no image is made."""
     for disk in disks:
-        if disk.kind in ('cdrom', 'floppy'):
-            yield LeftOut(disk, f'it is a {disk.kind}')
+        if disk == root.disk or disk in further:
+            continue
+        if not root_disk.is_hard_disk(disk):
+            reason = f'it is a drive for removable media ({disk.kind})'
+        elif disk.is_readonly:
+            reason = 'it is read-only, so the guest does not change it'
+        else:
+            reason = 'the request does not name it'
+        yield LeftOut(disk, reason)
 
 
-def _require_set(found: DiskSet) -> None:
-    """Raise Unsupported if the disks can't be read together."""
-    names: dict[str, str] = {}
+def _require_set(found: DiskSet, choice: instance_lib.DiskChoice) -> None:
+    """Raise Unsupported if the disks can't be read together.
+
+    The error names every disk that can't, so that a user who names the others
+    has to do so once.
+    """
+    problems: dict[disk_xml.Disk, str] = {}
     for disk in found.further:
-        if disk.volume_id is not None:
-            raise disk_xml.Unsupported(
-                f'its disk {disk.device} is volume {disk.volume_id} of '
-                f'Cinder, and is not read with other disks. {_ADVICE}'
-            )
-        root_disk.require_readable(disk)
-    if not found.further:
-        return
+        problem = _problem(disk, is_named=disk.device in choice.named)
+        if problem is not None:
+            problems[disk] = problem
+    first: dict[str, disk_xml.Disk] = {}
     for disk in found.disks:
+        if disk in problems:
+            continue
         name = disk.source.describe()
-        if name in names:
-            raise disk_xml.Unsupported(
-                f'its disks {names[name]} and {disk.device} are the same: '
-                f'{name}.'
+        if name in first:
+            other = first[name].device
+            problems[disk] = (
+                f'its disks {other} and {disk.device} are the same: {name}.'
             )
-        names[name] = disk.device
+        first.setdefault(name, disk)
+    if problems:
+        others = [d.device for d in found.disks if d not in problems]
+        advice = ' '.join(f'--disk {device}' for device in others)
+        raise disk_xml.Unsupported(
+            f'{" Also, ".join(problems.values())} To take the other disks '
+            f'only, name them: {advice}.'
+        )
+
+
+def _problem(disk: disk_xml.Disk, is_named: bool) -> str | None:
+    """Return why a disk can't be read with others, a sentence, or None."""
+    if disk.volume_id is not None:
+        return (
+            f'its disk {disk.device} is volume {disk.volume_id} of Cinder, '
+            'and is not read with other disks.'
+        )
+    if disk.is_shareable and not is_named:
+        return (
+            f'other guests may write to its disk {disk.device} '
+            '(<shareable/>), so it cannot be read as of one moment.'
+        )
+    try:
+        root_disk.require_readable(disk)
+    except disk_xml.Unsupported as error:
+        return str(error)
+    return None

@@ -174,6 +174,8 @@ class LibvirtDriver(driver.ComputeDriver):
         if decision.method is None:
             for secret in itertools.chain(*(d.source.secrets for d in disks)):
                 self._host.secret(secret)  # raises
+        if decision.suspends:
+            self._require_room_for(disks, decision)
         return plan_lib.LibvirtPlan(
             instance=instance,
             decision=decision,
@@ -349,6 +351,24 @@ class LibvirtDriver(driver.ComputeDriver):
             )
         self._options.space().require_to_begin(directory, share)
         return share
+
+    def _require_room_for(
+        self,
+        disks: Sequence[disk_xml.Disk],
+        decision: decision_lib.Decision,
+    ) -> None:
+        """Raise if the images of disks are too large for the free space.
+
+        Else a guest would be suspended until that is noticed, for nothing.
+        How much a compressed image takes is not known.
+        """
+        needed = sum(
+            qemu_img.flat_size(disk.source) or 0
+            for disk in disks
+            if not self._options.compresses(self._image_format(disk.source))
+        )
+        directory = self._options.directory(decision)
+        self._options.space().require_to_begin(directory, needed)
 
     def _image_format(self, source: storage.DiskSource) -> str:
         return storage.disk_format(

@@ -428,7 +428,7 @@ class Guest:
         """Begin a backup job; its scratch files are there already."""
         flags = libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL
         self.call(
-            'begin the backup of its root disk',
+            'begin the backup of its disks',
             lambda domain: domain.backupBegin(xml, None, flags),
         )
 

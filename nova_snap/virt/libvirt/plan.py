@@ -56,9 +56,9 @@ LOG = logging.getLogger(__name__)
 class Options:
     """Options of the driver, named as in the configuration.
 
-    ``image_format`` None means the format of the root disk;
+    ``image_format`` None means the format of each disk;
     ``reserved_space`` is in bytes, the timeouts in seconds.  A ``pull``
-    begins when ``scratch_share`` of what the root disk has allocated, and at
+    begins when ``scratch_share`` of what the disks have allocated, and at
     least ``scratch_minimum`` bytes, are free beyond the reserve.
     """
 

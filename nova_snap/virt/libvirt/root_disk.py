@@ -46,11 +46,10 @@ def hard_disks(
     :param root_device: the target name of the disk that comes first instead.
     :raises Unsupported: there is no such disk.
     """
-    hard = [disk for disk in disks if disk.kind in _HARD_DISKS]
     if root_device is not None:
-        require_device(hard, root_device)
+        require_device(disks, root_device)
     return sorted(
-        hard,
+        filter(is_hard_disk, disks),
         key=lambda disk: (
             disk.device != root_device,
             disk.boot_order is None,
@@ -106,12 +105,27 @@ def require_readable(disk: disk_xml.Disk, role: str = 'disk') -> None:
         )
 
 
-def require_device(hard: Sequence[disk_xml.Disk], device: str) -> None:
-    """Raise Unsupported if a request names a hard disk that is not there."""
-    names = [disk.device for disk in hard]
-    if device not in names:
-        found = ', '.join(names) or 'none'
-        raise disk_xml.Unsupported(f'it has no disk {device}; it has {found}.')
+def is_hard_disk(disk: disk_xml.Disk) -> bool:
+    """Return True if a disk is not a drive for removable media."""
+    return disk.kind in _HARD_DISKS
+
+
+def require_device(disks: Sequence[disk_xml.Disk], device: str) -> None:
+    """Raise Unsupported if a request names no hard disk of a guest.
+
+    :param disks: all of the guest.
+    """
+    names = [disk.device for disk in filter(is_hard_disk, disks)]
+    if device in names:
+        return
+    found = ', '.join(names) or 'none'
+    for disk in disks:
+        if disk.device == device:
+            raise disk_xml.Unsupported(
+                f'its {device} is a drive for removable media ({disk.kind}), '
+                f'of which no image is made; its disks are {found}.'
+            )
+    raise disk_xml.Unsupported(f'it has no disk {device}; it has {found}.')
 
 
 def _hint(others: Sequence[disk_xml.Disk]) -> str:

@@ -47,7 +47,8 @@ class Options:
     """Options of reading the disk and writing the image.
 
     ``compression`` is zstd or zlib, for images that are compressed;
-    ``bandwidth_limit`` is in bytes per second, 0 for none.
+    ``bandwidth_limit`` is in bytes per second, for all disks of a guest
+    together, 0 for none; the other numbers are for each disk.
     """
 
     compression: str = 'zstd'
@@ -70,12 +71,15 @@ def extracted(
     :raises ExportFailed: a disk could not be read to its end.
     """
     was_paused = context.guest.is_paused_by_io_error()
+    limit = options.bandwidth_limit
+    limiter = throttle.Throttle(limit) if limit else None
     with (
         _exported(context) as export,
         export_guard.ExportGuard(context, export, was_paused) as guard,
     ):
         yield tuple(
-            _read(target, export, guard, options) for target in context.disks
+            _read(target, export, guard, options, limiter)
+            for target in context.disks
         )
 
 
@@ -85,12 +89,13 @@ def _read(
     export: backup_job.Export,
     guard: export_guard.ExportGuard,
     options: Options,
+    limiter: throttle.Throttle | None,
 ) -> Iterator[driver.ImageData]:
     """Read one of the exported disks."""
     uri = export.uri(target.disk.device)
     with (
         guard.translated(),
-        _source(uri, options, target.progress.check) as source,
+        _source(uri, options, limiter, target.progress.check) as source,
         _stream(target, source, options) as stream,
     ):
         yield driver.ImageData(
@@ -117,13 +122,16 @@ def _exported(context: context_lib.Context) -> Iterator[backup_job.Export]:
 
 @contextlib.contextmanager
 def _source(
-    uri: str, options: Options, check: Callable[[], None]
+    uri: str,
+    options: Options,
+    limiter: throttle.Throttle | None,
+    check: Callable[[], None],
 ) -> Iterator[source_lib.Source]:
     with contextlib.closing(
         nbd_source.NbdSource(uri, options.connections, check=check)
     ) as source:
-        if options.bandwidth_limit:
-            yield throttle.ThrottledSource(source, options.bandwidth_limit)
+        if limiter is not None:
+            yield throttle.ThrottledSource(source, limiter)
         else:
             yield source
 

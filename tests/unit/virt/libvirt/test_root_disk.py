@@ -79,11 +79,14 @@ class ChoiceTest(base.TestCase):
         choice = root_disk.choose(disks, 'vdb')
         self.assertEqual('vdb', choice.disk.device)
         self.assertIn('names it', choice.reason)
-        for name in ('vdc', disks[0].device):  # the second is a CD-ROM drive
+        for name, says in (
+            ('vdc', 'no disk vdc; it has vda, vdb'),
+            (disks[0].device, 'removable media (cdrom)'),
+        ):
             error = self.assertRaises(
                 disk_xml.Unsupported, root_disk.choose, disks, name
             )
-            self.assertIn(f'no disk {name}; it has vda, vdb', str(error))
+            self.assertIn(says, str(error))
 
     def test_disks_that_could_be_named_are_offered(self) -> None:
         text = self.reason_of(

@@ -14,6 +14,7 @@
 """The real qemu-img, on real files: flat images."""
 
 import hashlib
+import os
 import pathlib
 import re
 
@@ -199,3 +200,46 @@ class ProgressTest(base.DiskTestCase):
             if re.search(re.escape(str(self.target)), text):
                 found.append(text)
         return found
+
+
+class FlatSizeTest(base.DiskTestCase):
+    """How much a flat image will take, before it is made."""
+
+    def test_is_no_less_than_the_image(self) -> None:
+        below = self.raw()
+        # The zeros at its end become a hole.
+        os.truncate(below.describe(), base.SIZE // 2)
+        os.truncate(below.describe(), base.SIZE)
+        source = self.overlay(
+            self.overlay(below, 'a', 0), 'b', base.SIZE - base.MIB
+        )
+        found = qemu_img.flat_size(source)
+        assert found is not None
+        for name in ('raw', 'qcow2'):
+            target = self.directory / f'flat.{name}'
+            qemu_img.convert(source, target, name, False, base.ignore)
+            taken = target.stat().st_blocks * 512
+            self.assertGreaterEqual(found, taken)
+            self.assertLess(found, taken + base.MIB)
+
+    def test_holes_do_not_count(self) -> None:
+        path = self.directory / 'sparse'
+        with open(path, 'wb') as file:
+            file.truncate(1 << 30)
+        source = storage.DiskSource('file', 'raw', str(path))
+        found = qemu_img.flat_size(source)
+        assert found is not None
+        self.assertLess(found, base.MIB)
+
+    def test_unknown(self) -> None:
+        raw = self.raw()
+        device = storage.DiskSource('block', 'raw', raw.location)
+        for source in (
+            device,
+            storage.DiskSource('file', 'qcow2', '/srv/none', device),
+            storage.DiskSource('file', 'qcow2', '/srv/none'),
+            storage.DiskSource(
+                'file', 'raw', raw.location, encryption_secret='s'
+            ),
+        ):
+            self.assertIsNone(qemu_img.flat_size(source))
