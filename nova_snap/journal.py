@@ -124,12 +124,8 @@ class Entry:
             not begun.
         """
         try:
-            with self._lock:
-                self.steps.append(step)
-                self._write()
+            self._add(step)
         except OSError as error:
-            with self._lock:
-                self.steps.remove(step)  # not begun
             raise exception.SnapshotFailed(
                 f'The journal in {self.path.parent} cannot be written '
                 f'({error.strerror}), and no snapshot is begun without it; '
@@ -138,8 +134,22 @@ class Entry:
         try:
             yield
         finally:
-            if step in self.steps:
+            if self._has(step):
                 self._undo(step, self._resources)
+
+    def _add(self, step: undo.Step) -> None:
+        with self._lock:
+            self.steps.append(step)
+            try:
+                self._write()
+            except OSError:
+                self.steps.remove(step)  # not begun
+                raise
+
+    def _has(self, step: undo.Step) -> bool:
+        # Another thread that removes a step meanwhile would hide this one.
+        with self._lock:
+            return step in self.steps
 
     def undo_now(self, step: undo.Step) -> None:
         """Undo a step before its block ends.

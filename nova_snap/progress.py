@@ -23,6 +23,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import enum
+import threading
 import time
 
 from nova_snap import exception
@@ -69,6 +70,7 @@ class Progress:
         self._server = server
         self._listener = listener
         self._reason: str | None = None
+        self._left: int | None = None
 
     def cancel(self, reason: str) -> None:
         """Ask the snapshot to stop; the first reason given is kept.
@@ -101,33 +103,65 @@ class Progress:
     def report(self, stage: Stage, done: int, total: int | None) -> None:
         """Tell the listener how far a stage is; check for a cancellation."""
         self.check()
+        self._left = None if total is None else total - done
         if self._listener is not None:
             self._listener(Report(stage, done, total))
+
+    def left(self) -> int | None:
+        """Return the bytes that the last report left, None if unknown."""
+        return self._left
 
 
 def parts(progress: Progress, totals: Sequence[int]) -> list[Progress]:
     """Divide the progress of an operation among what it does side by side.
 
-    Each part reports as if it were alone; the listener gets the sums.  A
-    cancellation of the operation is one of every part.
+    Each part reports as if it were alone, in any thread; the listener gets
+    the sums, one report at a time.  A cancellation of the operation is one of
+    every part.
 
     :param totals: the bytes of each part, until it reports them itself.
     """
     if len(totals) == 1:
         return [progress]
-    latest = [Report(Stage.UPLOADING, 0, total) for total in totals]
-    return [_Part(progress, latest, place) for place in range(len(totals))]
+    sums = _Sums(progress, totals)
+    return [_Part(progress, sums, place) for place in range(len(totals))]
+
+
+class _Sums:
+    """The last reports of all parts."""
+
+    def __init__(self, whole: Progress, totals: Sequence[int]) -> None:
+        self._whole = whole
+        self._lock = threading.Lock()
+        self.latest = [Report(Stage.UPLOADING, 0, total) for total in totals]
+
+    def report(self, place: int, latest: Report) -> None:
+        """Report the sums of all parts.
+
+        A part that is in another stage has done nothing of this one.
+        """
+        with self._lock:
+            self.latest[place] = latest
+            totals = [report.total for report in self.latest]
+            known = [total for total in totals if total is not None]
+            self._whole.report(
+                latest.stage,
+                sum(
+                    report.done
+                    for report in self.latest
+                    if report.stage is latest.stage
+                ),
+                sum(known) if len(known) == len(totals) else None,
+            )
 
 
 class _Part(Progress):
     """The progress of one of several things that are done side by side."""
 
-    def __init__(
-        self, whole: Progress, latest: list[Report], place: int
-    ) -> None:
+    def __init__(self, whole: Progress, sums: _Sums, place: int) -> None:
         super().__init__()
         self._whole = whole
-        self._latest = latest
+        self._sums = sums
         self._place = place
 
     def check(self) -> None:
@@ -136,11 +170,5 @@ class _Part(Progress):
 
     def report(self, stage: Stage, done: int, total: int | None) -> None:
         """Report the sums of all parts."""
-        self._latest[self._place] = Report(stage, done, total)
-        totals = [report.total for report in self._latest]
-        known = [total for total in totals if total is not None]
-        self._whole.report(
-            stage,
-            sum(report.done for report in self._latest),
-            sum(known) if len(known) == len(totals) else None,
-        )
+        self._sums.report(self._place, Report(stage, done, total))
+        super().report(stage, done, total)

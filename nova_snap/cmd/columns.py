@@ -28,15 +28,32 @@ class Text(columns.FormattableColumn[str]):
         return printable(str(self._value))
 
 
-class Pairs(columns.FormattableColumn[dict[str, str]]):
-    """Values by their keys; formats for programs (JSON) have a mapping."""
+class Pairs(columns.FormattableColumn[dict[str, str | None]]):
+    """Values by their keys; JSON and YAML have a mapping.
+
+    A value that is not there is None.
+    """
 
     def human_readable(self) -> str:
         """Return a line for each pair."""
         return '\n'.join(
-            f'{printable(key)}: {printable(value)}'
+            f'{printable(key)}: {printable(value or "missing")}'
             for key, value in self._value.items()
         )
+
+
+#: Formats that have text only, and on one line.
+_TEXT_FORMATS = ('shell', 'value')
+
+
+def pairs(found: dict[str, str | None], formatter: str) -> Pairs | str:
+    """Return a column of pairs, for the format that was chosen.
+
+    In text a pair is "KEY=VALUE"; one without a value is left out.
+    """
+    if formatter not in _TEXT_FORMATS:
+        return Pairs(found)
+    return ' '.join(f'{key}={value}' for key, value in found.items() if value)
 
 
 def printable(text: str) -> str:

@@ -13,6 +13,7 @@
 """``nova-snap image-delete``."""
 
 import argparse
+import contextlib
 
 from cliff import lister
 
@@ -21,7 +22,10 @@ from nova_snap import exception
 from nova_snap import factory
 from nova_snap.cmd import epilog
 from nova_snap.compute import image_deletion
+from nova_snap.compute import image_set_deletion
+from nova_snap.compute import image_set_members
 from nova_snap.image import api as image_api
+from nova_snap.volume import api as volume_api
 
 
 class DeleteImage(epilog.NoEpilog, lister.Lister):
@@ -32,6 +36,11 @@ class DeleteImage(epilog.NoEpilog, lister.Lister):
     result for each snapshot is then a row. A snapshot from which a volume was
     made stays in any case. A snapshot that Cinder does not find is deleted
     already, or hidden from the login in [cinder]; that is no error.
+
+    Of the images of several disks of a server only this one is deleted,
+    unless --set is given; the result for each image is then a row. The image
+    of the root disk is deleted last, and stays as long as another stays: by
+    it, the deletion can be repeated.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -43,15 +52,21 @@ class DeleteImage(epilog.NoEpilog, lister.Lister):
             action='store_true',
             help='Also delete the volume snapshots that the image names.',
         )
+        parser.add_argument(
+            '--set',
+            action='store_true',
+            dest='is_set',
+            help='Delete all images of the set that the image belongs to.',
+        )
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Delete the image; return a row for each snapshot."""
+        """Delete the image or the set; return a row for each outcome."""
         images = image_api.from_conf(conf.CONF)
         image = image_api.find(images, parsed_args.image)
-        outcomes: list[image_deletion.Outcome] = []
+        volumes = None
         if parsed_args.with_snapshots:
             volumes = factory.volume_service(conf.CONF)
             if volumes is None:
@@ -59,20 +74,79 @@ class DeleteImage(epilog.NoEpilog, lister.Lister):
                     option='[cinder] auth_type',
                     reason='is not set, and the snapshots are in Cinder.',
                 )
-            outcomes = list(image_deletion.delete(images, volumes, image))
-        else:
+        if parsed_args.is_set:
+            return self._delete_set(images, image, volumes)
+        return self._delete(images, image, volumes)
+
+    def _delete_set(
+        self,
+        images: image_api.ImageService,
+        image: image_api.Image,
+        volumes: volume_api.VolumeService | None,
+    ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        members = _members(images, image)
+        if members is None:
+            raise exception.Invalid(
+                f'Image {image.id} belongs to no set, or the image of the '
+                'root disk of its set does not exist. Nothing was deleted.'
+            )
+        outcomes = list(image_set_deletion.delete(images, members, volumes))
+        self.any_stays = any(outcome.stays for outcome in outcomes)
+        return ('Type', 'ID', 'Outcome'), [
+            (outcome.kind, outcome.id, outcome.text) for outcome in outcomes
+        ]
+
+    def _delete(
+        self,
+        images: image_api.ImageService,
+        image: image_api.Image,
+        volumes: volume_api.VolumeService | None,
+    ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        others = _others(images, image)
+        outcomes: list[image_deletion.Outcome] = []
+        if volumes is None:
             images.delete(image.id)
+        else:
+            outcomes = list(image_deletion.delete(images, volumes, image))
+        if others:
+            self.app.stderr.write(
+                f'Other images of the set of image {image.id} still exist: '
+                f'{", ".join(others)}.\n'
+            )
         self.any_stays = any(outcome.stays for outcome in outcomes)
         return ('Snapshot', 'Outcome'), [
             (outcome.snapshot_id, outcome.text) for outcome in outcomes
         ]
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        """Print the rows; raise Conflict if a snapshot may be left."""
+        """Print the rows; raise Conflict if something may be left."""
         super().run(parsed_args)
         if self.any_stays:
             raise exception.Conflict(
-                'The image is deleted, but not all of its snapshots; the '
+                'Not all of the set is deleted; the rows above have the '
+                'reasons.'
+                if parsed_args.is_set
+                else 'The image is deleted, but not all of its snapshots; the '
                 'rows above have the reasons.'
             )
         return 0
+
+
+def _members(
+    images: image_api.ImageService, image: image_api.Image
+) -> image_set_members.Members | None:
+    find = image_set_members.in_service(images)
+    return image_set_members.of_image(find, image)
+
+
+def _others(
+    images: image_api.ImageService, image: image_api.Image
+) -> list[str]:
+    """Return the IDs of the other images of a set, for information."""
+    # One image can be deleted where others may not be looked at.
+    with contextlib.suppress(exception.NovaSnapError):
+        members = _members(images, image)
+        if members is not None:
+            found = members.existing.values()
+            return [other.id for other in found if other.id != image.id]
+    return []

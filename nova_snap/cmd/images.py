@@ -28,6 +28,7 @@ from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
 from nova_snap.cmd import server_argument
 from nova_snap.compute import image_set
+from nova_snap.compute import image_set_members
 from nova_snap.image import api as image_api
 
 
@@ -36,13 +37,22 @@ class CreateImage(epilog.NoEpilog, show.ShowOne):
 
     Returns when the image is complete. An interrupt (Ctrl-C) cancels the
     snapshot and cleans up.
+
+    Of several disks (--all-disks, or --disk more than once), each becomes an
+    image of its own; the names of the further images end with the names of
+    their disks. All of them show the same moment. If one fails, no image
+    stays; the image of the root disk becomes active when all the others are.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the arguments, those of "nova image-create"."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         server_argument.add_several(parser)
-        parser.add_argument('name', metavar='NAME', help='Name of the image.')
+        parser.add_argument(
+            'name',
+            metavar='NAME',
+            help='Name of the image; of several disks, that of the root disk.',
+        )
         parser.add_argument(
             '--metadata',
             metavar='KEY=VALUE',
@@ -93,37 +103,48 @@ class CreateImage(epilog.NoEpilog, show.ShowOne):
             }
         )
         if further:
-            fields['further_images'] = columns.Pairs(
+            fields['further_images'] = columns.pairs(
                 {
                     other.properties[image_set.DEVICE]: other.id
                     for other in further
-                }
+                },
+                parsed_args.formatter,
             )
         return tuple(fields), tuple(fields.values())
 
 
 class ListImages(epilog.NoEpilog, lister.Lister):
-    """List the images in the image service."""
+    """List the images in the image service.
+
+    The images of several disks of a server, as of one moment, have the ID of
+    their set: that of the root disk's image. If one of them is missing or not
+    active, the set is incomplete.
+    """
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
         """Return the columns and a row for each image."""
         images = image_api.from_conf(conf.CONF).list()
-        return ('ID', 'Name', 'Status', 'Size', 'Server'), (
+        return ('ID', 'Name', 'Status', 'Size', 'Server', 'Set'), (
             (
                 image.id,
                 columns.Text(image.name),
                 image.status,
                 image.size,
                 columns.Text(image.properties.get('instance_uuid', '')),
+                in_set,
             )
-            for image in images
+            for image, in_set in image_set_members.labelled(images)
         )
 
 
 class ShowImage(epilog.NoEpilog, show.ShowOne):
-    """Show an image."""
+    """Show an image.
+
+    Of the images of several disks of a server, each shows all of its set, and
+    whether the set is complete.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Add the arguments."""
@@ -136,8 +157,29 @@ class ShowImage(epilog.NoEpilog, show.ShowOne):
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Return the columns and values of the image."""
         images = image_api.from_conf(conf.CONF)
-        fields = _fields(image_api.find(images, parsed_args.image))
+        image = image_api.find(images, parsed_args.image)
+        fields = _fields(image)
+        if image_set_members.claims(image):
+            find = image_set_members.in_service(images)
+            members = image_set_members.of_image(find, image)
+            fields |= _set_fields(members, parsed_args.formatter)
         return tuple(fields), tuple(fields.values())
+
+
+def _set_fields(
+    members: image_set_members.Members | None, formatter: str
+) -> dict[str, Any]:
+    """Return what is shown of a set; None is one that has no root disk."""
+    if members is None:
+        return {'set_complete': False}
+    ids = {
+        device: image.id if image is not None else None
+        for device, image in members.by_device.items()
+    }
+    return {
+        'set_complete': members.is_complete,
+        'set_images': columns.pairs(ids, formatter),
+    }
 
 
 def _metadata_item(text: str) -> tuple[str, str]:

@@ -14,9 +14,30 @@
 
 import argparse
 import dataclasses
+from typing import Any
 
 from nova_snap.objects import instance as instance_lib
 from nova_snap.virt import driver as driver_lib
+
+
+class _OneDisk(argparse.Action):
+    """An argument that is given once, or there would be several images."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Take the name of the disk."""
+        if getattr(namespace, self.dest):
+            raise argparse.ArgumentError(
+                self,
+                'only one disk can be taken here; "nova-snap image-create" '
+                'takes several as of the same moment',
+            )
+        setattr(namespace, self.dest, [values])
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         '--disk',
         metavar='TARGET',
         dest='disks',
-        nargs=1,
+        action=_OneDisk,
         default=[],
         help='Take the disk with this target name, such as "vdb", for the '
         'root disk. Default: the disk that the server boots from.',
@@ -43,16 +64,17 @@ def add_several(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         help='Take the disk with this target name, such as "vdb", for the '
-        'root disk. May be given more than once: the others are read as of '
-        'the same moment, each for an image of its own. Default: the disk '
-        'that the server boots from.',
+        'root disk. May be given more than once: the first is then the root '
+        'disk of the set, and the others are read as of the same moment, each '
+        'for an image of its own. Default: the disk that the server boots '
+        'from.',
     )
     parser.add_argument(
         '--all-disks',
         action='store_true',
         help='Take all disks, as of the same moment, each for an image of '
-        'its own. Drives for removable media and read-only disks are left '
-        'out.',
+        'its own; "nova-snap explain --all-disks" lists what becomes of each '
+        'disk.',
     )
 
 

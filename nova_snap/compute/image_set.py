@@ -24,11 +24,13 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import threading
+import uuid
 
 from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap import undo
+from nova_snap import waiting
 from nova_snap.compute import image_record
 from nova_snap.compute import image_upload
 from nova_snap.image import api as image_api
@@ -39,6 +41,20 @@ from nova_snap.virt import driver as driver_lib
 SET = 'nova_snap:set'
 DEVICE = 'nova_snap:device'
 DISKS = 'nova_snap:disks'
+
+#: Seconds for which the upload of the root disk waits for the others at most,
+#: between two chunks.  Servers and proxies close connections that are idle for
+#: about a minute.
+LONGEST_PAUSE = 5.0
+
+
+def member_id(root_id: str, device: str) -> str:
+    """Return the ID of the image of a disk other than the root disk.
+
+    It follows from that of the root disk's image.  So what has the properties
+    of such an image, as a copy has, need not be one.
+    """
+    return str(uuid.uuid5(uuid.UUID(root_id), device))
 
 
 def properties(
@@ -71,12 +87,15 @@ def records(
     own = properties(root.id, plan, plan.images[0])
     first = dataclasses.replace(root, properties={**root.properties, **own})
     further = [
-        image_record.of_further_disk(
-            plan.instance,
-            f'{root.name}-{image.device}',
-            {**metadata, **properties(root.id, plan, image)},
-            image.format,
-            image.virtual_size,
+        dataclasses.replace(
+            image_record.of_further_disk(
+                plan.instance,
+                f'{root.name}-{image.device}',
+                {**metadata, **properties(root.id, plan, image)},
+                image.format,
+                image.virtual_size,
+            ),
+            id=member_id(root.id, image.device),
         )
         for image in plan.images[1:]
     ]
@@ -85,47 +104,35 @@ def records(
     return [first, *further]
 
 
-@dataclasses.dataclass
-class Whole:
-    """Whether all images of a set are active, as the running process knows."""
-
-    is_whole: bool = False
-
-
 @dataclasses.dataclass(frozen=True)
 class RemoveSet(undo.Step, kind='remove the images of an incomplete set'):
-    """Remove all images of a set of which one is missing.
+    """Remove all images of a set that has not become whole.
 
-    :ivar whole: only the process that sends the data has it.
+    :ivar image_ids: that of the root disk's image first.
     """
 
     image_ids: Sequence[str]
-    whole: Whole | None = dataclasses.field(
-        default=None, compare=False, repr=False, metadata=undo.VOLATILE
-    )
 
     # Records that are left do not keep the next operation from running.
     is_blocking = False
 
     def undo(self, resources: undo.Resources) -> None:
-        """Delete every image of the set, unless the set is whole.
+        """Delete every image of the set, unless the root disk's is active.
 
-        A recovery leaves active images alone where none is incomplete: the
-        operation may have been killed at its very end, and a user may have
-        deleted one of them since.
+        It becomes active when all the others are whole, so a set without one
+        of them then is as a user wants it.
 
         :raises NovaSnapError: the last error of the image service.
         """
         images = resources.get(image_api.ImageService)
-        if self.whole is not None and self.whole.is_whole:
-            return
-        found = list(_existing(images, self.image_ids))
-        if self.whole is None and all(map(_is_active, found)):
-            return
+        root_id, *further = self.image_ids
+        with contextlib.suppress(exception.ImageNotFound):
+            if images.get(root_id).status == image_api.ImageStatus.ACTIVE:
+                return
         failure: exception.NovaSnapError | None = None
-        for image in found:
+        for image_id in (*further, root_id):
             try:
-                images.delete(image.id)
+                images.delete(image_id)
             except exception.NovaSnapError as error:
                 failure = error
         if failure is not None:
@@ -143,28 +150,14 @@ def created(
     If it fails, none of them stays.
     """
     step: undo.Step
-    whole = Whole()
     if len(records) == 1:
         step = image_upload.RemoveRecord(records[0].id)
     else:
-        step = RemoveSet([record.id for record in records], whole)
+        step = RemoveSet([record.id for record in records])
     with operation.entry.undoing(step):
         for record in records:
             images.create(record)
         yield
-        whole.is_whole = True
-
-
-def _existing(
-    images: image_api.ImageService, image_ids: Sequence[str]
-) -> Iterator[image_api.Image]:
-    for image_id in image_ids:
-        with contextlib.suppress(exception.ImageNotFound):
-            yield images.get(image_id)
-
-
-def _is_active(image: image_api.Image) -> bool:
-    return image.status == image_api.ImageStatus.ACTIVE
 
 
 def store(
@@ -219,31 +212,45 @@ class _Uploads:
         #: Bytes of each disk that are still to be read.
         self.left = [image.virtual_size for image in plan.images]
         #: The first error of an upload.
-        self.failure: BaseException | None = None
+        self._failure: BaseException | None = None
 
     def run(self, disks: Sequence[driver_lib.DiskData]) -> None:
         """Run all uploads, and return when every one has ended."""
         try:
-            for place, disk in enumerate(disks[1:], 1):
-                self._begin(place, disk)
-            self._wait_for_turn_of_root()
-            self._upload(0, disks[0], self._wait_for_others)
+            with disks[0] as data:
+                data = self._prepared(0, data)
+                for place, disk in enumerate(disks[1:], 1):
+                    self._begin(place, disk)
+                self._wait_for_turn_of_root()
+                self._store(0, data, self._require_others)
         except BaseException as error:
             self._fail(error)
         self._join()
-        if self.failure is not None:
-            raise self.failure
+        if self._failure is not None:
+            raise self._failure
 
     def check(self) -> None:
-        """Raise if the operation is cancelled, or another upload failed."""
+        """Raise SnapshotCancelled if another upload has failed, too.
+
+        The error of that upload is raised at the end.  Here an image service
+        would take it for one of this upload, and may send the data again.
+        """
         self._operation.progress.check()
-        if self.failure is not None:
-            raise self.failure
+        if self._failure is not None:
+            raise exception.SnapshotCancelled(
+                server=self._operation.instance.uuid,
+                reason='another of its disks failed.',
+            )
+
+    def is_root_ahead(self) -> bool:
+        """Return True if less is left of the root disk than of the others."""
+        return sum(self.left[1:]) > self.left[0]
 
     def _begin(self, place: int, disk: driver_lib.DiskData) -> None:
         def run() -> None:
             try:
-                self._upload(place, disk, self.check)
+                with disk as data:
+                    self._store(place, self._prepared(place, data), self.check)
             except BaseException as error:
                 self._fail(error)
             finally:
@@ -254,42 +261,60 @@ class _Uploads:
         self.check()
         self._threads.append(concurrency.start_thread(f'upload-{place}', run))
 
-    def _wait_for_turn_of_root(self) -> None:
-        """Wait until little enough is left of the other disks.
+    def _prepared(
+        self, place: int, data: driver_lib.ImageData | driver_lib.Location
+    ) -> driver_lib.ImageData | driver_lib.Location:
+        """Return the data of a disk with a progress of this class's own."""
+        if isinstance(data, driver_lib.Location):
+            self.left[place] = 0
+            return data
+        progress = _UploadProgress(data.progress, self, place)
+        progress.note(progress_lib.Stage.UPLOADING, 0, data.size)
+        return dataclasses.replace(data, progress=progress)
 
-        Once all of the root disk is sent, its connection waits for them, and
-        the image service would close one that waits for long.
+    def _wait_for_turn_of_root(self) -> None:
+        """Wait until the root disk is not ahead of the others.
+
+        Once all of it is sent, its connection waits for them, and the image
+        service would close one that waits for long.
         """
         self._turns.acquire()
-        while sum(self.left[1:]) > self.left[0]:
+        while self.is_root_ahead():
             self._operation.progress.wait()
             self.check()
 
-    def _wait_for_others(self) -> None:
+    def _require_others(self) -> None:
+        """Wait until all other images are whole.
+
+        :raises SnapshotCancelled: one of them failed.
+        :raises ImageNotFound: somebody has deleted one since.
+        """
         self._join()
         self.check()
-
-    def _upload(
-        self,
-        place: int,
-        disk: driver_lib.DiskData,
-        before_active: Callable[[], None],
-    ) -> None:
-        with disk as data:
-            if isinstance(data, driver_lib.ImageData):
-                progress = _UploadProgress(data.progress, self, place)
-                data = dataclasses.replace(data, progress=progress)
-            image_upload.store(
-                self._images,
-                self._outcomes[place],
-                data,
-                self._operation.entry,
-                before_active,
+        for outcome in self._outcomes[1:]:
+            image_upload.require_there(
+                self._images, outcome.image_id, self._operation.instance
             )
 
+    def _store(
+        self,
+        place: int,
+        data: driver_lib.ImageData | driver_lib.Location,
+        before_active: Callable[[], None],
+    ) -> None:
+        others = [outcome.image_id for outcome in self._outcomes[1:]]
+        image_upload.store(
+            self._images,
+            self._outcomes[place],
+            data,
+            self._operation.entry,
+            before_active,
+            others=() if place else others,
+        )
+
     def _fail(self, error: BaseException) -> None:
-        if self.failure is None:
-            self.failure = error
+        if self._failure is None:
+            self._failure = error
 
     def _join(self) -> None:
         for thread in self._threads:
@@ -314,8 +339,22 @@ class _UploadProgress(progress_lib.Progress):
     def report(
         self, stage: progress_lib.Stage, done: int, total: int | None
     ) -> None:
-        """Report, and note how much is left."""
+        """Report, and keep the root disk from getting ahead of the others."""
         self.check()
-        if total is not None:
-            self._uploads.left[self._place] = total - done
+        self.note(stage, done, total)
+        if self._place == 0:
+            for _poll in waiting.polls(LONGEST_PAUSE, self):
+                if not self._uploads.is_root_ahead():
+                    return
+
+    def note(
+        self, stage: progress_lib.Stage, done: int, total: int | None
+    ) -> None:
+        """Report, and note how much is left.
+
+        Where that is not known, the root disk is sent after the others.
+        """
         self._progress.report(stage, done, total)
+        left = self._progress.left()
+        if left is not None or self._place == 0:
+            self._uploads.left[self._place] = left or 0

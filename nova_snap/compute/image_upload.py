@@ -76,6 +76,7 @@ class VerifyImage(undo.Step, kind='verify or delete the image'):
 
     Glance makes an image active before anybody can compare it.
 
+    :ivar others: images that a recovery deletes with it: those of its set.
     :ivar outcome: only the process that sends the data has it.
     """
 
@@ -83,6 +84,7 @@ class VerifyImage(undo.Step, kind='verify or delete the image'):
     size: int
     algorithm: str
     digest: str
+    others: Sequence[str] = ()
     outcome: Outcome | None = dataclasses.field(
         default=None, compare=False, repr=False, metadata=undo.VOLATILE
     )
@@ -121,7 +123,9 @@ class VerifyImage(undo.Step, kind='verify or delete the image'):
                 'interrupted snapshot has sent.',
                 self.image_id,
             )
-            images.delete(self.image_id)
+            # The last one deleted is the one that this step looks for.
+            for image_id in (*self.others, self.image_id):
+                images.delete(image_id)
 
 
 def _nothing() -> None:
@@ -134,6 +138,7 @@ def store(
     data: driver_lib.ImageData | driver_lib.Location,
     entry: journal.Entry,
     before_active: Callable[[], None] = _nothing,
+    others: Sequence[str] = (),
 ) -> None:
     """Put the data of a disk, or its location, into a record.
 
@@ -142,13 +147,14 @@ def store(
     :param outcome: that of the record, from :func:`watched`.
     :param before_active: called before the image can become active; an error
         that it raises keeps it from that.
+    :param others: images that are worth nothing without this one.
     :raises NovaSnapError: as the image service does.
     """
     if isinstance(data, driver_lib.Location):
         before_active()
         images.set_location(outcome.image_id, data.url)
     else:
-        _upload(images, outcome, data, entry, before_active)
+        _upload(images, outcome, data, entry, before_active, others)
 
 
 def _upload(
@@ -157,6 +163,7 @@ def _upload(
     data: driver_lib.ImageData,
     entry: journal.Entry,
     before_active: Callable[[], None],
+    others: Sequence[str],
 ) -> None:
     image_id = outcome.image_id
     with contextlib.ExitStack() as stack:
@@ -164,7 +171,10 @@ def _upload(
         def register(sent: image_api.Sent) -> None:
             before_active()
             step = VerifyImage(
-                image_id, sent.size, sent.algorithm, sent.digest, outcome
+                image_id,
+                *(sent.size, sent.algorithm, sent.digest),
+                others,
+                outcome,
             )
             stack.enter_context(entry.undoing(step))
 
@@ -194,7 +204,12 @@ def watched(
 
     def watch() -> None:
         while not ended.wait(interval):
-            if any(_is_deleted(images, i, instance) for i in image_ids):
+            # In this order: what is gone may be what this process deletes.
+            if any(
+                _is_deleted(images, outcome.image_id, instance)
+                and not outcome.is_deleted
+                for outcome in outcomes
+            ):
                 progress.cancel('its image was deleted.')
                 return
 
@@ -211,6 +226,16 @@ def watched(
         ) from error
     finally:
         ended.set()
+
+
+def require_there(
+    images: image_api.ImageService,
+    image_id: str,
+    instance: instance_lib.Instance,
+) -> None:
+    """Raise ImageNotFound if somebody has deleted an image."""
+    if _is_deleted(images, image_id, instance):
+        raise exception.ImageNotFound(image_id=image_id)
 
 
 def _is_deleted(

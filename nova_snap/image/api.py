@@ -64,7 +64,7 @@ class Image:
     ``size`` (bytes) is None until the data is there.  ``properties`` holds
     every property that has no field of its own; values are strings, as in
     Glance.  ``hash_algorithm`` and ``hash_value`` are Glance's os_hash_algo
-    and os_hash_value.
+    and os_hash_value.  A ``protected`` image can't be deleted.
     """
 
     id: str
@@ -81,6 +81,7 @@ class Image:
     updated_at: str | None = None
     hash_algorithm: str | None = None
     hash_value: str | None = None
+    protected: bool = False
     properties: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 

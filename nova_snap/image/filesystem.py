@@ -243,7 +243,6 @@ class FilesystemImageService(api.ImageService):
         temporary = self._path(image.id, _TEMPORARY)
         fields = schema.to_fields(image) | {
             'tags': [],
-            'protected': False,
             'file': f'/v2/images/{image.id}/file',
             'schema': '/v2/schemas/image',
         }

@@ -51,7 +51,6 @@ _OTHERS = frozenset(
         'file',
         'locations',
         'os_hidden',
-        'protected',
         'schema',
         'self',
         'stores',

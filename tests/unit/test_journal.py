@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import stat
+import threading
 from typing import Any
 
 import testtools
@@ -368,3 +369,47 @@ class CrashTest(JournalTestCase):
         self.assertEqual([{}], self.undone)
         self.assertEqual([], os.listdir(directory))
         self.assertNotIn('left undone', self.log.output)
+
+
+class Compared(Noted):
+    """A step that waits a little when it is compared with another one."""
+
+    is_compared: threading.Event
+    is_over: threading.Event
+
+    def __eq__(self, other: object) -> bool:
+        if other is not self:
+            self.is_compared.set()
+            self.is_over.wait(0.3)
+        return other is self
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class ThreadsTest(JournalTestCase):
+    """Threads that share an entry."""
+
+    def test_step_that_ends_meanwhile_hides_no_other(self) -> None:
+        """A list that gets shorter while it is searched skips an item."""
+        first, second = Compared('first', {'n': 1}), noted('second', n=2)
+        Compared.is_compared = threading.Event()
+        Compared.is_over = threading.Event()
+        begun = threading.Event()
+
+        def hold(entry: journal_lib.Entry) -> None:
+            with entry.undoing(first):
+                begun.set()
+                Compared.is_compared.wait(base.PATIENCE)
+            Compared.is_over.set()
+
+        with self.begun() as entry:
+            attempt = base.Attempt(lambda: hold(entry))
+            self.assertTrue(begun.wait(base.PATIENCE))
+            with entry.undoing(second):
+                pass
+            self.assertIsNone(attempt.wait().error)
+            self.assertEqual([], entry.steps)
+        self.assertEqual(
+            [{'n': 1}, {'n': 2}],
+            sorted(self.undone, key=lambda step: step['n']),
+        )

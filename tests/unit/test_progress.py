@@ -13,6 +13,7 @@
 
 """Progress goes up, cancellation comes down."""
 
+import threading
 import time
 
 from nova_snap import exception
@@ -90,3 +91,86 @@ class MonitorTest(base.TestCase):
         self.progress.cancel('enough.')
         error = waiting.wait().error
         self.assertIsInstance(error, exception.SnapshotCancelled)
+
+
+class PartsTest(base.TestCase):
+    """The progress of several things that are done side by side."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.heard: list[tuple[str, int, int | None]] = []
+        self.whole = progress_lib.Progress('web', self.hear)
+        self.parts = progress_lib.parts(self.whole, [10, 20])
+
+    def hear(self, report: progress_lib.Report) -> None:
+        """Note a report."""
+        self.heard.append((report.stage.value, report.done, report.total))
+
+    def test_one_part_is_the_whole(self) -> None:
+        self.assertEqual([self.whole], progress_lib.parts(self.whole, [10]))
+
+    def test_sums(self) -> None:
+        first, second = self.parts
+        first.report(progress_lib.Stage.UPLOADING, 4, 8)
+        second.report(progress_lib.Stage.UPLOADING, 5, 20)
+        second.report(progress_lib.Stage.UPLOADING, 6, None)
+        self.assertEqual(
+            [
+                ('uploading', 4, 28),
+                ('uploading', 9, 28),
+                ('uploading', 10, None),
+            ],
+            self.heard,
+        )
+
+    def test_stage_that_others_have_not_begun(self) -> None:
+        """What they did of another stage is nothing of this one."""
+        first, second = self.parts
+        first.report(progress_lib.Stage.CONVERTING, 10, 10)
+        second.report(progress_lib.Stage.CONVERTING, 20, 20)
+        first.report(progress_lib.Stage.UPLOADING, 1, 5)
+        self.assertEqual(
+            [
+                ('converting', 10, 30),
+                ('converting', 30, 30),
+                ('uploading', 1, 25),
+            ],
+            self.heard,
+        )
+
+    def test_cancellation_is_one_of_every_part(self) -> None:
+        self.whole.cancel('enough.')
+        for part in self.parts:
+            self.assertRaises(exception.SnapshotCancelled, part.check)
+
+    def test_listener_gets_one_report_at_a_time(self) -> None:
+        together: list[bool] = []
+        busy = threading.Lock()
+
+        def listen(_report: progress_lib.Report) -> None:
+            together.append(not busy.acquire(blocking=False))
+            time.sleep(0.01)
+            if not together[-1]:
+                busy.release()
+
+        parts = progress_lib.parts(
+            progress_lib.Progress('web', listen), [10, 20]
+        )
+
+        def report(part: progress_lib.Progress) -> None:
+            for done in range(5):
+                part.report(STAGE, done, 10)
+
+        attempts = [
+            base.Attempt(lambda part=part: report(part)) for part in parts
+        ]
+        for attempt in attempts:
+            self.assertIsNone(attempt.wait().error)
+        self.assertEqual([False] * 10, together)
+
+    def test_left(self) -> None:
+        first, second = self.parts
+        first.report(STAGE, 4, 10)
+        second.report(STAGE, 4, None)
+        self.assertEqual(6, first.left())
+        self.assertIsNone(second.left())

@@ -129,6 +129,7 @@ class CreateTest(ImagesTestCase):
                     'Status': 'active',
                     'Size': len(self.content),
                     'Server': base.STOPPED,
+                    'Set': '',
                 }
             ],
             self.json('image-list'),

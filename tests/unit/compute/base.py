@@ -25,6 +25,7 @@ import dataclasses
 import io
 import os
 from typing import Any
+from typing import BinaryIO
 import uuid
 
 from nova_snap import exception
@@ -32,6 +33,7 @@ from nova_snap import journal as journal_lib
 from nova_snap import locks as locks_lib
 from nova_snap import progress as progress_lib
 from nova_snap import undo
+from nova_snap.compute import image_set
 from nova_snap.compute import image_upload
 from nova_snap.compute import manager as manager_lib
 from nova_snap.compute import operations
@@ -50,6 +52,9 @@ OTHER = instance_lib.Instance(str(uuid.uuid4()), 'db')
 BASE_ID = '2f0c3bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9'
 DATA = b'disk' * 1000
 
+#: What the double's further disks hold.
+FURTHER = {'vdb': b'data' * 3000, 'vdc': b'logs' * 200, 'vdd': b'more' * 100}
+
 START = 'start the double again'
 
 
@@ -57,13 +62,15 @@ START = 'start the double again'
 class Request:
     """What the manager asked its driver for; ``size`` is announced.
 
-    ``image_id`` is that of the record, if there is one.
+    ``image_id`` is that of the record, if there is one; ``image_ids`` are
+    those of all records.
     """
 
     entry: journal_lib.Entry
     progress: progress_lib.Progress
     image_id: str = ''
     size: int = len(DATA)
+    image_ids: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +93,7 @@ class Thaw(undo.Step, kind='thaw the double'):
 
 @dataclasses.dataclass(frozen=True)
 class MemoryPlan(driver_lib.Plan):
-    """Reads ``DATA``, after whatever the driver's ``behave`` does."""
+    """Reads ``DATA`` and ``FURTHER``, after the driver's ``behave``."""
 
     driver: 'MemoryDriver'
 
@@ -98,21 +105,50 @@ class MemoryPlan(driver_lib.Plan):
         for step in operation.entry.steps:
             if isinstance(step, image_upload.RemoveRecord):
                 request.image_id = step.image_id
+            if isinstance(step, image_set.RemoveSet):
+                request.image_ids = tuple(step.image_ids)
+                request.image_id = request.image_ids[0]
         with operation.entry.undoing(Start()):
             self.driver.behave(request)
-            data = driver_lib.ImageData(
-                io.BytesIO(DATA), 'raw', request.size, operation.progress
+            sizes = [image.virtual_size for image in self.images]
+            parts = progress_lib.parts(operation.progress, sizes)
+            yield driver_lib.Extraction(
+                tuple(
+                    self.reading(image.device, request, part)
+                    for image, part in zip(self.images, parts, strict=True)
+                )
             )
-            yield driver_lib.Extraction((contextlib.nullcontext(data),))
+
+    @contextlib.contextmanager
+    def reading(
+        self,
+        device: str,
+        request: Request,
+        progress: progress_lib.Progress,
+    ) -> Iterator[driver_lib.ImageData]:
+        """Read one of the disks."""
+        self.driver.reading(device)
+        data = FURTHER.get(device, DATA)
+        size = len(data) if device in FURTHER else request.size
+        yield driver_lib.ImageData(
+            self.driver.opened(device, data), 'raw', size, progress
+        )
 
 
 class MemoryDriver(driver_lib.ComputeDriver):
     """Instances that are nothing but their names.
 
-    ``behave`` is what reading does, ``undo`` how its step is undone.
+    ``behave`` is what reading does, ``undo`` how its step is undone;
+    ``further`` are the names of the disks besides the root disk, ``reading``
+    is called when one is about to be read, and ``opened`` makes its file.
     """
 
     def __init__(self) -> None:
+        self.further: tuple[str, ...] = ()
+        self.reading: Callable[[str], None] = lambda device: None
+        self.opened: Callable[[str, bytes], BinaryIO] = lambda device, data: (
+            io.BytesIO(data)
+        )
         self.behave: Callable[[Request], None] = lambda request: None
         self.undo: Callable[[undo.Data], None] = lambda data: None
         self.image_properties: Mapping[str, str] | None = None
@@ -166,8 +202,11 @@ class MemoryDriver(driver_lib.ComputeDriver):
         self.image_properties = image_properties
         if self.plan_error is not None:
             raise self.plan_error
-        root = driver_lib.DiskImage('vda', 'raw', 1 << 30)
-        return MemoryPlan(instance, (root,), self)
+        images = tuple(
+            driver_lib.DiskImage(device, 'raw', 1 << 30)
+            for device in ('vda', *self.further)
+        )
+        return MemoryPlan(instance, images, self)
 
     def resources(self, instance_uuid: str) -> Sequence[object]:
         return (self,)
@@ -200,10 +239,19 @@ class ManagerTestCase(base.TestCase):
         **metadata: str,
     ) -> image_api.Image:
         """Take one."""
-        (image,) = self.manager.snapshot_instance(
+        (image,) = self.snapshots(instance, name, **metadata)
+        return image
+
+    def snapshots(
+        self,
+        instance: instance_lib.Instance = INSTANCE,
+        name: str = 'backup',
+        **metadata: str,
+    ) -> tuple[image_api.Image, ...]:
+        """Take an image of each disk."""
+        return self.manager.snapshot_instance(
             instance, name, metadata, self.images, self.progress
         )
-        return image
 
     def recover(self) -> list[operations.Recovery]:
         """Recover from the whole journal."""
@@ -224,6 +272,9 @@ class ManagerTestCase(base.TestCase):
         self.assertEqual([], list(self.journal.entries()))
         self.driver.behave = lambda request: None
         self.driver.plan_error = None
+        self.driver.further = ()
+        self.driver.reading = lambda device: None
+        self.driver.opened = lambda device, data: io.BytesIO(data)
         self.progress = progress_lib.Progress('web')
         self.assertEqual('active', self.snapshot().status)
 

@@ -29,6 +29,7 @@ from nova_snap import journal as journal_lib
 from nova_snap import locks as locks_lib
 from nova_snap import progress as progress_lib
 from nova_snap.compute import export_target
+from nova_snap.compute import image_set
 from nova_snap.compute import image_upload
 from nova_snap.compute import manager as manager_lib
 from nova_snap.compute import operations
@@ -271,6 +272,34 @@ class ImageCreate(ToRecord):
         self.manager.snapshot_instance(
             self.instance, 'backup', {}, self.images, self.progress
         )
+
+
+class ImageSet(ImageCreate):
+    """image-create of all disks of an instance."""
+
+    changes: ClassVar[Mapping[str, str]] = {
+        'images.create': image_set.RemoveSet.kind,
+        'guest.stop': base.START,
+        'images.upload': image_set.RemoveSet.kind,
+    }
+    # Uploads that go on side by side end in any order.
+    undone_early = frozenset({image_upload.VerifyImage.kind})
+
+    def make_driver(self) -> driver_lib.ComputeDriver:
+        driver = super().make_driver()
+        self.memory.further = tuple(base.FURTHER)
+        return driver
+
+    def is_done(self) -> bool:
+        found = {
+            image.properties[image_set.DEVICE]: self.content(image)
+            for image in self.records()
+            if image.status == 'active'
+        }
+        return not self.is_stopped and found == {
+            'vda': base.DATA,
+            **base.FURTHER,
+        }
 
 
 class SnapshotOfNova(ToRecord):

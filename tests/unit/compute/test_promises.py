@@ -26,6 +26,12 @@ class ImageCreateTest(promise_tests.PromiseTests, base.TestCase):
     operation_class = promises.ImageCreate
 
 
+class ImageSetTest(promise_tests.PromiseTests, base.TestCase):
+    """image-create of all disks of an instance."""
+
+    operation_class = promises.ImageSet
+
+
 class SnapshotOfNovaTest(promise_tests.PromiseTests, base.TestCase):
     """A snapshot of nova-compute."""
 

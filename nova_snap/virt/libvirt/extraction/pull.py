@@ -207,3 +207,7 @@ class _StreamProgress(progress_lib.Progress):
         """Replace the bytes of the image by those of the disk."""
         progress = self._stream.progress
         self._progress.report(stage, progress.done, progress.total)
+
+    def left(self) -> int | None:
+        """Return the bytes of the disk that are left."""
+        return self._progress.left()
