@@ -77,8 +77,7 @@ def choose(
         for disk in hard:
             if disk == root.disk or disk in further:
                 continue
-            if disk.is_readonly:
-                reason = 'it is read-only, so the guest does not change it'
+            if reason := _why_left_out(disk, choice):
                 left_out.append(LeftOut(disk, reason))
                 continue
             if disk.is_shareable:
@@ -91,6 +90,19 @@ def choose(
     found = DiskSet(root, tuple(further), tuple(left_out))
     _require_set(found)
     return found
+
+
+def _why_left_out(
+    disk: disk_xml.Disk, choice: instance_lib.DiskChoice
+) -> str | None:
+    """Return why no image is made of a hard disk, or None."""
+    if disk.is_config_drive:
+        return 'it is the config drive, which Nova makes for each server'
+    if choice.without_volumes and disk.volume_id is not None:
+        return f'it is volume {disk.volume_id} of Cinder'
+    if disk.is_readonly:
+        return 'it is read-only, so the guest does not change it'
+    return None
 
 
 def _drives(disks: Sequence[disk_xml.Disk]) -> Iterator[LeftOut]:
