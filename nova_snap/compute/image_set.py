@@ -160,6 +160,56 @@ def created(
         yield
 
 
+@contextlib.contextmanager
+def added(
+    operation: driver_lib.Operation,
+    images: image_api.ImageService,
+    root: image_api.Image,
+    records: Sequence[image_api.Image],
+) -> Iterator[None]:
+    """Add a set's further records to that of the root disk, which exists.
+
+    The block makes all of them active.  If it fails, none of them stays.
+
+    :param root: the root disk's record as it is.  Its links to an older set,
+        from the image that the instance was booted from, are removed.
+    :param records: all of the set, from :func:`records`.
+    """
+    if len(records) == 1:
+        relink(images, root, {})
+        yield
+        return
+    step = RemoveSet([record.id for record in records])
+    with operation.entry.undoing(step):
+        relink(images, root, records[0].properties)
+        for record in records[1:]:
+            images.create(record)
+        yield
+
+
+def relink(
+    images: image_api.ImageService,
+    record: image_api.Image,
+    properties: Mapping[str, str],
+) -> None:
+    """Replace the properties that link a record with others of a set.
+
+    :param properties: the new ones; those with other names are ignored.
+    """
+    old, new = links(record.properties), links(properties)
+    if old != new:
+        images.update(record.id, properties={**dict.fromkeys(old), **new})
+
+
+def links(properties: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the properties that link an image with a set."""
+    return {
+        key: value
+        for key, value in properties.items()
+        if key.startswith(image_record.OWN_PREFIX)
+    }
+
+
 def store(
     images: image_api.ImageService,
     outcomes: Sequence[image_upload.Outcome],

@@ -125,19 +125,32 @@ class SnapshotManager:
         images: image_api.ImageService,
         progress: progress_lib.Progress,
         update_task_state: UpdateTaskState,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         """Send an image of an instance to a record that exists already.
 
         This method takes over the record: in the end it is active, or
-        deleted.  Raises what :meth:`snapshot_instance` does.
+        deleted.  If the request is about several disks, the record is that of
+        the root disk, and the others are made.  Raises what
+        :meth:`snapshot_instance` does.
 
         :param image_properties: those of the base image.
+        :param metadata: additional properties of the records that are made.
         """
         with self._begun(
             instance, progress, images, image_upload.RemoveRecord(image_id)
         ) as operation:
             plan = self._driver.plan(instance, image_properties)
-            self._send(plan, operation, images, [image_id], update_task_state)
+            root = images.get(image_id)
+            records = image_set.records(root, plan, metadata or {})
+            with image_set.added(operation, images, root, records):
+                self._send(
+                    plan,
+                    operation,
+                    images,
+                    [record.id for record in records],
+                    update_task_state,
+                )
 
     def export_instance(
         self,

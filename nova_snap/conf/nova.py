@@ -38,6 +38,20 @@ survive a reboot. Default: "nova_snap" below [DEFAULT] state_path, which
 packages set to /var/lib/nova; Nova's own default is where Nova is installed.
 """,
     ),
+    cfg.BoolOpt(
+        'all_disks',
+        default=False,
+        help="""
+Take an image of every local disk of a server, all as of the same moment, for
+each image that a user asks for: of the root disk, of ephemeral disks and of
+swap. Volumes of Cinder and the config drive are left out. A server that runs
+is not suspended for its further disks: where they cannot be read with "pull",
+as with live_method = mirror, an image of the root disk is made, and a warning
+is logged. Backups and shelving are about the root disk, always. Without this
+option users ask for all disks of one image by its property
+nova_snap:disks=all.
+""",
+    ),
     *(opt for opt in snapshot.OPTS if opt.dest not in _NOT_HERE),
     *(opt for opt in libvirt.LIBVIRT_OPTS if opt.dest == 'quiesce_timeout'),
 ]

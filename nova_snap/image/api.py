@@ -145,7 +145,10 @@ class ImageService(abc.ABC):
 
     @abc.abstractmethod
     def update(self, image_id: str, **changes: Any) -> Image:
-        """Change fields of a record; given properties are added to its own."""
+        """Change fields of a record; given properties are added to its own.
+
+        A property whose value is None is removed.
+        """
 
     def set_location(self, image_id: str, url: str) -> None:
         """Make an image of data that the image service can reach by a URL.

@@ -142,7 +142,8 @@ class FilesystemImageService(api.ImageService):
             )
         with self._translated(image_id), self._locked():
             old = self._read(image_id)
-            properties = {**old.properties, **changes.pop('properties', {})}
+            merged = {**old.properties, **changes.pop('properties', {})}
+            properties = {k: v for k, v in merged.items() if v is not None}
             image = dataclasses.replace(
                 old, **changes, properties=properties, updated_at=_now()
             )

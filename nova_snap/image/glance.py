@@ -105,10 +105,28 @@ class GlanceImageService(api.ImageService):
     def update(self, image_id: str, **changes: Any) -> api.Image:
         with self._rejecting(image_id):
             fields = schema.writable_fields(changes)
+            removed = [
+                key
+                for key, value in changes.get('properties', {}).items()
+                if value is None
+            ]
             return self._call(
                 image_id,
                 lambda: schema.from_fields(
-                    self._client.images.update(image_id, **fields)
+                    self._client.images.update(
+                        image_id, removed, **_given(fields)
+                    )
+                ),
+            )
+
+    def share(self, image_id: str, project_id: str) -> None:
+        """Let another project use an image, whose visibility is shared."""
+        # A retry may find the member that an earlier try has made.
+        with contextlib.suppress(exception.ImageConflict):
+            self._call(
+                image_id,
+                lambda: self._client.image_members.create(
+                    image_id, project_id
                 ),
             )
 

@@ -182,8 +182,15 @@ class DirectDriver(driver.LibvirtDriver):
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
     ) -> driver_lib.Plan:
-        """Plan to make the image inside Ceph, or else to read the disk."""
+        """Plan to make the image inside Ceph, or else to read the disk.
+
+        Several disks are read: a direct snapshot is one of the root disk.
+        """
         read = super().plan
+        if instance.disks.is_every:
+            plan = read(instance, image_properties)
+            if len(plan.images) > 1:
+                return plan
         return DirectPlan(
             instance=instance,
             images=(

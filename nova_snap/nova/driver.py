@@ -18,12 +18,16 @@ nova_snap.LibvirtDriver`` selects this driver.
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from nova import exception as nova_exception
 from nova.virt.libvirt import driver
 
+from nova_snap import exception
 from nova_snap.nova import direct
+from nova_snap.nova import disk_request
+from nova_snap.nova import errors
 from nova_snap.nova import recovery
 from nova_snap.nova import request
 from nova_snap.nova import root_disk
@@ -63,17 +67,17 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
         :raises NovaException: see ``errors.py``.
         """
         disk = self._root_disk(instance)
-        if settings.is_left_to_nova(disk.is_rbd):
+        record = self._image_api.get(context, image_id)
+        wanted = self._wanted(instance, record)
+        if settings.is_left_to_nova(disk.is_rbd, wanted.is_explicit):
+            self._snapshots.unlink(context, instance, image_id, record)
             with snapshots.locked(instance.uuid):
                 super().snapshot(
                     context, instance, image_id, update_task_state
                 )
             return
         metadata = self._create_snapshot_metadata(
-            instance.image_meta,
-            instance,
-            disk.image_format,
-            self._image_api.get(context, image_id)['name'],
+            instance.image_meta, instance, disk.image_format, record['name']
         )
         self._snapshots.take(
             context,
@@ -81,8 +85,27 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
             image_id,
             metadata,
             request.TaskStates(update_task_state),
+            wanted,
             self._direct_source(context, instance, image_id, disk),
         )
+
+    @staticmethod
+    def _wanted(
+        instance: Any, record: Mapping[str, Any]
+    ) -> disk_request.DiskRequest:
+        """Return what a request asks for.
+
+        :raises InternalError: it can't be had, or is not valid.
+        """
+        try:
+            wanted = disk_request.DiskRequest.of(
+                instance, record['properties']
+            )
+            if wanted.is_explicit:
+                settings.require_own_snapshots(instance.uuid)
+        except exception.NovaSnapError as error:
+            raise errors.translate(error) from error
+        return wanted
 
     def _root_disk(self, instance: Any) -> root_disk.RootDisk:
         try:

@@ -20,6 +20,7 @@ image with the sent data (nova/image/glance.py of Nova 34).
 """
 
 from collections.abc import Mapping
+import dataclasses
 from typing import Any
 from typing import BinaryIO
 
@@ -60,12 +61,19 @@ class UserImages(glance.GlanceImageService):
 
     :param context: Nova's request context.
     :param nova_api: Nova's image API.
-    :param metadata: the changes of a record just before its data is sent, in
-        the form of Nova's image API.
+    :param image_id: the record that nova-api has made.
+    :param metadata: the changes of that record just before its data is sent,
+        in the form of Nova's image API.
+    :param shared_with: the server's project, if it is not the user's.
     """
 
     def __init__(
-        self, context: Any, nova_api: Any, metadata: Mapping[str, Any]
+        self,
+        context: Any,
+        nova_api: Any,
+        image_id: str,
+        metadata: Mapping[str, Any],
+        shared_with: str | None = None,
     ) -> None:
         endpoint = next(nova_glance.get_api_servers(context))
         super().__init__(
@@ -74,7 +82,17 @@ class UserImages(glance.GlanceImageService):
         )
         self._context = context
         self._nova_api = nova_api
+        self._image_id = image_id
         self._metadata = dict(metadata)
+        self._shared_with = shared_with
+
+    def create(self, record: api.Image) -> api.Image:
+        """Make a record, and share it as nova-api shares its own."""
+        if self._shared_with is None:
+            return super().create(record)
+        made = super().create(dataclasses.replace(record, visibility='shared'))
+        self.share(made.id, self._shared_with)
+        return made
 
     def set_location(self, image_id: str, url: str) -> None:
         """Complete the record as Nova does, with the location.
@@ -105,10 +123,11 @@ class UserImages(glance.GlanceImageService):
         progress: progress_lib.Progress,
         at_end: api.AtEnd = api.no_call,
     ) -> api.Image:
-        """Complete the record as Nova does, then send the data."""
-        self._nova_api.update(
-            self._context, image_id, self._metadata, purge_props=False
-        )
+        """Complete nova-api's record as Nova does, then send the data."""
+        if image_id == self._image_id:
+            self._nova_api.update(
+                self._context, image_id, self._metadata, purge_props=False
+            )
         return super().upload(image_id, data, size, progress, at_end)
 
 

@@ -236,6 +236,7 @@ NAMES: tuple[Name, ...] = (
     Name('nova', 'monkey_patch'),
     Name('nova.version', 'version_string', ()),
     Name('nova.objects', 'register_all', ()),
+    Name('nova.utils', 'get_image_from_system_metadata', ('system_meta',)),
     # Glance.
     Name(IMAGE_API, 'get', ('context', 'id_or_uri')),
     Name(
@@ -286,6 +287,7 @@ NAMES: tuple[Name, ...] = (
         'nova.compute.task_states',
         'DELETING',
         'IMAGE_PENDING_UPLOAD',
+        'IMAGE_SNAPSHOT',
         'IMAGE_UPLOADING',
     ),
     *_read('nova.compute.vm_states', 'ACTIVE', 'PAUSED', 'RESCUED', 'RESIZED'),

@@ -31,8 +31,13 @@ _STATES = {
 }
 
 
-def instance_of(instance: Any) -> instance_lib.Instance:
-    """Return the core's instance for Nova's."""
+def instance_of(
+    instance: Any, disks: instance_lib.DiskChoice
+) -> instance_lib.Instance:
+    """Return the core's instance for Nova's.
+
+    :param disks: those that the request is about.
+    """
     return instance_lib.Instance(
         uuid=instance.uuid,
         name=instance.display_name or instance.name,
@@ -44,6 +49,7 @@ def instance_of(instance: Any) -> instance_lib.Instance:
             memory_mb=instance.flavor.memory_mb,
             root_gb=instance.flavor.root_gb,
         ),
+        disks=disks,
     )
 
 

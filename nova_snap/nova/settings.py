@@ -24,6 +24,7 @@ from nova.compute import utils as compute_utils
 import nova.conf
 from nova.virt.libvirt import driver as nova_driver
 
+from nova_snap import exception
 from nova_snap import factory
 from nova_snap import journal
 from nova_snap import locks
@@ -41,7 +42,7 @@ def register() -> None:
     conf.register_opts(CONF)
 
 
-def is_left_to_nova(is_rbd: bool) -> bool:
+def is_left_to_nova(is_rbd: bool, wants_all: bool = False) -> bool:
     """Return True if the snapshot of a server is left to Nova's own driver.
 
     Nova's driver takes snapshots of containers and the like, and of root
@@ -49,10 +50,29 @@ def is_left_to_nova(is_rbd: bool) -> bool:
     around the direct snapshot.
 
     :param is_rbd: True if the root disk is in Ceph.
+    :param wants_all: True if a user wants images of all disks, which Nova's
+        driver does not take.
     """
     if CONF.libvirt.virt_type not in policy.BLOCK_JOB_VIRT_TYPES:
         return True
-    return is_rbd and CONF.workarounds.disable_libvirt_livesnapshot
+    return (
+        is_rbd
+        and not wants_all
+        and CONF.workarounds.disable_libvirt_livesnapshot
+    )
+
+
+def require_own_snapshots(instance_uuid: str) -> None:
+    """Raise an error if this driver takes no snapshots of such servers.
+
+    :raises UnsupportedGuest: the server is a container or the like.
+    """
+    if CONF.libvirt.virt_type not in policy.BLOCK_JOB_VIRT_TYPES:
+        raise exception.UnsupportedGuest(
+            server=instance_uuid,
+            reason='images of all disks are made with [libvirt] virt_type = '
+            f'kvm or qemu only, and it is {CONF.libvirt.virt_type}.',
+        )
 
 
 def state_path() -> pathlib.Path:

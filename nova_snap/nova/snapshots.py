@@ -24,9 +24,11 @@ from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap import locks
+from nova_snap.compute import image_set
 from nova_snap.compute import manager
 from nova_snap.compute import operations
 from nova_snap.nova import direct
+from nova_snap.nova import disk_request
 from nova_snap.nova import errors
 from nova_snap.nova import hooks as hooks_lib
 from nova_snap.nova import images
@@ -61,12 +63,14 @@ class Snapshots:
         image_id: str,
         metadata: Mapping[str, Any],
         update_task_state: request.TaskStates,
+        wanted: disk_request.DiskRequest,
         source: direct.Source | None = None,
     ) -> None:
         """Send an image of a server to a record of Glance.
 
         :param metadata: the changes of the record before its data is sent;
             the disk format in it is the one that the image will have.
+        :param wanted: the disks that the request is about.
         :param source: the root disk, if its image can be made inside Ceph.
         :raises NovaException: Nova's errors; see ``errors.py``.
         """
@@ -76,17 +80,51 @@ class Snapshots:
             lambda: hooks.is_being_deleted(instance.uuid),
             lambda: self._driver._can_quiesce(instance, instance.image_meta),
         ):
-            service = images.UserImages(
-                context, self._driver._image_api, metadata
-            )
             self._manager(hooks, source).snapshot_to_record(
-                request.instance_of(instance),
+                request.instance_of(instance, wanted.choice),
                 image_id,
                 request.image_properties(instance),
-                service,
+                self._images(context, instance, image_id, metadata),
                 request.progress_for(instance),
                 update_task_state,
+                wanted.metadata,
             )
+
+    def unlink(
+        self,
+        context: Any,
+        instance: Any,
+        image_id: str,
+        record: Mapping[str, Any],
+    ) -> None:
+        """Remove what links a record with the set that it inherited it from.
+
+        :param record: as Nova's image API has it.
+        :raises NovaException: as of :meth:`take`.
+        """
+        if not image_set.links(record['properties']):
+            return
+        service = self._images(context, instance, image_id, {})
+        try:
+            image_set.relink(service, service.get(image_id), {})
+        except exception.NovaSnapError as error:
+            raise errors.translate(error) from error
+
+    def _images(
+        self,
+        context: Any,
+        instance: Any,
+        image_id: str,
+        metadata: Mapping[str, Any],
+    ) -> images.UserImages:
+        is_owner = context.project_id == instance.project_id
+        return images.UserImages(
+            context,
+            self._driver._image_api,
+            image_id,
+            metadata,
+            None if is_owner else instance.project_id,
+        )
 
     def recover(self) -> bool:
         """Undo interrupted snapshots.
@@ -121,6 +159,7 @@ class Snapshots:
             self._journal,
             self._locks,
             cancel_check_interval=settings.CONF.nova_snap.cancel_check_interval,
+            parallel_disks=settings.CONF.nova_snap.max_parallel_disks,
         )
 
 

@@ -33,11 +33,15 @@ class DiskChoice:
 
     ``named`` are target names, such as ``vdb``; the first is taken for the
     root disk.  If none is named, the root disk is the one that the instance
-    boots from.  ``is_every`` adds every other disk of the instance.
+    boots from.  ``is_every`` adds every other disk of the instance, except
+    volumes of Cinder if ``without_volumes`` is set.  ``if_live`` adds none if
+    the instance would have to be suspended for them, or one can't be read.
     """
 
     named: tuple[str, ...] = ()
     is_every: bool = False
+    without_volumes: bool = False
+    if_live: bool = False
 
     @property
     def root(self) -> str | None:

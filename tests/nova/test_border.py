@@ -20,6 +20,7 @@ from nova import exception as nova_exception
 from nova_snap import exception
 from nova_snap.nova import errors
 from nova_snap.nova import request
+from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import task_state
 from tests.nova import base
 
@@ -171,9 +172,12 @@ class RequestTest(base.NovaTestCase):
     """Nova's objects as ours."""
 
     def test_instance(self) -> None:
-        ours = request.instance_of(self.instance())
+        ours = request.instance_of(
+            self.instance(), instance_lib.DiskChoice(is_every=True)
+        )
         self.assertEqual('web é漢', ours.name)
         self.assertEqual(('p', 'u'), (ours.project_id, ours.user_id))
+        self.assertTrue(ours.disks.is_every)
         assert ours.flavor
         self.assertEqual(3, ours.flavor.root_gb)
 

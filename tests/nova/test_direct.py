@@ -121,8 +121,7 @@ class Driver(unit_compute.MemoryDriver):
         read = super().plan
         return direct.DirectPlan(
             instance,
-            'raw',
-            0,
+            (driver_lib.DiskImage('', 'raw', 0),),
             self.source,
             driver_lib.requires_quiesce(image_properties),
             lambda: read(instance, image_properties),

@@ -49,7 +49,7 @@ class LeftToNovaTest(base.NovaTestCase):
     """A snapshot that Nova's own driver takes."""
 
     def test_locked_by_another_program(self) -> None:
-        server = mock.Mock(uuid=str(uuid.uuid4()))
+        server = mock.Mock(uuid=str(uuid.uuid4()), system_metadata={})
         disk = mock.patch.object(
             driver_lib.LibvirtDriver, '_root_disk', autospec=True
         )
@@ -63,6 +63,7 @@ class LeftToNovaTest(base.NovaTestCase):
             ) as taken,
         ):
             driver = self.driver()
+            driver._snapshots = driver._image_api = mock.MagicMock()
             with locks.host_wide(server.uuid):
                 error = self.assertRaises(
                     nova_exception.InternalError,

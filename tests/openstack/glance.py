@@ -20,12 +20,17 @@ from tests.openstack import service
 
 
 class Glance(service.Service):
-    """The image service.  Its logins are keystone's."""
+    """The image service.  Its logins are keystone's.
+
+    :ivar storage_quota: bytes that the images of a project may take; 0 is no
+        limit.
+    """
 
     databases = ('glance',)
 
     def __init__(self, layout: layout_lib.Layout) -> None:
         super().__init__(layout)
+        self.storage_quota = 0
         self._etc = layout.etc / 'glance'
         self._config = self._etc / 'glance-api.conf'
         self.api = api_server.ApiServer(
@@ -43,6 +48,7 @@ class Glance(service.Service):
                 'log_file': layout.log / 'glance-api.log',
                 'enabled_backends': 'file:file',
                 'worker_self_reference_url': self.api.url,
+                'user_storage_quota': self.storage_quota,
             },
             'glance_store': {'default_backend': 'file'},
             'file': {'filesystem_store_datadir': layout.images},
@@ -70,3 +76,11 @@ class Glance(service.Service):
     def prepare(self) -> None:
         """Make the tables."""
         self.manage('glance-manage', '--config-file', self._config, 'db_sync')
+
+    def limit_storage(self, quota: int) -> None:
+        """Restart it with a quota, in bytes."""
+        self.storage_quota = quota
+        self.configure()
+        self.api.stop()
+        self.start()
+        self.wait_until_up()

@@ -71,6 +71,7 @@ def _checks() -> tuple[findings.Check, ...]:
         installation.check_driver,
         configuration.check_configuration,
         configuration.check_options,
+        configuration.check_all_disks,
         folders.check_user,
         folders.check_state,
         folders.check_folders,

@@ -19,8 +19,10 @@ from typing import Any
 import nova.conf
 from oslo_config import cfg
 
+from nova_snap import factory
 from nova_snap.conf import nova as conf
 from nova_snap.nova.check import findings
+from nova_snap.virt import decision
 
 CONF = nova.conf.CONF
 
@@ -55,6 +57,21 @@ def check_options() -> Iterator[findings.Finding]:
     if not wrong:
         yield findings.ok('options', 'their values are valid.')
     _forget_wrong_values()
+
+
+def check_all_disks() -> Iterator[findings.Finding]:
+    """Check that all disks of a server that runs can be read, if wanted."""
+    name, group = 'all_disks', CONF[conf.GROUP]
+    if not group.all_disks:
+        yield findings.ok(name, 'of those images whose request says so.')
+    elif decision.Method.PULL not in factory.LIVE_METHODS[group.live_method]:
+        yield findings.warning(
+            name,
+            'images of servers that run are of the root disk only: the other '
+            'disks need [nova_snap] live_method = pull or auto.',
+        )
+    else:
+        yield findings.ok(name, 'of each image.')
 
 
 def _wrong_values(

@@ -66,10 +66,13 @@ def choose(
     wanted = dict.fromkeys(named)  # in the order of the request
     if choice.is_every:
         others = root_disk.hard_disks(disks, choice.root)
-        wanted |= dict.fromkeys(d for d in others if not d.is_readonly)
+        wanted |= dict.fromkeys(
+            disk for disk in others if _why_left_out(disk, choice) is None
+        )
     wanted.pop(root.disk, None)
     further = tuple(wanted)
-    found = DiskSet(root, further, tuple(_left_out(disks, root, further)))
+    left_out = tuple(_left_out(disks, (root.disk, *further), choice))
+    found = DiskSet(root, further, left_out)
     if choice.is_several:
         _require_set(found, choice)
         return found
@@ -80,22 +83,31 @@ def _find(disks: Sequence[disk_xml.Disk], device: str) -> disk_xml.Disk:
     return next(disk for disk in disks if disk.device == device)
 
 
+def _why_left_out(
+    disk: disk_xml.Disk, choice: instance_lib.DiskChoice
+) -> str | None:
+    """Return why no image is made of a disk unless it is named, or None."""
+    if not root_disk.is_hard_disk(disk):
+        return f'it is a drive for removable media ({disk.kind})'
+    if disk.is_config_drive:
+        return 'it is the config drive, which Nova makes for each server'
+    if choice.without_volumes and disk.volume_id is not None:
+        return f'it is volume {disk.volume_id} of Cinder'
+    if disk.is_readonly:
+        return 'it is read-only, so the guest does not change it'
+    return None
+
+
 def _left_out(
     disks: Sequence[disk_xml.Disk],
-    root: root_disk.Choice,
-    further: Sequence[disk_xml.Disk],
+    taken: Sequence[disk_xml.Disk],
+    choice: instance_lib.DiskChoice,
 ) -> Iterator[LeftOut]:
     """Yield the disks of which no image is made."""
     for disk in disks:
-        if disk == root.disk or disk in further:
-            continue
-        if not root_disk.is_hard_disk(disk):
-            reason = f'it is a drive for removable media ({disk.kind})'
-        elif disk.is_readonly:
-            reason = 'it is read-only, so the guest does not change it'
-        else:
-            reason = 'the request does not name it'
-        yield LeftOut(disk, reason)
+        if disk not in taken:
+            reason = _why_left_out(disk, choice)
+            yield LeftOut(disk, reason or 'the request does not name it')
 
 
 def _require_set(found: DiskSet, choice: instance_lib.DiskChoice) -> None:

@@ -120,6 +120,18 @@ class Disk:
         )
         return self.serial if is_volume else None
 
+    @property
+    def is_config_drive(self) -> bool:
+        """True if Nova made the disk for the server's metadata.
+
+        Nova's names of it end so: .../disk.config, .../UUID_disk.config.
+        """
+        return (
+            self.is_in_nova
+            and self.readable is not None
+            and self.readable.describe().endswith('disk.config')
+        )
+
     def with_source(self, source: storage.DiskSource) -> 'Disk':
         """Return the disk with more known of its source."""
         return dataclasses.replace(self, readable=source)

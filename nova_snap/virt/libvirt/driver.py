@@ -151,9 +151,33 @@ class LibvirtDriver(driver.ComputeDriver):
         image_properties: Mapping[str, str],
     ) -> plan_lib.LibvirtPlan:
         """Decide, and check everything that could make the snapshot fail."""
-        return self._plan(
-            instance, image_properties, self._options.live_methods
-        )
+        methods = self._options.live_methods
+        if instance.disks.if_live:
+            return self._plan_if_live(instance, image_properties, methods)
+        return self._plan(instance, image_properties, methods)
+
+    def _plan_if_live(
+        self,
+        instance: instance_lib.Instance,
+        image_properties: Mapping[str, str],
+        methods: Sequence[decision_lib.Method],
+    ) -> plan_lib.LibvirtPlan:
+        """Plan for all disks, unless the guest would suffer from that."""
+        every: plan_lib.LibvirtPlan | None = None
+        try:
+            every = self._plan(instance, image_properties, methods)
+            reason = every.decision.summary
+        except exception.UnsupportedGuest as error:
+            reason = str(error)
+        if every is not None and not every.decision.suspends:
+            return every
+        disks = dataclasses.replace(instance.disks, is_every=False)
+        root_only = dataclasses.replace(instance, disks=disks)
+        plan = self._plan(root_only, image_properties, methods)
+        if every is not None and plan.decision.suspends:
+            return every  # the root disk alone takes a suspension, too
+        _warn_of_root_only(instance, reason)
+        return plan
 
     def _plan(
         self,
@@ -374,6 +398,15 @@ class LibvirtDriver(driver.ComputeDriver):
         return storage.disk_format(
             source.source_type, self._options.image_format
         )
+
+
+def _warn_of_root_only(instance: instance_lib.Instance, reason: str) -> None:
+    LOG.warning(
+        'Server %(server)s: an image is made of its root disk only. For all '
+        'of its disks: %(reason)s',
+        {'server': instance.uuid, 'reason': reason},
+        instance_uuid=instance.uuid,
+    )
 
 
 @contextlib.contextmanager

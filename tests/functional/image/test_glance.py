@@ -106,6 +106,21 @@ class RecordTest(base.GlanceTestCase):
         self.assertEqual('x', found.name)
         self.assertEqual({'a': 'b', 'c': 'd'}, found.properties)
 
+    def test_update_removes_properties(self):
+        image_id = self.new_image(properties={'a:b': 'c', 'd': 'e'})
+        for _again in range(2):
+            self.service.update(image_id, properties={'a:b': None, 'f': 'g'})
+            found = self.service.get(image_id)
+            self.assertEqual({'d': 'e', 'f': 'g'}, found.properties)
+
+    def test_shared_again_when_its_answer_is_lost(self):
+        image_id = self.new_image(visibility='shared')
+        self.proxy.add('POST', '/members$', fault_proxy.CutResponse(10))
+        self.service.share(image_id, 'project')
+        self.assertEqual(2, self.proxy.count('POST', '/members$'))
+        members = self.service._client.image_members.list(image_id)
+        self.assertEqual(['project'], [m['member_id'] for m in members])
+
     def test_update_of_what_is_not_ours_is_refused(self):
         image_id = self.new_image()
         for changes in ({'status': 'active'}, {'properties': {'id': 'x'}}):

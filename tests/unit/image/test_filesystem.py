@@ -184,6 +184,9 @@ class RecordTest(FilesystemTestCase):
         found = self.service.get(made.id)
         self.assertEqual('x', found.name)
         self.assertEqual({'a': 'b', 'c': 'd'}, found.properties)
+        self.service.update(made.id, properties={'a': None, 'x': None})
+        found = self.service.get(made.id)
+        self.assertEqual({'c': 'd'}, found.properties)
         for changes in ({'status': 'active'}, {'name': 'n' * 256}):
             self.assertRaises(
                 exception.ImageRejected,
