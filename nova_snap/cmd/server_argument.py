@@ -52,7 +52,8 @@ def add_several(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='Take all disks, as of the same moment, each for an image of '
         'its own. Drives for removable media and read-only disks are left '
-        'out.',
+        'out. Of a volume Cinder takes a snapshot, which the image of the '
+        'root disk names.',
     )
 
 

@@ -44,6 +44,11 @@ class DiskChoice:
         """The target name of the root disk, None if no disk is named."""
         return self.named[0] if self.named else None
 
+    @property
+    def is_several(self) -> bool:
+        """True if the request may be about more than one disk."""
+        return self.is_every or len(self.named) > 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Instance:

@@ -39,17 +39,33 @@ class LeftOut:
 class DiskSet:
     """The disks of one request.
 
-    :ivar further: the disks that are read at the same moment as the root disk.
+    :ivar further: the disks of the same moment as the root disk.
+    :ivar is_set: Cinder takes snapshots of its volumes; otherwise a root disk
+        that is a volume is read.
     """
 
     root: root_disk.Choice
     further: tuple[disk_xml.Disk, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    is_set: bool = False
+
+    @property
+    def wanted(self) -> tuple[disk_xml.Disk, ...]:
+        """All disks that the request is about, the root disk first."""
+        return (self.root.disk, *self.further)
 
     @property
     def disks(self) -> tuple[disk_xml.Disk, ...]:
-        """All disks that are read, the root disk first."""
-        return (self.root.disk, *self.further)
+        """All disks that are read, the root disk first if it is."""
+        return tuple(disk for disk in self.wanted if not self._is_apart(disk))
+
+    @property
+    def volumes(self) -> tuple[disk_xml.Disk, ...]:
+        """The volumes of which Cinder takes snapshots."""
+        return tuple(disk for disk in self.wanted if self._is_apart(disk))
+
+    def _is_apart(self, disk: disk_xml.Disk) -> bool:
+        return self.is_set and disk.volume_id is not None
 
 
 def choose(
@@ -60,7 +76,9 @@ def choose(
     :param disks: all of the guest.
     :raises Unsupported: no image can be made of one of them.
     """
-    root = root_disk.choose(disks, choice.root)
+    root = root_disk.choose(
+        disks, choice.root, reads_volumes=not choice.is_several
+    )
     hard = root_disk.hard_disks(disks, choice.root)
     for device in choice.named:
         root_disk.require_device(hard, device)
@@ -88,7 +106,7 @@ def choose(
                     f'{_ADVICE}'
                 )
             further.append(disk)
-    found = DiskSet(root, tuple(further), tuple(left_out))
+    found = DiskSet(root, tuple(further), tuple(left_out), choice.is_several)
     _require_set(found)
     return found
 
@@ -103,16 +121,15 @@ def _require_set(found: DiskSet) -> None:
     """Raise Unsupported if the disks can't be read together."""
     names: dict[str, str] = {}
     for disk in found.further:
-        if disk.volume_id is not None:
-            raise disk_xml.Unsupported(
-                f'its disk {disk.device} is volume {disk.volume_id} of '
-                f'Cinder, and is not read with other disks. {_ADVICE}'
-            )
-        root_disk.require_readable(disk)
+        if disk not in found.volumes:
+            root_disk.require_readable(disk)
     if not found.further:
         return
-    for disk in found.disks:
-        name = disk.source.describe()
+    for disk in found.wanted:
+        if disk in found.volumes:
+            name = f'volume {disk.volume_id}'
+        else:
+            name = disk.source.describe()
         if name in names:
             raise disk_xml.Unsupported(
                 f'its disks {names[name]} and {disk.device} are the same: '
