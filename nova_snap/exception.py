@@ -323,6 +323,16 @@ class VolumeSnapshotFailed(SnapshotFailed):
     )
 
 
+class VolumeSnapshotsLate(SnapshotFailed):
+    message = (
+        'Cinder did not report within %(seconds)g s ([cinder] '
+        'frozen_timeout) that it has taken the snapshots of all volumes of '
+        'server %(server)s, and the server is not kept from writing for '
+        'longer. They may show a later moment than its other disks, so no '
+        'image was taken.'
+    )
+
+
 class VolumeServiceUnavailable(Unavailable):
     message = 'Cinder at %(endpoint)s does not answer: %(reason)s'
 

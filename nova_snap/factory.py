@@ -28,6 +28,7 @@ from nova_snap import locks as locks_lib
 from nova_snap import state_folder
 from nova_snap import this_host
 from nova_snap.compute import manager
+from nova_snap.compute.volume_backed import moment as volume_moment
 from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.virt import decision
 from nova_snap.virt.libvirt import driver
@@ -98,7 +99,7 @@ def snapshot_manager(
         volume_backed.VolumeBacked(
             hypervisor,
             volumes,
-            volume_backed.Options(
+            volume_moment.Options(
                 snapshot_timeout=conf.cinder.snapshot_timeout,
                 frozen_timeout=conf.cinder.frozen_timeout,
             ),

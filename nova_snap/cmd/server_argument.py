@@ -73,8 +73,8 @@ def add_several(parser: argparse.ArgumentParser) -> None:
         '--all-disks',
         action='store_true',
         help='Take all disks, as of the same moment, each for an image of '
-        'its own; "nova-snap explain --all-disks" lists what becomes of each '
-        'disk.',
+        'its own; of a volume Cinder takes a snapshot. "nova-snap explain '
+        '--all-disks" lists what becomes of each disk.',
     )
 
 

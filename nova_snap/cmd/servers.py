@@ -14,6 +14,7 @@
 
 import argparse
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from cliff import lister
@@ -26,6 +27,18 @@ from nova_snap.cmd import server_argument
 from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.compute.volume_backed import record as volume_record
 from nova_snap.virt import decision as decision_lib
+
+#: The one method by which an image of volumes is made.
+CINDER = 'cinder'
+
+#: The decision if nothing is read.
+_VOLUMES_ONLY = (
+    'decision',
+    str(decision_lib.Path.LIVE),
+    CINDER,
+    'The guest is left as it is; the image has no data and names a snapshot '
+    'of each volume.',
+)
 
 
 class ListServers(epilog.NoEpilog, lister.Lister):
@@ -49,9 +62,8 @@ class Explain(epilog.NoEpilog, lister.Lister):
 
     The server is not changed. Each row is a fact, with the live methods that
     it allows; the last row is the decision. A snapshot is live by the first
-    method of [snapshot] live_method that every fact allows, else cold. If the
-    server boots from a volume, each row is a volume that Cinder takes a
-    snapshot of.
+    method of [snapshot] live_method that every fact allows, else cold. A
+    volume that Cinder takes a snapshot of is a row of its own.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -66,15 +78,16 @@ class Explain(epilog.NoEpilog, lister.Lister):
         """Return the columns, a row for each fact, and the decision."""
         driver = factory.libvirt_driver(conf.CONF)
         instance = server_argument.instance(driver, parsed_args)
-        rows = None
-        if volume_backed.is_volume_backed(driver.block_devices(instance)):
+        volumes = None
+        if volume_backed.wanted(driver.block_devices(instance), instance):
             volumes = factory.volume_service(conf.CONF)
-            rows = _volume_rows(
-                volume_backed.survey(driver, volumes, instance)
-            )
-        return ('Fact', 'Value', 'Live Methods', 'Meaning'), (
-            rows or _rows(driver.explain(instance))
-        )
+        found = volume_backed.survey(driver, volumes, instance)
+        rows = _volume_rows(found.attached)
+        if found.boots_from_volume and not found.reads_disks:
+            rows.append(_VOLUMES_ONLY)
+        else:
+            rows += _rows(driver.explain(instance))
+        return ('Fact', 'Value', 'Live Methods', 'Meaning'), rows
 
 
 def _rows(decision: decision_lib.Decision) -> list[tuple[str, ...]]:
@@ -91,14 +104,10 @@ def _rows(decision: decision_lib.Decision) -> list[tuple[str, ...]]:
     return [*rows, ('decision', str(decision.path), method, decision.summary)]
 
 
-#: The one method by which an image of volumes is made.
-CINDER = 'cinder'
-
-
 def _volume_rows(
-    attached: list[volume_record.AttachedVolume],
+    attached: Sequence[volume_record.AttachedVolume],
 ) -> list[tuple[str, ...]]:
-    rows = [
+    return [
         (
             f'volume {found.device.name}',
             found.volume.id,
@@ -108,9 +117,3 @@ def _volume_rows(
         )
         for found in attached
     ]
-    summary = (
-        'The guest is left as it is; the image has no data and names a '
-        'snapshot of each volume.'
-    )
-    live = str(decision_lib.Path.LIVE)
-    return [*rows, ('decision', live, CINDER, summary)]

@@ -107,7 +107,10 @@ class SnapshotManager:
             plan, records = self._plan(instance, name, metadata, images)
             _require_image_service(images, records[0].id)
             _log_task_state(instance, task_states.TaskState.IMAGE_SNAPSHOT)
-            with image_set.created(operation, images, records):
+            with (
+                operations.undoing(operation.entry, plan.named_step()),
+                image_set.created(operation, images, records),
+            ):
                 self._send(
                     plan,
                     operation,
@@ -211,9 +214,12 @@ class SnapshotManager:
         if self._volume_backed is not None:
             planned = self._volume_backed.plan(instance, name, metadata)
             if planned is not None:
-                return planned, [planned.record]
+                return planned, image_set.records(
+                    planned.record, planned, metadata
+                )
         base = _base_image(instance, images)
-        plan = self._driver.plan(instance, base.properties if base else {})
+        base_properties = base.properties if base else {}
+        plan = self._driver.plan(instance, base_properties)
         root = image_record.build(
             instance,
             base,
@@ -224,6 +230,10 @@ class SnapshotManager:
             self._non_inheritable,
             plan.hardware(),
         )
+        if self._volume_backed is not None:
+            plan = self._volume_backed.with_volumes(
+                plan, root, base_properties
+            )
         return plan, image_set.records(root, plan, metadata)
 
     def _send(

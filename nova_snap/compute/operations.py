@@ -90,7 +90,7 @@ class Operations:
             self._journal.begun(
                 instance.uuid, instance.name, resources
             ) as entry,
-            _undoing(entry, first_step),
+            undoing(entry, first_step),
         ):
             self._recover_instance(entry, services)
             with self._locks.snapshot_slot(progress):
@@ -147,7 +147,7 @@ class Operations:
                     self._journal.begun(
                         instance.uuid, instance.name, resources
                     ) as entry,
-                    _undoing(entry, first_step),
+                    undoing(entry, first_step),
                 ):
                     raise
             yield
@@ -219,9 +219,10 @@ class Operations:
         return Recovery(entry, left=entry.kinds)
 
 
-def _undoing(
+def undoing(
     entry: journal_lib.Entry, step: undo.Step | None
 ) -> contextlib.AbstractContextManager[None]:
+    """Undo a step after a block, if there is one."""
     return contextlib.nullcontext() if step is None else entry.undoing(step)
 
 

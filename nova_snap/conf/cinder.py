@@ -78,6 +78,9 @@ takes the snapshots of its volumes. Cinder answers a request before it takes
 the snapshot; only snapshots that are taken before the guest is thawed show
 all volumes at the same moment. With 0 the guest is thawed as soon as all
 requests are answered, and images that demand os_require_quiesce are refused.
+
+Where volumes are among the disks of an image set, a guest that is suspended
+for it waits for as long, and the set fails if the time is not enough.
 """,
     ),
 ]

@@ -22,16 +22,50 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import enum
 from typing import BinaryIO
 
 from nova_snap import journal
 from nova_snap import progress as progress_lib
+from nova_snap import undo
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
 
 #: Makes a context manager that freezes an instance and yields True if frozen.
 Quiesced = Callable[[journal.Entry], contextlib.AbstractContextManager[bool]]
+
+
+class Stillness(enum.Enum):
+    """What keeps a guest from writing at the moment that images show.
+
+    ``HELD``: it is frozen or suspended, and waits.  ``OFF``: it is shut off.
+    """
+
+    NONE = 'none'
+    HELD = 'held'
+    OFF = 'off'
+
+
+class Moment:
+    """The moment that images show, and what else is done then.
+
+    This one does nothing.  Others take snapshots of disks that are not read
+    here.
+
+    :ivar limit: seconds that :meth:`take` takes at most while a guest is held.
+    """
+
+    limit: float = 0
+
+    def take(self, stillness: Stillness) -> None:
+        """Do what has to be done at this moment.
+
+        A pipeline calls this method once, when the data that it reads is
+        fixed, and before the guest goes on.
+
+        :raises NovaSnapError: the images would not be whole.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +79,7 @@ class Operation:
     instance: instance_lib.Instance
     entry: journal.Entry
     progress: progress_lib.Progress
+    moment: Moment = dataclasses.field(default_factory=Moment)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +172,13 @@ class Plan(abc.ABC):
         """Yield the plans to try if this one is not available."""
         return iter(())
 
+    def named_step(self) -> undo.Step | None:
+        """Return the step that undoes what the image records will name.
+
+        It is undone after the records: an image may not name what is gone.
+        """
+        return None
+
 
 def requires_quiesce(image_properties: Mapping[str, str]) -> bool:
     """Return True if the image property os_require_quiesce is set."""
@@ -174,7 +216,12 @@ class ComputeDriver(abc.ABC):
     def block_devices(
         self, instance: instance_lib.Instance
     ) -> tuple[instance_lib.BlockDevice, ...]:
-        """Return the disks of an instance, the root disk first."""
+        """Return the disks of an instance, the root disk first.
+
+        If a request is about several disks, only these are returned.
+
+        :raises UnsupportedGuest: no image can be made of one of them.
+        """
 
     @abc.abstractmethod
     def quiescing(

@@ -222,3 +222,18 @@ VOLUMES = exhaustive.choose(
     ),
     (after('freeze'), after('snapshot-volume'), before('send')),
 )
+#: Of sets of images with volumes, all points at which there is something to
+#: undo; the image that is sent first is not that of the root disk.
+SET_WITH_VOLUMES = exhaustive.choose(
+    (
+        after('freeze'),
+        after('begin-export'),
+        after('snapshot-volume'),
+        after('thaw'),
+        after('wait-for-volumes'),
+        after('open-export'),
+        before('send'),
+        after('send'),
+    ),
+    (after('snapshot-volume'), after('send')),
+)

@@ -13,6 +13,7 @@
 """Images of a server that boots from a volume: Nova's record, and ours."""
 
 import json
+import time
 from typing import Any
 
 from tests.openstack import mode
@@ -69,6 +70,38 @@ class VolumeBackedTest(volume_base.VolumeTestCase):
         found = new.found_at_boot()
         self.assertIsNotNone(found, new.console())
         self.assertGreaterEqual(found or 0, ticks)
+
+
+class SetTest(volume_base.VolumeTestCase):
+    """A server on a local disk, with a volume attached."""
+
+    MODE = mode.UNMODIFIED
+    STORAGE = storage.Rbd
+
+    def test_new_server_has_the_root_disk_and_the_volume(self) -> None:
+        server = self.make_server()
+        volume = self.volumes.volumes.create(1)
+        self.wait_for_volume(volume.id)
+        compute = self.cloud.connection.compute
+        compute.create_volume_attachment(server.id, volume_id=volume.id)
+        self.wait_for_status(volume.id, 'in-use')
+        ticks = server.ticks()
+        image_id = self.command(server, 'set', '--all-disks')
+        [entry] = json.loads(self.record(image_id)['block_device_mapping'])
+        new = self.make_server(image_id, name='from the set')
+        self.assertGreaterEqual(new.found_at_boot() or 0, ticks)
+        [attached] = compute.volume_attachments(new.id)
+        made = self.volumes.volumes.get(attached.volume_id)
+        self.assertEqual(entry['snapshot_id'], made.snapshot_id)
+        self.assertIn(f'<serial>{made.id}</serial>', new.xml())
+
+    def wait_for_status(self, volume_id: str, status: str) -> None:
+        """Wait until a volume has a status."""
+        deadline = time.monotonic() + volume_base.TIMEOUT
+        get = self.volumes.volumes.get
+        while get(volume_id).status != status:
+            self.assertLess(time.monotonic(), deadline, volume_id)
+            time.sleep(0.2)
 
 
 def mapping(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -178,9 +178,13 @@ class VolumeTestCase(base.CloudTestCase):
         """Glance's record of an image."""
         return records.record(self, image_id)
 
-    def command(self, server: server_lib.Server, name: str) -> str:
+    def command(
+        self, server: server_lib.Server, name: str, *options: str
+    ) -> str:
         """Take an image by the stand-alone command; return its id."""
-        done = self.run_command('image-create', server.id, name, '-f', 'json')
+        done = self.run_command(
+            'image-create', server.id, name, '-f', 'json', *options
+        )
         self.assertEqual(0, done.returncode, done.stderr)
         image_id = str(json.loads(done.stdout)['id'])
         self.addCleanup(self._delete_image, image_id)

@@ -25,28 +25,16 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import io
-import time
-
-from oslo_log import log as logging
 
 from nova_snap import exception
-from nova_snap import progress as progress_lib
+from nova_snap.compute.volume_backed import moment as volume_moment
 from nova_snap.compute.volume_backed import record as volume_record
+from nova_snap.compute.volume_backed import set_plan
 from nova_snap.compute.volume_backed import snapshots as volume_snapshots
 from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
 from nova_snap.virt import driver as driver_lib
 from nova_snap.volume import api as volume_api
-
-LOG = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options of ``[cinder]``, named as there; in seconds."""
-
-    snapshot_timeout: float = 600
-    frozen_timeout: float = 10
 
 
 def is_volume_backed(devices: Sequence[instance_lib.BlockDevice]) -> bool:
@@ -54,36 +42,82 @@ def is_volume_backed(devices: Sequence[instance_lib.BlockDevice]) -> bool:
     return bool(devices) and devices[0].volume_id is not None
 
 
+def wanted(
+    devices: Sequence[instance_lib.BlockDevice],
+    instance: instance_lib.Instance,
+) -> list[instance_lib.BlockDevice]:
+    """Return the volumes of which an image has to name snapshots.
+
+    Those are all volumes of an instance that boots from one, and the volumes
+    among the disks of a request that is about several.
+
+    :param devices: the driver's, of the instance.
+    """
+    if not is_volume_backed(devices) and not instance.disks.is_several:
+        return []
+    return [device for device in devices if device.volume_id is not None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """The volumes of which an image has to name snapshots.
+
+    :ivar attached: the root volume first, if the instance boots from one.
+    :ivar reads_disks: the request is also about disks that are no volumes.
+    """
+
+    attached: tuple[volume_record.AttachedVolume, ...] = ()
+    boots_from_volume: bool = False
+    reads_disks: bool = False
+
+
 def survey(
     driver: driver_lib.ComputeDriver,
     volumes: volume_api.VolumeService | None,
     instance: instance_lib.Instance,
-) -> list[volume_record.AttachedVolume]:
-    """Return the volumes of an instance that boots from a volume.
-
-    The root volume is the first; the list is empty if the instance does not
-    boot from a volume.
+) -> Survey:
+    """Return the volumes of which an image has to name snapshots.
 
     :raises UnsupportedGuest: snapshots of its volumes can't be taken here.
     :raises VolumeQuotaExceeded: the quota has no room for all snapshots.
     """
     devices = driver.block_devices(instance)
-    if not is_volume_backed(devices):
-        return []
+    found = wanted(devices, instance)
+    if not found:
+        return Survey()
+    boots_from_volume = is_volume_backed(devices)
     if volumes is None:
-        raise exception.UnsupportedGuest(
-            server=instance.uuid,
-            reason=f'it boots from volume {devices[0].volume_id}, and there '
-            'is no [cinder] in the configuration; an image of it is made of '
-            'snapshots in Cinder.',
-        )
-    attached = [
-        _attached(volumes, instance, device)
-        for device in devices
-        if device.volume_id is not None
-    ]
+        raise _no_cinder(instance, found, boots_from_volume)
+    attached = tuple(_attached(volumes, instance, device) for device in found)
     _require_quota(volumes, len(attached))
-    return attached
+    return Survey(
+        attached,
+        boots_from_volume,
+        reads_disks=instance.disks.is_several and len(found) < len(devices),
+    )
+
+
+def _no_cinder(
+    instance: instance_lib.Instance,
+    found: Sequence[instance_lib.BlockDevice],
+    boots_from_volume: bool,
+) -> exception.UnsupportedGuest:
+    if boots_from_volume:
+        reason = (
+            f'it boots from volume {found[0].volume_id}, and there is no '
+            '[cinder] in the configuration; an image of it is made of '
+            'snapshots in Cinder.'
+        )
+    else:
+        names = ', '.join(
+            f'{device.name} (volume {device.volume_id})' for device in found
+        )
+        reason = (
+            f'of its disks, Cinder has to take the snapshot of {names}, and '
+            'there is no [cinder] in the configuration. Name the other disks '
+            'with --disk to leave the volumes out.'
+        )
+    return exception.UnsupportedGuest(server=instance.uuid, reason=reason)
 
 
 def _attached(
@@ -125,7 +159,7 @@ class VolumeBacked:
         self,
         driver: driver_lib.ComputeDriver,
         volumes: volume_api.VolumeService | None,
-        options: Options,
+        options: volume_moment.Options,
         non_inheritable: Collection[str] = (),
     ) -> None:
         self.volumes = volumes
@@ -138,35 +172,89 @@ class VolumeBacked:
         instance: instance_lib.Instance,
         name: str,
         metadata: Mapping[str, str],
-    ) -> 'VolumeBackedPlan | None':
+    ) -> 'VolumeBackedPlan | set_plan.SetPlan | None':
         """Check everything that can be checked before the first snapshot.
 
         Return None if the instance does not boot from a volume.  Raises what
-        :func:`survey` does, and besides:
+        :func:`survey` and the driver do, and besides:
 
         :raises QuiesceNotPossible: os_require_quiesce can't be met.
         """
-        attached = survey(self._driver, self.volumes, instance)
-        if not attached or self.volumes is None:
+        if not is_volume_backed(self._driver.block_devices(instance)):
             return None
+        found = survey(self._driver, self.volumes, instance)
+        if not found.boots_from_volume or self.volumes is None:
+            return None
+        root = found.attached[0]
         record = volume_record.build(
-            instance, attached[0], name, metadata, self._non_inheritable
+            instance, root, name, metadata, self._non_inheritable
         )
-        base = volume_record.base_image(attached[0].volume)
+        properties = volume_record.base_image(root.volume).properties
+        image = driver_lib.DiskImage(
+            device=root.device.name,
+            format=record.disk_format or volume_record.DISK_FORMAT,
+            virtual_size=0,
+        )
+        if found.reads_disks:
+            disks = self._driver.plan(instance, properties)
+            return self._set_plan(disks, record, found, properties, image)
         return VolumeBackedPlan(
             instance=instance,
-            images=(
-                driver_lib.DiskImage(
-                    device=attached[0].device.name,
-                    format=record.disk_format or volume_record.DISK_FORMAT,
-                    virtual_size=0,
-                ),
-            ),
+            images=(image,),
             record=record,
-            attached=attached,
+            attached=found.attached,
             volumes=self.volumes,
-            quiesced=self._driver.quiescing(instance, base.properties),
-            quiesce_required=driver_lib.requires_quiesce(base.properties),
+            quiesced=self._driver.quiescing(instance, properties),
+            quiesce_required=driver_lib.requires_quiesce(properties),
+            options=self._options,
+        )
+
+    def with_volumes(
+        self,
+        disks: driver_lib.Plan,
+        record: image_api.Image,
+        properties: Mapping[str, str],
+    ) -> driver_lib.Plan:
+        """Return a plan that takes the snapshots of further volumes, too.
+
+        Raises what :func:`survey` does.
+
+        :param disks: the plan of the disks that are read, the root disk first.
+        :param record: that of the root disk; it will name the snapshots.
+        :param properties: those of the base image.
+        """
+        if not disks.instance.disks.is_several:
+            return disks
+        found = survey(self._driver, self.volumes, disks.instance)
+        if not found.attached:
+            return disks
+        return self._set_plan(disks, record, found, properties)
+
+    def _set_plan(
+        self,
+        disks: driver_lib.Plan,
+        record: image_api.Image,
+        found: Survey,
+        properties: Mapping[str, str],
+        *images: driver_lib.DiskImage,
+    ) -> set_plan.SetPlan:
+        volumes = self.volumes
+        if volumes is None:
+            raise _no_cinder(
+                disks.instance,
+                [attached.device for attached in found.attached],
+                found.boots_from_volume,
+            )
+        return set_plan.SetPlan(
+            instance=disks.instance,
+            images=(*images, *disks.images),
+            record=record,
+            attached=found.attached,
+            disks=disks,
+            snapshots=volume_snapshots.VolumeSnapshots(
+                volumes, found.attached, record, disks.instance.uuid
+            ),
+            quiesce_required=driver_lib.requires_quiesce(properties),
             options=self._options,
         )
 
@@ -180,7 +268,7 @@ class VolumeBackedPlan(driver_lib.Plan):
     volumes: volume_api.VolumeService
     quiesced: driver_lib.Quiesced
     quiesce_required: bool
-    options: Options
+    options: volume_moment.Options
 
     @contextlib.contextmanager
     def extracted(
@@ -195,9 +283,12 @@ class VolumeBackedPlan(driver_lib.Plan):
             self.volumes, self.attached, self.record, self.instance.uuid
         )
         with operation.entry.undoing(snapshots.delete_step()):
+            moment = volume_moment.SnapshotMoment(
+                snapshots, self.options, self.quiesce_required, operation
+            )
             with self.quiesced(operation.entry) as frozen:
                 if frozen:
-                    self._take_frozen(snapshots, progress)
+                    moment.take(driver_lib.Stillness.HELD)
                 else:
                     snapshots.request(progress)
             snapshots.wait_until_available(
@@ -213,48 +304,3 @@ class VolumeBackedPlan(driver_lib.Plan):
                 disks=(contextlib.nullcontext(empty),),
                 properties=volume_record.mapping(self.attached, snapshots.ids),
             )
-
-    def _take_frozen(
-        self,
-        snapshots: volume_snapshots.VolumeSnapshots,
-        progress: progress_lib.Progress,
-    ) -> None:
-        """Request the snapshots and return when they are taken.
-
-        The guest stays frozen meanwhile, for frozen_timeout seconds at most.
-        Cinder answers a request with 202 and takes the snapshot later.  Nova
-        keeps the guest frozen until then, too, but sends one request after
-        the other and has no limit (unquiesce_instance, Nova 34).
-        """
-        began = time.monotonic()
-        limit = self.options.frozen_timeout
-        if not limit:
-            self._require_no_quiesce()
-            snapshots.request(progress)
-        elif not snapshots.request_until_taken(began + limit, progress):
-            self._thaw_early(time.monotonic() - began)
-
-    def _require_no_quiesce(self) -> None:
-        """Raise if quiescing is required: the guest would be thawed early."""
-        if self.quiesce_required:
-            raise exception.QuiesceNotPossible(
-                server=self.instance.uuid,
-                reason='[cinder] frozen_timeout is 0, so they would be '
-                'thawed before Cinder takes the snapshots.',
-            )
-
-    def _thaw_early(self, seconds: float) -> None:
-        reason = (
-            f'Cinder had not taken all snapshots when its file systems had '
-            f'been frozen for {seconds:.1f} s ([cinder] frozen_timeout).'
-        )
-        if self.quiesce_required:
-            raise exception.QuiesceNotPossible(
-                server=self.instance.uuid, reason=reason
-            )
-        LOG.warning(
-            'Server %(server)s is thawed early, so its volumes may show '
-            'different moments: %(reason)s',
-            {'server': self.instance.uuid, 'reason': reason},
-            instance_uuid=self.instance.uuid,
-        )

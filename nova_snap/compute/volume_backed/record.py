@@ -14,7 +14,9 @@
 
 Open this file when a property differs from Nova's.  Pure functions.  The
 record has no data: its property ``block_device_mapping`` names snapshots of
-volumes, from which Nova makes new volumes.  The fields of an entry:
+volumes, from which Nova makes new volumes.  The record of a root disk that is
+read has that property, too, if snapshots of further volumes belong to it.
+The fields of an entry:
 https://docs.openstack.org/nova/latest/user/block-device-mapping.html
 """
 
@@ -125,20 +127,34 @@ def base_image(volume: volume_api.Volume) -> image_api.Image:
 
 
 def mapping(
-    attached: Sequence[AttachedVolume], snapshot_ids: Sequence[str]
+    attached: Sequence[AttachedVolume],
+    snapshot_ids: Sequence[str],
+    root_device: str | None = None,
 ) -> dict[str, str]:
     """Return the properties that name the snapshots, the root volume first.
 
     ``delete_on_termination`` is False for the new volumes, since only Nova's
     database has the value of the old ones.
+
+    :param root_device: the target name of a root disk that is no volume.  If
+        no entry has the boot_index 0, Nova 34 makes the root disk of the
+        image's own data (_check_and_transform_bdm); with that name, no volume
+        can get it.
     """
     entries = [
-        _entry(volume, snapshot_id, boot_index=None if index else 0)
+        _entry(
+            volume,
+            snapshot_id,
+            boot_index=None if index or root_device else 0,
+        )
         for index, (volume, snapshot_id) in enumerate(
             zip(attached, snapshot_ids, strict=True)
         )
     ]
-    return {MAPPING: json.dumps(entries), 'bdm_v2': 'True'}
+    found = {MAPPING: json.dumps(entries), 'bdm_v2': 'True'}
+    if root_device is not None:
+        found['root_device_name'] = f'/dev/{root_device}'
+    return found
 
 
 def _entry(

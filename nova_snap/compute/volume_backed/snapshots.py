@@ -87,12 +87,16 @@ class VolumeSnapshots:
             settle=self._requests.settle,
         )
 
+    def send(self) -> None:
+        """Request all snapshots at once, and return."""
+        self._requests.send(watch=False)
+
     def request(self, progress: progress_lib.Progress) -> None:
         """Request all snapshots at once and wait; the first error is raised.
 
         :raises NovaSnapError: as the volume service does.
         """
-        self._requests.send(watch=False)
+        self.send()
         self._requests.wait_until_answered(progress)
 
     def request_until_taken(

@@ -37,18 +37,34 @@ class LeftOut:
 class DiskSet:
     """The disks of one request.
 
-    :ivar further: the disks that are read at the same moment as the root disk.
+    :ivar further: the disks of the same moment as the root disk.
     :ivar left_out: the other disks, if the request is about several.
+    :ivar is_set: Cinder takes snapshots of its volumes; otherwise a root disk
+        that is a volume is read.
     """
 
     root: root_disk.Choice
     further: tuple[disk_xml.Disk, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    is_set: bool = False
+
+    @property
+    def wanted(self) -> tuple[disk_xml.Disk, ...]:
+        """All disks that the request is about, the root disk first."""
+        return (self.root.disk, *self.further)
 
     @property
     def disks(self) -> tuple[disk_xml.Disk, ...]:
-        """All disks that are read, the root disk first."""
-        return (self.root.disk, *self.further)
+        """All disks that are read, the root disk first if it is."""
+        return tuple(disk for disk in self.wanted if not self._is_apart(disk))
+
+    @property
+    def volumes(self) -> tuple[disk_xml.Disk, ...]:
+        """The volumes of which Cinder takes snapshots."""
+        return tuple(disk for disk in self.wanted if self._is_apart(disk))
+
+    def _is_apart(self, disk: disk_xml.Disk) -> bool:
+        return self.is_set and disk.volume_id is not None
 
 
 def choose(
@@ -59,7 +75,9 @@ def choose(
     :param disks: all of the guest.
     :raises Unsupported: no image can be made of one of them.
     """
-    root = root_disk.choose(disks, choice.root)
+    root = root_disk.choose(
+        disks, choice.root, reads_volumes=not choice.is_several
+    )
     for device in choice.named:
         root_disk.require_device(disks, device)
     named = [_find(disks, device) for device in choice.named]
@@ -72,7 +90,7 @@ def choose(
     wanted.pop(root.disk, None)
     further = tuple(wanted)
     left_out = tuple(_left_out(disks, (root.disk, *further), choice))
-    found = DiskSet(root, further, left_out)
+    found = DiskSet(root, further, left_out, choice.is_several)
     if choice.is_several:
         _require_set(found, choice)
         return found
@@ -118,14 +136,21 @@ def _require_set(found: DiskSet, choice: instance_lib.DiskChoice) -> None:
     """
     problems: dict[disk_xml.Disk, str] = {}
     for disk in found.further:
-        problem = _problem(disk, is_named=disk.device in choice.named)
+        problem = _problem(
+            disk,
+            is_read=disk not in found.volumes,
+            is_named=disk.device in choice.named,
+        )
         if problem is not None:
             problems[disk] = problem
     first: dict[str, disk_xml.Disk] = {}
-    for disk in found.disks:
+    for disk in found.wanted:
         if disk in problems:
             continue
-        name = disk.source.describe()
+        if disk in found.volumes:
+            name = f'volume {disk.volume_id}'
+        else:
+            name = disk.source.describe()
         if name in first:
             other = first[name].device
             problems[disk] = (
@@ -133,7 +158,7 @@ def _require_set(found: DiskSet, choice: instance_lib.DiskChoice) -> None:
             )
         first.setdefault(name, disk)
     if problems:
-        others = [d.device for d in found.disks if d not in problems]
+        others = [d.device for d in found.wanted if d not in problems]
         advice = ' '.join(f'--disk {device}' for device in others)
         raise disk_xml.Unsupported(
             f'{" Also, ".join(problems.values())} To take the other disks '
@@ -141,20 +166,16 @@ def _require_set(found: DiskSet, choice: instance_lib.DiskChoice) -> None:
         )
 
 
-def _problem(disk: disk_xml.Disk, is_named: bool) -> str | None:
-    """Return why a disk can't be read with others, a sentence, or None."""
-    if disk.volume_id is not None:
-        return (
-            f'its disk {disk.device} is volume {disk.volume_id} of Cinder, '
-            'and is not read with other disks.'
-        )
+def _problem(disk: disk_xml.Disk, is_read: bool, is_named: bool) -> str | None:
+    """Return why a disk can't be of a set, a sentence, or None."""
     if disk.is_shareable and not is_named:
         return (
             f'other guests may write to its disk {disk.device} '
             '(<shareable/>), so it cannot be read as of one moment.'
         )
-    try:
-        root_disk.require_readable(disk)
-    except disk_xml.Unsupported as error:
-        return str(error)
+    if is_read:
+        try:
+            root_disk.require_readable(disk)
+        except disk_xml.Unsupported as error:
+            return str(error)
     return None

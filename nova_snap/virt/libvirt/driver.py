@@ -112,14 +112,22 @@ class LibvirtDriver(driver.ComputeDriver):
     def block_devices(
         self, instance: instance_lib.Instance
     ) -> tuple[instance_lib.BlockDevice, ...]:
-        """Return the disks of an instance, as in its current XML."""
+        """Return the disks of an instance, as in its current XML.
+
+        If the request is about several disks, return these.
+        """
         disks = disk_xml.disks(
             self._guest(instance).xml(),
             inspection_lib.volume_finder(self._host),
         )
         with _unsupported(instance):
-            hard = root_disk.hard_disks(disks, instance.disks.root)
-        return tuple(map(_block_device, hard))
+            if instance.disks.is_several:
+                wanted = disk_set.choose(disks, instance.disks).wanted
+            else:
+                wanted = tuple(
+                    root_disk.hard_disks(disks, instance.disks.root)
+                )
+        return tuple(map(_block_device, wanted))
 
     def quiescing(
         self,
@@ -274,6 +282,8 @@ class LibvirtDriver(driver.ComputeDriver):
 
     def _configured(self, disk: disk_xml.Disk) -> disk_xml.Disk:
         """Return the disk with what only the configuration knows of it."""
+        if disk.readable is None:
+            return disk  # a volume that Cinder alone can reach
         location = disk.source.location
         if isinstance(location, storage.RbdLocation) and not location.conf:
             location = dataclasses.replace(
@@ -288,14 +298,17 @@ class LibvirtDriver(driver.ComputeDriver):
         chosen: disk_set.DiskSet,
         methods: Sequence[decision_lib.Method],
     ) -> decision_lib.Decision:
-        decision = policy.decide(
-            self._facts(found, chosen.root.disk, 'root disk'),
-            methods,
-            [
-                self._facts(found, disk, f'disk {disk.device}')
-                for disk in chosen.further
-            ],
+        first, *further = (
+            self._facts(
+                found,
+                disk,
+                'root disk'
+                if disk == chosen.root.disk
+                else f'disk {disk.device}',
+            )
+            for disk in chosen.disks
         )
+        decision = policy.decide(first, methods, further)
         which = decision_lib.Reason(
             fact='root disk',
             value=chosen.root.disk.device,

@@ -202,6 +202,7 @@ class LibvirtPlan(driver.Plan):
             disk_operation_slot=self.disk_operation_slot,
             hooks=self.hooks,
             qemu_uid=self._qemu_uid(),
+            moment=operation.moment,
         )
 
     def _to_read(

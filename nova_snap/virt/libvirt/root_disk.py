@@ -59,11 +59,14 @@ def hard_disks(
 
 
 def choose(
-    disks: Sequence[disk_xml.Disk], root_device: str | None = None
+    disks: Sequence[disk_xml.Disk],
+    root_device: str | None = None,
+    reads_volumes: bool = True,
 ) -> Choice:
     """Choose the disk of which an image is made.
 
     :param root_device: as of :func:`hard_disks`.
+    :param reads_volumes: False if a volume of Cinder need not be readable.
     :raises Unsupported: there is no disk, or the root disk can't be read.
     """
     hard = hard_disks(disks, root_device)
@@ -71,7 +74,8 @@ def choose(
         raise disk_xml.Unsupported('it has no disk.')
     disk, *others = hard
     try:
-        require_readable(disk, 'root disk')
+        if reads_volumes or disk.volume_id is None:
+            require_readable(disk, 'root disk')
     except disk_xml.Unsupported as error:
         raise disk_xml.Unsupported(f'{error}{_hint(others)}') from None
     if root_device is not None:

@@ -33,6 +33,7 @@ from nova_snap.compute import image_set
 from nova_snap.compute import image_upload
 from nova_snap.compute import manager as manager_lib
 from nova_snap.compute import operations
+from nova_snap.compute.volume_backed import moment as volume_moment
 from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.compute.volume_backed import snapshots as volume_snapshots
 from nova_snap.image import api as image_api
@@ -382,7 +383,7 @@ class VolumeBacked(ImageCreate):
         return volume_backed.VolumeBacked(
             self.memory,
             self.volumes,
-            volume_backed.Options(snapshot_timeout=5, frozen_timeout=5),
+            volume_moment.Options(snapshot_timeout=5, frozen_timeout=5),
         )
 
     def is_thawed(self) -> bool:

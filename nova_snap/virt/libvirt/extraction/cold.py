@@ -148,12 +148,19 @@ def _flat_images(
     with context.disk_operation_slot(context.progress):
         if is_stopped and not suspends:
             _require_same_disks(context)
+        context.moment.take(_stillness(suspends, is_stopped))
         for target in context.disks:
             flats.append(_flat_image(context, target))
     if is_stopped and context.guest.power_state().is_active:
         # QEMU's locks on files prevent a start; a disk in Ceph has no lock.
         raise exception.GuestStarted(server=context.guest.uuid)
     return flats
+
+
+def _stillness(suspends: bool, is_stopped: bool) -> driver.Stillness:
+    if suspends:
+        return driver.Stillness.HELD
+    return driver.Stillness.OFF if is_stopped else driver.Stillness.NONE
 
 
 def _flat_image(

@@ -55,8 +55,10 @@ class DiskToRead:
 class Context:
     """The arguments of one extraction.
 
-    The first of the ``disks`` is the root disk.  ``disk_operation_slot`` is
-    held while an image is converted; QEMU runs as the user ``qemu_uid``.
+    The first of the ``disks`` is the root disk, if that is read.
+    ``disk_operation_slot`` is held while an image is converted; QEMU runs as
+    the user ``qemu_uid``.  ``moment`` is taken once, while the guest is still
+    if it can be.
     """
 
     guest: guest_lib.Guest
@@ -69,11 +71,27 @@ class Context:
     disk_operation_slot: DiskOperationSlot
     hooks: hooks_lib.Hooks = hooks_lib.NONE
     qemu_uid: int = dataclasses.field(default_factory=os.geteuid)
+    moment: driver.Moment = dataclasses.field(default_factory=driver.Moment)
 
     @property
     def root(self) -> DiskToRead:
         """The root disk."""
         return self.disks[0]
+
+    @contextlib.contextmanager
+    def quiesced(self) -> Iterator[None]:
+        """Freeze the guest for a block, and take the moment at its end.
+
+        Raises what :func:`.quiesce.quiesced` and the moment do.
+        """
+        limit = quiesce_lib.FROZEN_LIMIT + self.moment.limit
+        with quiesce_lib.quiesced(
+            self.guest, self.quiesce, self.entry, limit
+        ) as frozen:
+            yield
+            self.moment.take(
+                driver.Stillness.HELD if frozen else driver.Stillness.NONE
+            )
 
     def release_space(self) -> None:
         """Take no more space, so that another has to end if it gets short."""

@@ -32,7 +32,6 @@ from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import events
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import mirror_step
-from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.libvirt.extraction import guest_stop
@@ -98,7 +97,7 @@ def extracted(
             context.entry.undo_now(define)  # 7
         mirror = _Mirror(context, device)
         mirror.wait_until_ready(stall_timeout)  # 8
-        with quiesce.quiesced(guest, context.quiesce, context.entry):
+        with context.quiesced():
             mirror.end()  # 9
     context.hooks.take_back(pathlib.Path(delta.describe()))
     flat = _flat_image(context, delta)  # 10

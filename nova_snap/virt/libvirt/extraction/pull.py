@@ -35,7 +35,6 @@ from nova_snap.qcow2 import throttle
 from nova_snap.qcow2 import writer
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import backup_job
-from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.libvirt.extraction import export_guard
@@ -115,7 +114,7 @@ def _exported(context: context_lib.Context) -> Iterator[backup_job.Export]:
     runs = guest.power_state() is power_state.PowerState.RUNNING
     step = undo_steps.EndExport(str(context.folder), running=runs)
     with orphan_watch.undoing(context.entry, guest, step):
-        with quiesce.quiesced(guest, context.quiesce, context.entry):
+        with context.quiesced():
             backup_job.begin(guest, devices, export)
         yield export
 

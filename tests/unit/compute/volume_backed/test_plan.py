@@ -21,6 +21,7 @@ from nova_snap import journal as journal_lib
 from nova_snap import progress as progress_lib
 from nova_snap.compute import image_upload
 from nova_snap.compute import manager as manager_lib
+from nova_snap.compute.volume_backed import moment as volume_moment
 from nova_snap.compute.volume_backed import plan as volume_backed
 from nova_snap.compute.volume_backed import requests as volume_requests
 from nova_snap.compute.volume_backed import snapshots as volume_snapshots
@@ -63,7 +64,7 @@ class VolumeBackedTestCase(base.ManagerTestCase):
             volume_backed=volume_backed.VolumeBacked(
                 self.driver,
                 volumes,
-                volume_backed.Options(
+                volume_moment.Options(
                     **{'snapshot_timeout': 5, 'frozen_timeout': 5, **options}
                 ),
             ),
