@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import dataclasses
+import re
 
 from oslo_utils import uuidutils
 
@@ -35,6 +36,9 @@ MAX_DISKS = 256
 
 #: Shown for the images of a set that is not complete.
 INCOMPLETE = 'incomplete'
+
+#: Target names of disks, as libvirt has them: a script may read the output.
+_DEVICE = re.compile('[a-zA-Z0-9_]+')
 
 #: Finds an image by its ID; None if there is none.
 Find = Callable[[str], image_api.Image | None]
@@ -112,6 +116,8 @@ def _root(find: Find, image: image_api.Image) -> image_api.Image | None:
         return None
     devices = _devices(root)
     if not 1 < len(devices) <= MAX_DISKS:
+        return None
+    if not all(map(_DEVICE.fullmatch, devices)):
         return None
     return root if _belongs(root, root, devices[0]) else None
 

@@ -180,7 +180,13 @@ class MembersTest(MembersTestCase):
             {image_set.DEVICE: 'vdb'},
             {image_set.DISKS: ''},
             {image_set.DISKS: 'vda'},
-            {image_set.DISKS: ','.join(f'vd{n}' for n in range(9999))},
+            {image_set.DISKS: 'vda,vdb vdc=$(reboot)'},
+            {image_set.DISKS: 'vda,vdb\nvdc'},
+            {
+                image_set.DISKS: ','.join(
+                    ['vda', *(f'vd{n}' for n in range(999))]
+                )
+            },
         ):
             self.change(self.root, properties)
             self.assertIsNone(self.found(self.root), properties)

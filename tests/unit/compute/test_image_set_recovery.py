@@ -24,6 +24,7 @@ from typing import Any
 from nova_snap import durable
 from nova_snap import exception
 from nova_snap import journal as journal_lib
+from nova_snap import undo
 from nova_snap.compute import image_set
 from nova_snap.compute import image_upload
 from nova_snap.image import api as image_api
@@ -188,6 +189,16 @@ class LeftTest(base.ManagerTestCase):
         self.leave_set('active', 'active', 'active', 'active', digest='00')
         self.recover()
         self.assert_nothing_is_left()
+
+    def test_step_of_an_earlier_version(self) -> None:
+        """It knows of no other images."""
+        data = {'size': 3, 'algorithm': 'sha512', 'digest': '00'}
+        step = undo.load(
+            image_upload.VerifyImage.kind, {'image_id': self.root, **data}
+        )
+        self.assertEqual(
+            image_upload.VerifyImage(self.root, 3, 'sha512', '00'), step
+        )
 
     def check_fails_at_first(self, method: str) -> None:
         """Recover twice; the first request of a kind fails."""
