@@ -80,6 +80,17 @@ class EncryptedTestCase(content.ContentTestCase):
     def encrypted_guest(self, image_format: str) -> guest_lib.Guest:
         """Define a guest with the plain disk's content, encrypted.
 
+        :param image_format: as of :meth:`encrypted_disk`.
+        """
+        return self.make_guest(
+            disk=self.encrypted_disk(image_format),
+            disk_xml=ENCRYPTION_XML.format(self.secret),
+            start=False,
+        )
+
+    def encrypted_disk(self, image_format: str) -> root_disk.RootDisk:
+        """Make a disk with the plain disk's content, encrypted.
+
         :param image_format: ``luks``, or ``qcow2`` with LUKS in it.
         """
         key = self.plain.path.with_name('key')
@@ -101,12 +112,7 @@ class EncryptedTestCase(content.ContentTestCase):
             if image_format == 'qcow2'
             else root_disk.Kind.RAW
         )
-        root = root_disk.RootDisk(kind, target, str(kind))
-        return self.make_guest(
-            disk=root,
-            disk_xml=ENCRYPTION_XML.format(self.secret),
-            start=False,
-        )
+        return root_disk.RootDisk(kind, target, str(kind))
 
     @staticmethod
     def convert(*arguments: str | os.PathLike[str]) -> None:
@@ -196,6 +202,21 @@ class TestEncrypted(EncryptedTestCase):
 
     def test_raw(self) -> None:
         self.check(self.encrypted_guest('luks'))
+
+    def test_further_disk(self) -> None:
+        """Of a set, the image of an encrypted disk is what the guest sees."""
+        guest = self.make_guest(
+            extra_disks=(self.encrypted_disk('luks'),),
+            extra_xml=ENCRYPTION_XML.format(self.secret),
+            start=False,
+        )
+        with self.watched_arguments() as arguments:
+            image = self.take_all(guest, 'read')['vdc']
+        self.assertEqual(
+            '',
+            disk.differences(image.path, image.format, self.plain.path, 'raw'),
+        )
+        self.assert_not_seen(arguments)
 
     def test_secret_that_can_not_be_used(self) -> None:
         guest = self.encrypted_guest('qcow2')
