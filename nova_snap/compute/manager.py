@@ -21,6 +21,7 @@ from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
+import dataclasses
 import itertools
 from typing import BinaryIO
 
@@ -32,6 +33,7 @@ from nova_snap import journal as journal_lib
 from nova_snap import locks as locks_lib
 from nova_snap import progress as progress_lib
 from nova_snap.compute import export_target
+from nova_snap.compute import image_location
 from nova_snap.compute import image_record
 from nova_snap.compute import image_upload
 from nova_snap.compute import operations
@@ -99,12 +101,12 @@ class SnapshotManager:
             _require_image_service(images, record.id)
             _log_task_state(instance, task_states.TaskState.IMAGE_SNAPSHOT)
             with operation.entry.undoing(image_upload.RemoveRecord(record.id)):
-                images.create(record)
+                created = images.create(record)
                 self._send(
                     plan,
                     operation,
                     images,
-                    record.id,
+                    driver_lib.Record(record.id, created.owner),
                     lambda state: _log_task_state(instance, state),
                 )
         return images.get(record.id)
@@ -129,7 +131,8 @@ class SnapshotManager:
             instance, progress, images, image_upload.RemoveRecord(image_id)
         ) as operation:
             plan = self._driver.plan(instance, image_properties)
-            self._send(plan, operation, images, image_id, update_task_state)
+            record = driver_lib.Record(image_id)
+            self._send(plan, operation, images, record, update_task_state)
 
     def export_instance(
         self,
@@ -175,9 +178,10 @@ class SnapshotManager:
         )
 
     def _services(self, images: image_api.ImageService) -> tuple[object, ...]:
+        services = images, image_location.Records(images)
         if self._volume_backed is None or self._volume_backed.volumes is None:
-            return (images,)
-        return images, self._volume_backed.volumes
+            return services
+        return *services, self._volume_backed.volumes
 
     def _plan(
         self,
@@ -210,14 +214,15 @@ class SnapshotManager:
         plan: driver_lib.Plan,
         operation: driver_lib.Operation,
         images: image_api.ImageService,
-        image_id: str,
+        record: driver_lib.Record,
         update_task_state: UpdateTaskState,
     ) -> None:
         """Follow a plan, or the first available of its alternatives."""
+        operation = dataclasses.replace(operation, record=record)
         update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
         with image_upload.watched(
             images,
-            image_id,
+            record.image_id,
             operation.instance,
             operation.progress,
             self._cancel_check_interval,
@@ -230,7 +235,7 @@ class SnapshotManager:
                         )
                         image_upload.store(
                             images,
-                            image_id,
+                            record.image_id,
                             extraction,
                             operation.entry,
                             outcome,

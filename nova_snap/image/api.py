@@ -46,6 +46,7 @@ class ImageStatus(enum.StrEnum):
 
     QUEUED = 'queued'
     SAVING = 'saving'
+    IMPORTING = 'importing'
     ACTIVE = 'active'
     DELETED = 'deleted'
     PENDING_DELETE = 'pending_delete'
@@ -145,6 +146,13 @@ class ImageService(abc.ABC):
     @abc.abstractmethod
     def update(self, image_id: str, **changes: Any) -> Image:
         """Change fields of a record; given properties are added to its own."""
+
+    def may_hide(self, owner: str | None) -> bool:
+        """Return True if images of a project may be hidden from this login.
+
+        :param owner: the project; None if it is not known.
+        """
+        return False
 
     def set_location(self, image_id: str, url: str) -> None:
         """Make an image of data that the image service can reach by a URL.

@@ -48,8 +48,10 @@ from nova_snap.virt.libvirt import requirements
 from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
+from nova_snap.virt.libvirt.extraction import rbd_direct
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
+from nova_snap.virt.storage import rbd
 
 LOG = logging.getLogger(__name__)
 
@@ -148,7 +150,7 @@ class LibvirtDriver(driver.ComputeDriver):
         """Decide by the current state of the guest."""
         found = inspection_lib.inspect(self._guest(instance))
         choice = self._root_disk(instance, found)
-        decision = self._decide(found, choice, self._options.live_methods)
+        decision = self._decide(found, choice)
         self._require_suspendable(found, decision)
         self._completed(choice.disk, decision)
         return decision
@@ -159,19 +161,17 @@ class LibvirtDriver(driver.ComputeDriver):
         image_properties: Mapping[str, str],
     ) -> plan_lib.LibvirtPlan:
         """Decide, and check everything that could make the snapshot fail."""
-        return self._plan(
-            instance, image_properties, self._options.live_methods
-        )
+        return self._plan(instance, image_properties)
 
     def _plan(
         self,
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
-        methods: Sequence[decision_lib.Method],
+        *excluded: decision_lib.Method,
     ) -> plan_lib.LibvirtPlan:
         found = inspection_lib.inspect(self._guest(instance))
         choice = self._root_disk(instance, found)
-        decision = self._decide(found, choice, methods)
+        decision = self._decide(found, choice, *excluded)
         disk = choice.disk
         self._require_suspendable(found, decision)
         _require_no_backup(found)
@@ -196,9 +196,7 @@ class LibvirtDriver(driver.ComputeDriver):
             disk_operation_slot=self._disk_operation_slot,
             hooks=self._hooks,
             without=lambda method: self._plan(
-                instance,
-                image_properties,
-                [other for other in methods if other is not method],
+                instance, image_properties, *excluded, method
             ),
         )
 
@@ -249,10 +247,8 @@ class LibvirtDriver(driver.ComputeDriver):
             choice = root_disk.choose(found.disks, instance.root_device)
         disk = choice.disk
         location = disk.source.location
-        if isinstance(location, storage.RbdLocation) and not location.conf:
-            location = dataclasses.replace(
-                location, conf=self._options.ceph_conf
-            )
+        if isinstance(location, storage.RbdLocation):
+            location = self._options.completed(location)
         source = dataclasses.replace(disk.source, location=location)
         return dataclasses.replace(choice, disk=disk.with_source(source))
 
@@ -260,9 +256,14 @@ class LibvirtDriver(driver.ComputeDriver):
         self,
         found: inspection_lib.Inspection,
         choice: root_disk.Choice,
-        methods: Sequence[decision_lib.Method],
+        *excluded: decision_lib.Method,
     ) -> decision_lib.Decision:
         disk = choice.disk
+        methods = [
+            method
+            for method in self._options.methods(disk.source.source_type)
+            if method not in excluded
+        ]
         image_format = self._image_format(disk.source)
         gathered = facts.gather(
             found,
@@ -273,12 +274,13 @@ class LibvirtDriver(driver.ComputeDriver):
             self._options.streaming.compression
             if self._is_compressed(image_format)
             else None,
+            self._options.rbd.pool,
         )
         decision = policy.decide(gathered, methods)
         which = decision_lib.Reason(
             fact='root disk',
             value=disk.device,
-            allows=frozenset(decision_lib.Method),
+            allows=policy.known(gathered),
             meaning=choice.reason,
         )
         return dataclasses.replace(
@@ -331,6 +333,8 @@ class LibvirtDriver(driver.ComputeDriver):
         decision: decision_lib.Decision,
     ) -> int:
         """Return the bytes that an extraction may take, if they are free."""
+        if decision.method is decision_lib.Method.RBD_DIRECT:
+            return 0
         directory, share = self._options.directory(decision), 0
         context_lib.require_directory(directory)
         if decision.method is decision_lib.Method.PULL:
@@ -442,8 +446,8 @@ def _require_no_data_file(
 ) -> None:
     """Raise now if qemu-img would refuse a layer later; see ``qemu_img``."""
     match decision.method:
-        case decision_lib.Method.PULL:
-            return  # QEMU reads all of the disk
+        case decision_lib.Method.PULL | decision_lib.Method.RBD_DIRECT:
+            return  # QEMU reads all of the disk, or nobody does
         case decision_lib.Method.MIRROR:
             source = disk.source.backing
         case _:
@@ -459,6 +463,14 @@ def _virtual_size(
         # Only libvirt may have the permission to read a block device.
         device = block_device.BlockDevice(found.guest, disk.device)
         return device.virtual_size()
+    location = disk.source.location
+    if (
+        isinstance(location, storage.RbdLocation)
+        and disk.source.format == 'raw'
+        and rbd.is_installed()
+    ):
+        # qemu-img would wait for five minutes for a Ceph that is gone.
+        return rbd_direct.size(found.guest, location)
     return qemu_img.info(disk.source).virtual_size
 
 

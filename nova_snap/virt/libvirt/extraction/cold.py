@@ -184,7 +184,7 @@ def _require_same_disk(context: context_lib.Context) -> None:
 
 
 def _secrets(context: context_lib.Context) -> dict[str, bytes]:
-    """Return the passphrases of encrypted layers, by their secrets."""
+    """Return the passphrases and keys of the layers, by their secrets."""
     return {
         secret: context.guest.host.secret(secret)
         for secret in context.disk.source.secrets
