@@ -250,6 +250,20 @@ class OutputTooLong(ProgramFailed):
 # Image services -------------------------------------------------------------
 
 
+class CephError(SnapshotFailed):
+    """A request to Ceph failed, or was not answered in time."""
+
+    message = 'Ceph failed to %(action)s: %(reason)s'
+
+
+class CephImageNotFound(CephError):
+    """An RBD image, or its snapshot or parent, does not exist."""
+
+
+class CephImageBusy(CephError):
+    """An RBD image is opened by somebody."""
+
+
 class ImageNotFound(NotFound):
     message = 'Image %(image_id)s does not exist.'
 

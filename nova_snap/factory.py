@@ -16,6 +16,7 @@ This is the only module, besides the adapters with their own ``from_conf``,
 that reads options.  Open it to add an option to the core.
 """
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -35,7 +36,9 @@ from nova_snap.virt.libvirt import driver
 from nova_snap.virt.libvirt import hooks
 from nova_snap.virt.libvirt import host
 from nova_snap.virt.libvirt import plan
+from nova_snap.virt.libvirt import rbd_steps
 from nova_snap.virt.libvirt.extraction import pull
+from nova_snap.virt.libvirt.extraction import rbd_direct
 from nova_snap.virt.storage import backing_chain
 from nova_snap.volume import api as volume_api
 
@@ -56,7 +59,10 @@ def libvirt_driver(
     """Make the driver for the guests of ``[libvirt] connection_uri``."""
     return driver.LibvirtDriver(
         host.Host(conf.libvirt.connection_uri),
-        driver_options(conf, conf.snapshot, conf.libvirt.quiesce_timeout),
+        dataclasses.replace(
+            driver_options(conf, conf.snapshot, conf.libvirt.quiesce_timeout),
+            rbd=_rbd_options(conf),
+        ),
         _locks(conf).disk_operation_slot,
         guest_hooks,
     )
@@ -175,6 +181,16 @@ def _pull_options(own: Any) -> pull.Options:
         compression_threads=own.compression_threads,
         connections=own.export_connections,
         bandwidth_limit=own.bandwidth_limit_mb * units.Mi,
+    )
+
+
+def _rbd_options(conf: cfg.ConfigOpts) -> rbd_direct.Options:
+    """Return the options that nova-compute, with a way of its own, has not."""
+    return rbd_direct.Options(
+        pool=conf.snapshot.rbd_pool,
+        flatten=rbd_steps.Flatten(conf.snapshot.rbd_flatten),
+        user=conf.libvirt.rbd_user,
+        secret=conf.libvirt.rbd_secret_uuid,
     )
 
 

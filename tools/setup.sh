@@ -67,7 +67,8 @@ openstack_packages="
 openstack=$top/.lab/openstack
 openstack_files=$top/tests/openstack
 
-# One Ceph of its own, and what lets QEMU and Cinder read from it.
+# One Ceph of its own, and what lets QEMU, Cinder and Glance read from it, and
+# the project make images inside it.
 volume_packages="
     ceph-mon ceph-osd ceph-mgr ceph-common
     qemu-block-extra python3-rados python3-rbd"
@@ -170,7 +171,8 @@ install_openstack() {
     printf '%s\n' "$wanted" >"$openstack/installed"
 }
 
-# Ceph's bindings come from the distribution only, as libnbd's does.
+# Ceph's bindings come from the distribution only, as libnbd's does.  The
+# project, and the tests' Glance, find them there.
 install_volumes() {
     local wanted target
     wanted=$(sha256sum <"$volumes_file")

@@ -62,8 +62,10 @@ class Explain(epilog.NoEpilog, lister.Lister):
 
     The server is not changed. Each row is a fact, with the live methods that
     it allows; the last row is the decision. A snapshot is live by the first
-    method of [snapshot] live_method that every fact allows, else cold. A
-    volume that Cinder takes a snapshot of is a row of its own.
+    method of [snapshot] live_method that every fact allows, else cold. With
+    [snapshot] rbd_pool, rbd_direct comes first for a root disk on RBD, also
+    of a server that does not run. A volume that Cinder takes a snapshot of is
+    a row of its own.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

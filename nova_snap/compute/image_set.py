@@ -144,10 +144,11 @@ def created(
     operation: driver_lib.Operation,
     images: image_api.ImageService,
     records: Sequence[image_api.Image],
-) -> Iterator[None]:
+) -> Iterator[list[image_api.Image]]:
     """Create records for a block that makes all of them active.
 
-    If it fails, none of them stays.
+    Yield the records as they were created.  If the block fails, none of them
+    stays.
     """
     step: undo.Step
     if len(records) == 1:
@@ -155,9 +156,7 @@ def created(
     else:
         step = RemoveSet([record.id for record in records])
     with operation.entry.undoing(step):
-        for record in records:
-            images.create(record)
-        yield
+        yield [images.create(record) for record in records]
 
 
 @contextlib.contextmanager

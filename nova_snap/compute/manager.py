@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import itertools
 from typing import BinaryIO
 
@@ -33,6 +34,7 @@ from nova_snap import journal as journal_lib
 from nova_snap import locks as locks_lib
 from nova_snap import progress as progress_lib
 from nova_snap.compute import export_target
+from nova_snap.compute import image_location
 from nova_snap.compute import image_record
 from nova_snap.compute import image_set
 from nova_snap.compute import image_upload
@@ -109,13 +111,16 @@ class SnapshotManager:
             _log_task_state(instance, task_states.TaskState.IMAGE_SNAPSHOT)
             with (
                 operations.undoing(operation.entry, plan.named_step()),
-                image_set.created(operation, images, records),
+                image_set.created(operation, images, records) as created,
             ):
                 self._send(
                     plan,
                     operation,
                     images,
-                    [record.id for record in records],
+                    [
+                        driver_lib.Record(image.id, image.owner)
+                        for image in created
+                    ],
                     lambda state: _log_task_state(instance, state),
                 )
         return tuple(images.get(record.id) for record in records)
@@ -151,7 +156,7 @@ class SnapshotManager:
                     plan,
                     operation,
                     images,
-                    [record.id for record in records],
+                    [driver_lib.Record(record.id) for record in records],
                     update_task_state,
                 )
 
@@ -199,9 +204,10 @@ class SnapshotManager:
         )
 
     def _services(self, images: image_api.ImageService) -> tuple[object, ...]:
+        services = images, image_location.Records(images)
         if self._volume_backed is None or self._volume_backed.volumes is None:
-            return (images,)
-        return images, self._volume_backed.volumes
+            return services
+        return *services, self._volume_backed.volumes
 
     def _plan(
         self,
@@ -241,14 +247,15 @@ class SnapshotManager:
         plan: driver_lib.Plan,
         operation: driver_lib.Operation,
         images: image_api.ImageService,
-        image_ids: Sequence[str],
+        records: Sequence[driver_lib.Record],
         update_task_state: UpdateTaskState,
     ) -> None:
         """Follow a plan, or the first available of its alternatives."""
+        operation = dataclasses.replace(operation, record=records[0])
         update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
         with image_upload.watched(
             images,
-            image_ids,
+            [record.image_id for record in records],
             operation.instance,
             operation.progress,
             self._cancel_check_interval,

@@ -75,6 +75,19 @@ for a cold snapshot.
         default='/etc/ceph/ceph.conf',
         help='The ceph.conf by which root disks on RBD are read.',
     ),
+    cfg.StrOpt(
+        'rbd_user',
+        help="""
+The Ceph user for root disks on RBD whose definition names none (no <auth>).
+""",
+    ),
+    cfg.StrOpt(
+        'rbd_secret_uuid',
+        help="""
+The libvirt secret with the key of rbd_user. Default: the key is in a file that
+images_rbd_ceph_conf names.
+""",
+    ),
 ]
 
 WORKAROUNDS_OPTS = [

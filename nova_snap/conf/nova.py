@@ -26,8 +26,16 @@ from nova_snap.conf import snapshot
 
 GROUP = 'nova_snap'
 
-#: Options of [snapshot] that are left out: Nova chooses the image service.
-_NOT_HERE = frozenset(('image_service', 'filesystem_store_datadir'))
+#: Options of [snapshot] that are left out: Nova chooses the image service, and
+#: makes images inside Ceph in a way of its own.
+_NOT_HERE = frozenset(
+    (
+        'image_service',
+        'filesystem_store_datadir',
+        'rbd_pool',
+        'rbd_flatten',
+    )
+)
 
 OPTS: list[Any] = [
     cfg.StrOpt(

@@ -129,6 +129,37 @@ together; 0 means no limit.
 """,
     ),
     cfg.StrOpt(
+        'rbd_pool',
+        help="""
+The pool of Glance's rbd store, if that is in the Ceph cluster of the root
+disks. Images of root disks on RBD are then made inside Ceph, as clones in this
+pool, and no byte of them passes through this host; Glance is told the
+location. That needs python3-rados and python3-rbd, a Ceph user that may write
+to the pool, images in the raw format, and a Glance that accepts locations:
+from a user with the role "service" (API 2.17), or by its option
+show_multiple_locations. Where any of these is missing, a disk in Ceph is
+pulled, whatever "live_method" says, and only if that is not possible is its
+guest suspended.
+""",
+    ),
+    cfg.StrOpt(
+        'rbd_flatten',
+        default='task',
+        choices=[
+            ('task', "Ceph's manager copies, then the image becomes active"),
+            ('client', 'this host copies, then the image becomes active'),
+            ('later', "the image becomes active, then Ceph's manager copies"),
+            ('never', 'nobody copies'),
+        ],
+        help="""
+Who copies the data of the root disk to an image that was made inside Ceph, and
+when. With "later" and "never" an image is active within about a second, but
+the user of Ceph that Glance has must be able to read the pool of the root
+disks, and the root disk can't be removed from Ceph until its data is copied.
+Where the manager does not take the task, this host copies.
+""",
+    ),
+    cfg.StrOpt(
         'scratch_directory',
         help="""
 Directory for what guests overwrite while "pull" reads their disks. A write of

@@ -46,6 +46,7 @@ class ImageStatus(enum.StrEnum):
 
     QUEUED = 'queued'
     SAVING = 'saving'
+    IMPORTING = 'importing'
     ACTIVE = 'active'
     DELETED = 'deleted'
     PENDING_DELETE = 'pending_delete'
@@ -149,6 +150,13 @@ class ImageService(abc.ABC):
 
         A property whose value is None is removed.
         """
+
+    def may_hide(self, owner: str | None) -> bool:
+        """Return True if images of a project may be hidden from this login.
+
+        :param owner: the project; None if it is not known.
+        """
+        return False
 
     def set_location(self, image_id: str, url: str) -> None:
         """Make an image of data that the image service can reach by a URL.

@@ -37,6 +37,7 @@ from nova_snap.clients import http_errors
 from nova_snap.clients import retry
 from nova_snap.image import api
 from nova_snap.image import glance_errors
+from nova_snap.image import glance_location
 from nova_snap.image import glance_session
 from nova_snap.image import schema
 from nova_snap.image import upload_data
@@ -133,6 +134,20 @@ class GlanceImageService(api.ImageService):
     def delete(self, image_id: str) -> None:
         with contextlib.suppress(exception.ImageNotFound):
             self._call(image_id, lambda: self._client.images.delete(image_id))
+
+    def may_hide(self, owner: str | None) -> bool:
+        with self._connection.translated(None):
+            return not self._connection.sees(owner)
+
+    def set_location(self, image_id: str, url: str) -> None:
+        self._call(
+            image_id,
+            glance_location.AddLocation(self._client, image_id, url),
+        )
+        with self._connection.translated(image_id):
+            glance_location.wait_until_active(
+                self._client, image_id, lambda: self.get(image_id)
+            )
 
     def upload(
         self,

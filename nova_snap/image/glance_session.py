@@ -42,6 +42,9 @@ from nova_snap.image import glance_errors
 #: Seconds that a token has to be valid when an upload begins.
 MIN_TOKEN_LIFE = 1800
 
+#: The role with which Glance shows images of all projects.
+ADMIN = 'admin'
+
 
 @dataclasses.dataclass(frozen=True)
 class Connection:
@@ -85,6 +88,21 @@ class Connection:
             token = login.get_access(self.session)
             if token.will_expire_soon(MIN_TOKEN_LIFE):
                 login.invalidate()
+
+    def sees(self, owner: str | None) -> bool:
+        """Return True if the login surely sees private images of a project.
+
+        An endpoint without Keystone knows no projects.
+        """
+        auth = self.session.auth
+        if isinstance(auth, service_token.ServiceTokenAuthWrapper):
+            auth = auth.user_auth
+        if not isinstance(auth, ks_identity.BaseIdentityPlugin):
+            return True
+        access = auth.get_access(self.session)
+        return ADMIN in (access.role_names or ()) or (
+            owner is not None and access.project_id == owner
+        )
 
     def invalidate(self) -> bool:
         """Forget the token; return True if another can be requested."""

@@ -24,10 +24,11 @@ class Path(enum.StrEnum):
 
 
 class Method(enum.StrEnum):
-    """How a live path reads the disk."""
+    """How a live path reads the disk; rbd_direct reads none, on any path."""
 
     MIRROR = 'mirror'
     PULL = 'pull'
+    RBD_DIRECT = 'rbd_direct'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Decision:
     """The path, what it does to the guest, and the reasons for it.
 
     ``considered`` are the live methods that the configuration allows, the
-    preferred one first; ``method`` is the chosen one, None on the cold path.
+    preferred one first; ``method`` is the chosen one, None if the disk is read
+    on the cold path.
     """
 
     path: Path
@@ -75,6 +77,8 @@ class Decision:
     @property
     def summary(self) -> str:
         """The decision in one sentence."""
+        if self.method is Method.RBD_DIRECT:
+            return 'The guest is left as it is; the image is made inside Ceph.'
         if self.method is Method.PULL:
             return 'The guest keeps running; its disk is read as it is now.'
         if self.method is Method.MIRROR:

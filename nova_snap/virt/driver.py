@@ -69,17 +69,49 @@ class Moment:
 
 
 @dataclasses.dataclass(frozen=True)
+class Record:
+    """The image record that an operation fills.
+
+    ``owner`` is a project, None if it is not known; ``is_seen`` is True if
+    this process has seen the record, so that it can't be a hidden one.
+    """
+
+    image_id: str
+    owner: str | None = None
+    is_seen: bool = False
+
+
+class Records(abc.ABC):
+    """The image records, as undo steps of data in the image service see them.
+
+    A driver knows no image service; ``compute`` has the class for each.
+    """
+
+    @abc.abstractmethod
+    def settle(self, record: Record) -> bool:
+        """Return True if an image has data; else keep it from getting any.
+
+        A record without data is deleted, since the image service may be about
+        to add the location that a killed process has given it.
+
+        :raises NovaSnapError: that is not known, or can't be done.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
 class Operation:
     """One operation on an instance, begun by the frame around it.
 
     ``entry`` takes the undo steps of the operation's changes; ``progress``
-    takes its reports, and raises if it is cancelled.
+    takes its reports, and raises if it is cancelled; ``record`` is None if
+    the image goes to no record.
     """
 
     instance: instance_lib.Instance
     entry: journal.Entry
     progress: progress_lib.Progress
     moment: Moment = dataclasses.field(default_factory=Moment)
+    record: Record | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -298,8 +298,8 @@ class TestFaults(faults.FaultTestCase):
         self.configure(snapshot={'live_method': 'auto'})
         # No Python has a directory for its modules there.
         hide = (
-            'import sys; from nova_snap.qcow2 import libnbd; '
-            'libnbd._DIRECTORIES = (); sys.modules["nbd"] = None; '
+            'import sys; from nova_snap import distribution; '
+            'distribution._DIRECTORIES = (); sys.modules["nbd"] = None; '
             'from nova_snap.cmd import shell; sys.exit(shell.main())'
         )
         command = self.command('explain', guest.uuid, '-f', 'value')

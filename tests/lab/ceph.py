@@ -10,12 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A Ceph of one monitor, one manager and one OSD, on loopback; no login.
+"""A Ceph of one monitor, one manager and one OSD, on loopback.
 
 Open this file when a volume's bytes are not where they should be; what Cinder
 does with them is in ``cinder.py``.  The programs are Debian's.
 """
 
+from collections.abc import Mapping
 import json
 import pathlib
 import shutil
@@ -42,9 +43,9 @@ mon_host = [v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]
 public_addr = 127.0.0.1
 cluster_addr = 127.0.0.1
 ms_bind_ipv6 = false
-auth_cluster_required = none
-auth_service_required = none
-auth_client_required = none
+auth_cluster_required = {auth}
+auth_service_required = {auth}
+auth_client_required = {auth}
 keyring = {directory}/keyring
 osd_pool_default_size = 1
 osd_pool_default_min_size = 1
@@ -89,10 +90,17 @@ class Ceph:
     """The three daemons; nothing of it outlives them.
 
     :param directory: a short path, for the sockets; made anew.
+    :param users: what clients may do besides ``client.admin``, by name and
+        daemon; with users, a client needs a key.
     """
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        users: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.directory = directory
+        self._users = users or {}
         self.conf = directory / 'ceph.conf'
         self.port = 0
         self._fsid = str(uuid.uuid4())
@@ -127,6 +135,12 @@ class Ceph:
         argv = ['ceph', '--connect-timeout', '60', '-c', str(self.conf)]
         return command.run(*argv, *arguments).stdout
 
+    def key(self, user: str) -> str:
+        """Return the key of a user."""
+        keyring = self.directory / 'keyring'
+        argv = 'ceph-authtool', keyring, '-p', '-n', f'client.{user}'
+        return command.run(*argv).stdout.strip()
+
     def rbd(self, *arguments: str | pathlib.Path) -> str:
         """Run ``rbd``; what it printed."""
         return command.run('rbd', '-c', self.conf, *arguments).stdout
@@ -140,13 +154,25 @@ class Ceph:
                 v1=self.port,
                 v2=v2,
                 size=SIZE,
+                auth='cephx' if self._users else 'none',
             )
         )
-        # Nobody logs in; the programs want a key all the same.
+        # Where nobody logs in, the programs want a key all the same.
         keyring = self.directory / 'keyring'
         command.run('ceph-authtool', '-C', keyring, '--gen-key', '-n', 'mon.')
-        for name in ('client.admin', 'mgr.x', 'osd.0'):
-            command.run('ceph-authtool', keyring, '--gen-key', '-n', name)
+        command.run('ceph-authtool', keyring, '-n', 'mon.', *_caps(mon='*'))
+        for name, caps in {
+            'client.admin': _caps(mon='*', mgr='*', osd='*'),
+            'mgr.x': _caps(mon='profile mgr', osd='*', mds='*'),
+            'osd.0': _caps(mon='profile osd', mgr='profile osd', osd='*'),
+            **{
+                f'client.{name}': _caps(**caps)
+                for name, caps in self._users.items()
+            },
+        }.items():
+            command.run(
+                *('ceph-authtool', keyring, '--gen-key', '-n', name, *caps)
+            )
         self._v2 = v2
 
     def _start_monitor(self) -> None:
@@ -190,6 +216,19 @@ class Ceph:
             if time.monotonic() > deadline:
                 raise daemon.DaemonFailed(f'Ceph: {states}')
             time.sleep(0.1)
+
+
+def _caps(**caps: str) -> list[str]:
+    """Return the arguments of ceph-authtool for what somebody may do."""
+    return [
+        word
+        for daemon_kind, what in caps.items()
+        for word in (
+            '--cap',
+            daemon_kind,
+            what if what.startswith('profile rbd') else f'allow {what}',
+        )
+    ]
 
 
 def _first_object(text: str) -> dict[str, Any]:

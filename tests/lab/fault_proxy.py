@@ -20,6 +20,7 @@ connection carries one request.
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import contextlib
 import dataclasses
 import re
@@ -121,10 +122,14 @@ class FaultProxy:
     """The proxy; a context manager.
 
     :param target: URL of the real server.
+    :param headers: added to each request.
     :ivar requests: all that came, in order.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(
+        self, target: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.headers = dict(headers or {})
         url = urllib.parse.urlsplit(target)
         assert url.hostname and url.port
         self._target = (url.hostname, url.port)
@@ -198,7 +203,7 @@ class FaultProxy:
 
     def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError), client:
-            request, rest = _read_head(client)
+            request, rest = _read_head(client, self.headers)
             if request is None:
                 return
             _Exchange(client, request, rest, self._target, self._stopped).run(
@@ -324,7 +329,9 @@ class _Exchange:
         self._hang_up()
 
 
-def _read_head(client: socket.socket) -> tuple[Request | None, bytes]:
+def _read_head(
+    client: socket.socket, more_headers: Mapping[str, str]
+) -> tuple[Request | None, bytes]:
     """Read the head; return it with "close", and the data behind it."""
     data = b''
     while b'\r\n\r\n' not in data:
@@ -338,6 +345,7 @@ def _read_head(client: socket.socket) -> tuple[Request | None, bytes]:
     pairs = [line.split(': ', 1) for line in lines]
     headers = {name.lower(): value for name, value in pairs}
     kept = [f'{n}: {v}' for n, v in pairs if n.lower() != 'connection']
+    kept += [f'{name}: {value}' for name, value in more_headers.items()]
     text = '\r\n'.join([first, *kept, 'Connection: close']) + '\r\n\r\n'
     return Request(method, path, headers, text.encode('latin-1')), rest
 

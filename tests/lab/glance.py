@@ -244,8 +244,14 @@ class Glance:
         try:
             with urllib.request.urlopen(f'{self.url}/v2/images', timeout=30):
                 return True
+        except urllib.error.HTTPError as error:
+            return self._may_answer(error.code)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
+
+    def _may_answer(self, status: int) -> bool:
+        """Return True if an error is what Glance answers once it is ready."""
+        return False
 
     def log(self) -> str:
         """Return the last lines of both logs."""

@@ -16,10 +16,19 @@ SQLite answers "locked" to the second of two transactions that have read and
 then want to write, however long they would wait, and Glance passes that on as
 HTTP 500.  A transaction that is there to write from its beginning waits
 instead: https://www.sqlite.org/lang_transaction.html, "BEGIN IMMEDIATE".
+
+For its rbd store Glance imports Ceph's bindings, which are the distribution's.
 """
+
+import contextlib
 
 import sqlalchemy
 import sqlalchemy.event
+
+from nova_snap import distribution
+
+with contextlib.suppress(ImportError):
+    distribution.load('rados', 'rbd')
 
 
 @sqlalchemy.event.listens_for(

@@ -28,6 +28,7 @@ _MIRROR = f'{_LIBVIRT}.extraction.mirror:_Mirror'
 _QEMU_IMG = 'nova_snap.virt.storage.qemu_img'
 _STORE = 'nova_snap.image.filesystem:FilesystemImageService'
 _GLANCE = 'nova_snap.image.glance:GlanceImageService'
+_RBD = 'nova_snap.virt.storage.rbd:Ceph'
 _VOLUMES = 'nova_snap.compute.volume_backed.snapshots:VolumeSnapshots'
 
 #: The function of each step, as ``module:name`` or ``module:Class.method``.
@@ -58,6 +59,17 @@ FUNCTIONS = {
     'store': f'{_STORE}.upload',
     'send': f'{_GLANCE}.upload',
     'upload': 'nova_snap.nova.images:UserImages.upload',
+    # Inside Ceph, in the order in which they are called first.
+    'create-glance-record': f'{_GLANCE}.create',
+    'rbd-snapshot': f'{_RBD}.create_snapshot',
+    'rbd-read': f'{_RBD}.read',
+    'rbd-clone': f'{_RBD}.clone',
+    'start-flatten': f'{_RBD}.start_flatten',
+    'rbd-offer': f'{_RBD}.offer',
+    'ask-for-location': 'nova_snap.image.glance_location:AddLocation.__call__',
+    'set-location': f'{_GLANCE}.set_location',
+    'rbd-remove-image': f'{_RBD}.remove_image',
+    'rbd-remove-snapshot': f'{_RBD}.remove_snapshot',
     # Volumes.
     'snapshot-volume': (
         'nova_snap.volume.cinder:CinderVolumeService.create_snapshot'
@@ -182,6 +194,20 @@ SET_COLD = exhaustive.choose(
         after_call(2, 'convert'),
         after_call(2, 'store'),
     ),
+)
+
+RBD_DIRECT = points(
+    (
+        *('create-glance-record', 'freeze', 'rbd-snapshot', 'thaw'),
+        *('rbd-read', 'rbd-clone', 'start-flatten', 'rbd-offer'),
+        *('ask-for-location', 'set-location', 'rbd-remove-snapshot'),
+    ),
+    after('freeze'),
+    after('rbd-snapshot'),
+    after('start-flatten'),
+    after('rbd-offer'),
+    after('ask-for-location'),
+    after('set-location'),
 )
 
 #: Of the same pipelines in nova-compute, which stores in Glance for a user,

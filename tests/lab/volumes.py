@@ -218,14 +218,20 @@ def write_file_system(
     path: pathlib.Path,
     directory: pathlib.Path,
     files: Mapping[str, bytes] | None = None,
+    size: int = 256 * root_disk.MIB,
 ) -> None:
     """Give an RBD image what a guest of the lab boots from.
 
     :param path: of the image, with its pool.
     :param directory: for what is made on the way.
+    :param size: of the file system, in bytes.
     """
     raw = root_disk.make(
-        directory / 'raw', root_disk.Kind.RAW, name=path.name, files=files
+        directory / 'raw',
+        root_disk.Kind.RAW,
+        name=path.name,
+        size=size,
+        files=files,
     )
     command.run(
         *('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw'),

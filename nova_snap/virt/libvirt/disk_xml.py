@@ -277,7 +277,7 @@ def _layer(
     return storage.DiskSource(
         type=element.get('type', ''),
         format=format_name,
-        location=_location(element.get('type', ''), source),
+        location=_location(element, source),
         backing=_backing(backing),
         is_chain_known=is_raw or _is_chain_known(backing),
         encryption_secret=_secret(source.find('encryption')),
@@ -316,14 +316,17 @@ def _is_chain_known(element: ElementTree.Element | None) -> bool:
 
 
 def _location(
-    kind: str, source: ElementTree.Element
+    element: ElementTree.Element, source: ElementTree.Element
 ) -> str | storage.RbdLocation:
+    kind = element.get('type', '')
     if kind == 'file' and source.get('file'):
         return source.get('file', '')
     if kind == 'block' and source.get('dev'):
         return source.get('dev', '')
     if kind == 'network' and source.get('protocol') == 'rbd':
-        return _rbd(source)
+        # Nova has it beside the source, and libvirt keeps it there.
+        auth = source.find('auth')
+        return _rbd(source, element.find('auth') if auth is None else auth)
     if kind == 'network':
         raise Unsupported(
             f'it is reached by {source.get("protocol")!r}, and of the network '
@@ -334,11 +337,12 @@ def _location(
     )
 
 
-def _rbd(source: ElementTree.Element) -> storage.RbdLocation:
+def _rbd(
+    source: ElementTree.Element, auth: ElementTree.Element | None
+) -> storage.RbdLocation:
     pool, _, image = source.get('name', '').partition('/')
     if not pool or not image:
         raise Unsupported('its RBD name has not the form POOL/IMAGE.')
-    auth = source.find('auth')
     config = source.find('config')
     return storage.RbdLocation(
         pool=pool,
@@ -349,6 +353,7 @@ def _rbd(source: ElementTree.Element) -> storage.RbdLocation:
         ),
         user=None if auth is None else auth.get('username'),
         conf=None if config is None else config.get('file'),
+        secret=_secret(auth) or None,
     )
 
 

@@ -48,8 +48,10 @@ from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
+from nova_snap.virt.libvirt.extraction import rbd_direct
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
+from nova_snap.virt.storage import rbd
 
 LOG = logging.getLogger(__name__)
 
@@ -147,7 +149,7 @@ class LibvirtDriver(driver.ComputeDriver):
         """Decide by the current state of the guest."""
         found = inspection_lib.inspect(self._guest(instance))
         chosen = self._disks(instance, found)
-        decision = self._decide(found, chosen, self._options.live_methods)
+        decision = self._decide(found, chosen)
         plan_checks.require_suspendable(found, decision)
         for disk in chosen.disks:
             self._completed(disk, decision)
@@ -159,21 +161,19 @@ class LibvirtDriver(driver.ComputeDriver):
         image_properties: Mapping[str, str],
     ) -> plan_lib.LibvirtPlan:
         """Decide, and check everything that could make the snapshot fail."""
-        methods = self._options.live_methods
         if instance.disks.if_live:
-            return self._plan_if_live(instance, image_properties, methods)
-        return self._plan(instance, image_properties, methods)
+            return self._plan_if_live(instance, image_properties)
+        return self._plan(instance, image_properties)
 
     def _plan_if_live(
         self,
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
-        methods: Sequence[decision_lib.Method],
     ) -> plan_lib.LibvirtPlan:
         """Plan for all disks, unless the guest would suffer from that."""
         every: plan_lib.LibvirtPlan | None = None
         try:
-            every = self._plan(instance, image_properties, methods)
+            every = self._plan(instance, image_properties)
             reason = every.decision.summary
         except exception.UnsupportedGuest as error:
             reason = str(error)
@@ -181,7 +181,7 @@ class LibvirtDriver(driver.ComputeDriver):
             return every
         disks = dataclasses.replace(instance.disks, is_every=False)
         root_only = dataclasses.replace(instance, disks=disks)
-        plan = self._plan(root_only, image_properties, methods)
+        plan = self._plan(root_only, image_properties)
         if every is not None and plan.decision.suspends:
             return every  # the root disk alone takes a suspension, too
         _warn_of_root_only(instance, reason)
@@ -191,11 +191,11 @@ class LibvirtDriver(driver.ComputeDriver):
         self,
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
-        methods: Sequence[decision_lib.Method],
+        *excluded: decision_lib.Method,
     ) -> plan_lib.LibvirtPlan:
         found = inspection_lib.inspect(self._guest(instance))
         chosen = self._disks(instance, found)
-        decision = self._decide(found, chosen, methods)
+        decision = self._decide(found, chosen, *excluded)
         plan_checks.require_suspendable(found, decision)
         plan_checks.require_no_backup(found)
         if found.power_state.is_active:
@@ -220,9 +220,7 @@ class LibvirtDriver(driver.ComputeDriver):
             disk_operation_slot=self._disk_operation_slot,
             hooks=self._hooks,
             without=lambda method: self._plan(
-                instance,
-                image_properties,
-                [other for other in methods if other is not method],
+                instance, image_properties, *excluded, method
             ),
         )
 
@@ -285,10 +283,8 @@ class LibvirtDriver(driver.ComputeDriver):
         if disk.readable is None:
             return disk  # a volume that Cinder alone can reach
         location = disk.source.location
-        if isinstance(location, storage.RbdLocation) and not location.conf:
-            location = dataclasses.replace(
-                location, conf=self._options.ceph_conf
-            )
+        if isinstance(location, storage.RbdLocation):
+            location = self._options.completed(location)
         source = dataclasses.replace(disk.source, location=location)
         return disk.with_source(source)
 
@@ -296,7 +292,7 @@ class LibvirtDriver(driver.ComputeDriver):
         self,
         found: inspection_lib.Inspection,
         chosen: disk_set.DiskSet,
-        methods: Sequence[decision_lib.Method],
+        *excluded: decision_lib.Method,
     ) -> decision_lib.Decision:
         first, *further = (
             self._facts(
@@ -308,11 +304,19 @@ class LibvirtDriver(driver.ComputeDriver):
             )
             for disk in chosen.disks
         )
+        if chosen.is_set:
+            # It can't be repeated as of the moment of the other disks.
+            excluded += (decision_lib.Method.RBD_DIRECT,)
+        methods = [
+            method
+            for method in self._options.methods(first.source_type)
+            if method not in excluded
+        ]
         decision = policy.decide(first, methods, further)
         which = decision_lib.Reason(
             fact='root disk',
             value=chosen.root.disk.device,
-            allows=frozenset(decision_lib.Method),
+            allows=policy.known(first),
             meaning=chosen.root.reason,
         )
         return dataclasses.replace(
@@ -332,6 +336,7 @@ class LibvirtDriver(driver.ComputeDriver):
             self._options.streaming.compression
             if self._options.compresses(image_format)
             else None,
+            self._options.rbd.pool,
             name,
         )
 
@@ -374,6 +379,8 @@ class LibvirtDriver(driver.ComputeDriver):
         decision: decision_lib.Decision,
     ) -> int:
         """Return the bytes that an extraction may take, if they are free."""
+        if decision.method is decision_lib.Method.RBD_DIRECT:
+            return 0
         directory, share = self._options.directory(decision), 0
         context_lib.require_directory(directory)
         if decision.method is decision_lib.Method.PULL:
@@ -478,4 +485,12 @@ def _virtual_size(
         # Only libvirt may have the permission to read a block device.
         device = block_device.BlockDevice(found.guest, disk.device)
         return device.virtual_size()
+    location = disk.source.location
+    if (
+        isinstance(location, storage.RbdLocation)
+        and disk.source.format == 'raw'
+        and rbd.is_installed()
+    ):
+        # qemu-img would wait for five minutes for a Ceph that is gone.
+        return rbd_direct.size(found.guest, location)
     return qemu_img.info(disk.source).virtual_size

@@ -20,6 +20,9 @@ from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import policy
+from nova_snap.virt.libvirt.extraction import rbd_direct
+from nova_snap.virt.storage import disk_source as storage
+from nova_snap.virt.storage import rbd
 
 
 def gather(
@@ -29,10 +32,12 @@ def gather(
     ephemeral_encryption: bool,
     live_disabled: bool,
     compression: str | None,
+    rbd_pool: str | None,
     name: str = 'root disk',
 ) -> policy.Facts:
     """Gather the facts about a guest and one of its disks.
 
+    :param rbd_pool: Glance's pool in Ceph, None if that is not known.
     :param compression: how a stream would be compressed; None if it would not.
     :param name: what the disk is called for people.
     """
@@ -58,7 +63,27 @@ def gather(
         has_libnbd=_has_libnbd(),
         has_compressor=_has_compressor(compression),
         disk=name,
+        rbd=_rbd_facts(found, disk, rbd_pool),
     )
+
+
+def _rbd_facts(
+    found: inspection_lib.Inspection, disk: disk_xml.Disk, pool: str | None
+) -> policy.RbdFacts | None:
+    location = disk.source.location
+    if not isinstance(location, storage.RbdLocation):
+        return None
+    is_plain = (
+        disk.source.format == 'raw'
+        and not (disk.is_transient or disk.is_readonly)
+        and '/' not in location.image
+    )
+    has_librbd, problem = False, None
+    if pool is not None and is_plain:
+        has_librbd = rbd.is_installed()
+        if has_librbd:
+            problem = rbd_direct.problem(found.guest, location, pool)
+    return policy.RbdFacts(pool, is_plain, has_librbd, problem)
 
 
 def _has_libnbd() -> bool:

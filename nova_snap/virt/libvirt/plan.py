@@ -44,9 +44,11 @@ from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.libvirt.extraction import guest_stop
 from nova_snap.virt.libvirt.extraction import mirror
 from nova_snap.virt.libvirt.extraction import pull
+from nova_snap.virt.libvirt.extraction import rbd_direct
 from nova_snap.virt.libvirt.extraction import shared_folder
 from nova_snap.virt.libvirt.extraction import space as space_lib
 from nova_snap.virt.storage import backing_chain
+from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
 
 LOG = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class Options:
         decision_lib.Method.MIRROR,
     )
     streaming: pull.Options = pull.Options()
+    rbd: rbd_direct.Options = rbd_direct.Options()
     scratch_directory: pathlib.Path | None = None
     scratch_share: float = 0.1
     scratch_minimum: int = 0
@@ -84,6 +87,36 @@ class Options:
     def compresses(self, image_format: str) -> bool:
         """Return True if images of a format are compressed."""
         return self.compression and image_format == 'qcow2'
+
+    def methods(
+        self, source_type: storage.SourceType
+    ) -> tuple[decision_lib.Method, ...]:
+        """Return the methods for a root disk, the preferred one first.
+
+        Where images are made inside Ceph, a disk in Ceph is also pulled: it
+        can't be mirrored, and the guest would have to be suspended.
+        """
+        if source_type is not storage.SourceType.RBD or not self.rbd.pool:
+            return self.live_methods
+        methods = decision_lib.Method
+        return tuple(
+            dict.fromkeys(
+                (methods.RBD_DIRECT, *self.live_methods, methods.PULL)
+            )
+        )
+
+    def completed(self, location: storage.RbdLocation) -> storage.RbdLocation:
+        """Return a location with what the configuration has for all."""
+        conf = self.ceph_conf
+        if conf and location.hosts and not os.path.exists(conf):
+            conf = None  # the monitors are known without it
+        if not location.conf:
+            location = dataclasses.replace(location, conf=conf)
+        if not location.user and self.rbd.user:
+            location = dataclasses.replace(
+                location, user=self.rbd.user, secret=self.rbd.secret
+            )
+        return location
 
     def directory(self, decision: decision_lib.Decision) -> pathlib.Path:
         """Return where the temporary files of an extraction are."""
@@ -143,6 +176,20 @@ class LibvirtPlan(driver.Plan):
             },
             instance_uuid=self.instance.uuid,
         )
+        location = self.disks[0].source.location
+        if (
+            self.decision.method is decision_lib.Method.RBD_DIRECT
+            and isinstance(location, storage.RbdLocation)
+        ):
+            with rbd_direct.extracted(
+                self.guest.guest,
+                location,
+                self.quiesce,
+                operation,
+                self.options.rbd,
+            ) as made:
+                yield driver.Extraction((contextlib.nullcontext(made),))
+            return
         with (
             _refusal_translated(),
             self._stop_noticed(),
@@ -153,7 +200,16 @@ class LibvirtPlan(driver.Plan):
             yield driver.Extraction(disks)
 
     def alternatives(self) -> Iterator[driver.Plan]:
-        """Yield the plan to mirror the disk, if libvirt exports no disk."""
+        """Yield the plans to read the disk another way.
+
+        The ways are any, if no image can be made inside Ceph, and mirror, if
+        libvirt exports no disk.
+        """
+        if self.decision.method is decision_lib.Method.RBD_DIRECT:
+            plan = self.without(self.decision.method)
+            yield plan
+            yield from plan.alternatives()
+            return
         decision, other = self.decision, decision_lib.Method.MIRROR
         if (
             decision.method is decision_lib.Method.PULL

@@ -72,8 +72,8 @@ def require_no_data_file(
 ) -> None:
     """Raise now if qemu-img would refuse a layer later; see ``qemu_img``."""
     match decision.method:
-        case decision_lib.Method.PULL:
-            return  # QEMU reads all of the disk
+        case decision_lib.Method.PULL | decision_lib.Method.RBD_DIRECT:
+            return  # QEMU reads all of the disk, or nobody does
         case decision_lib.Method.MIRROR:
             source = disk.source.backing
         case _:

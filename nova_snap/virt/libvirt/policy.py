@@ -28,8 +28,10 @@ Version = tuple[int, int, int]
 
 MIRROR = decision.Method.MIRROR
 PULL = decision.Method.PULL
+RBD_DIRECT = decision.Method.RBD_DIRECT
+#: Those that QEMU reads the disk for.
 _BOTH = frozenset({MIRROR, PULL})
-_NONE: frozenset[decision.Method] = frozenset()
+_ALL = frozenset(decision.Method)
 
 #: mirror: blockRebase with VIR_DOMAIN_BLOCK_REBASE_COPY; drive-mirror came
 #: with QEMU 1.3.0, and Nova asked for libvirt 1.0.0 since its first live
@@ -79,6 +81,22 @@ class Facts:
     has_libnbd: bool
     has_compressor: bool
     disk: str = 'root disk'
+    rbd: 'RbdFacts | None' = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RbdFacts:
+    """The facts about a root disk in Ceph.
+
+    :ivar pool: Glance's, None if the configuration names none.
+    :ivar is_plain: the RBD image holds the raw bytes that the guest sees.
+    :ivar problem: why the pool can't be used, None if it can.
+    """
+
+    pool: str | None
+    is_plain: bool
+    has_librbd: bool
+    problem: str | None
 
 
 def decide(
@@ -91,18 +109,30 @@ def decide(
     :param facts: with those of the root disk.
     :param further: those of the disks that are read at the same moment.
     """
-    reasons = (*_reasons(facts), *_further_reasons(further))
-    allowed = _BOTH.intersection(*(reason.allows for reason in reasons))
+    there_are = known(facts)
+    reasons = tuple(
+        dataclasses.replace(reason, allows=reason.allows & there_are)
+        for reason in (*_reasons(facts), *_further_reasons(further))
+    )
+    allowed = there_are.intersection(*(reason.allows for reason in reasons))
     method = next((method for method in methods if method in allowed), None)
+    is_active = facts.power_state.is_active
     return decision.Decision(
-        path=decision.Path.LIVE if method else decision.Path.COLD,
+        path=decision.Path.LIVE
+        if method and is_active
+        else decision.Path.COLD,
         method=method,
         suspends=method is None
-        and facts.power_state.is_active
+        and is_active
         and facts.virt_type not in NEVER_SUSPENDED_VIRT_TYPES,
         considered=tuple(methods),
         reasons=reasons,
     )
+
+
+def known(facts: Facts) -> frozenset[decision.Method]:
+    """Return the methods that there are for disks of this kind."""
+    return _ALL if facts.rbd and facts.rbd.pool else _BOTH
 
 
 def _reasons(facts: Facts) -> Iterator[decision.Reason]:
@@ -131,6 +161,8 @@ def _reasons(facts: Facts) -> Iterator[decision.Reason]:
     yield _block_jobs(facts)
     yield from _mirror_reasons(facts)
     yield from _pull_reasons(facts)
+    if facts.rbd is not None:
+        yield from _rbd_reasons(facts.rbd, facts.image_format)
 
 
 def _mirror_reasons(facts: Facts) -> Iterator[decision.Reason]:
@@ -191,7 +223,7 @@ def _further_reasons(further: Sequence[Facts]) -> Iterator[decision.Reason]:
     if not further:
         return
     yield _needs(
-        {MIRROR},
+        {MIRROR, RBD_DIRECT},
         'number of disks',
         1 + len(further),
         False,
@@ -219,7 +251,7 @@ def _further_reasons(further: Sequence[Facts]) -> Iterator[decision.Reason]:
 
 def _encrypted(facts: Facts) -> decision.Reason:
     return _needs(
-        _BOTH,
+        _ALL,
         f'{facts.disk} encrypted',
         facts.is_encrypted,
         not facts.is_encrypted,
@@ -261,13 +293,62 @@ def _compressor(facts: Facts) -> decision.Reason:
     )
 
 
+def _rbd_reasons(
+    rbd: RbdFacts, image_format: str
+) -> Iterator[decision.Reason]:
+    yield _needs(
+        {RBD_DIRECT},
+        '[snapshot] rbd_pool',
+        rbd.pool or 'none',
+        rbd.pool is not None,
+        "Glance's pool in Ceph is known",
+        "Glance's pool in Ceph is not known, so no image is made inside Ceph",
+    )
+    if rbd.pool is None:
+        return
+    yield _needs(
+        {RBD_DIRECT},
+        'format for Ceph',
+        image_format,
+        image_format == 'raw',
+        'a copy inside Ceph is raw',
+        f'a copy inside Ceph is raw, and {image_format} is wanted',
+    )
+    yield _needs(
+        {RBD_DIRECT},
+        'plain RBD image',
+        rbd.is_plain,
+        rbd.is_plain,
+        'the RBD image has the bytes that the guest sees',
+        'the RBD image is no plain, writable one in the default namespace '
+        'of its pool',
+    )
+    yield _needs(
+        {RBD_DIRECT},
+        'librbd',
+        rbd.has_librbd,
+        rbd.has_librbd,
+        "Ceph's Python bindings are installed",
+        "Ceph's Python bindings (python3-rados, python3-rbd) are not "
+        'installed',
+    )
+    yield _needs(
+        {RBD_DIRECT},
+        "access to Glance's pool",
+        rbd.problem is None,
+        rbd.problem is None,
+        f'this host may write to pool {rbd.pool}',
+        str(rbd.problem),
+    )
+
+
 def _iothread(facts: Facts) -> decision.Reason:
     if not facts.has_iothread:
-        allows, meaning = _BOTH, f'the {facts.disk} has no iothread'
+        allows, meaning = _ALL, f'the {facts.disk} has no iothread'
     elif facts.qemu_version >= MIN_QEMU_IOTHREAD_EXPORT:
-        allows, meaning = _BOTH, 'this QEMU can export a disk with an iothread'
+        allows, meaning = _ALL, 'this QEMU can export a disk with an iothread'
     else:
-        allows = _BOTH - {PULL}
+        allows = _ALL - {PULL}
         meaning = (
             f'the {facts.disk} has an iothread, and QEMU before '
             f'{_dotted(MIN_QEMU_IOTHREAD_EXPORT)} may crash when the export '
@@ -294,7 +375,7 @@ def _needs(
     :param met: what the fact means if it allows the methods.
     :param unmet: what it means if it does not.
     """
-    allows = _BOTH if is_met else _BOTH - methods
+    allows = _ALL if is_met else _ALL - methods
     return _reason(fact, value, allows, met if is_met else unmet)
 
 
@@ -310,7 +391,7 @@ def _power_state(state: power_state.PowerState) -> decision.Reason:
     return _reason(
         'power state',
         name,
-        _BOTH if state.is_active else _NONE,
+        _ALL if state.is_active else _ALL - _BOTH,
         f'the guest is {name}, so QEMU has its disk'
         if state.is_active
         else f'the guest does not run (it is {name})',
@@ -322,7 +403,7 @@ def _virt_type(virt_type: str) -> decision.Reason:
     return _reason(
         'virt type',
         virt_type,
-        _BOTH if allows else _NONE,
+        _ALL if allows else _ALL - _BOTH,
         f'{virt_type} guests have {"" if allows else "no "}block jobs',
     )
 
@@ -336,7 +417,7 @@ def _version(
     return _reason(
         name,
         _dotted(version),
-        frozenset(m for m in minimum if version >= minimum[m]),
+        frozenset(m for m in _ALL if version >= minimum.get(m, version)),
         f'{name.removesuffix(" version")} is {_dotted(version)}; {needs}',
     )
 
@@ -346,10 +427,11 @@ def _source_type(facts: Facts) -> decision.Reason:
         storage.SourceType.LVM,
         storage.SourceType.RBD,
     )
+    allows = _BOTH if is_file else _ALL - {MIRROR}
     return _reason(
         'source type',
         facts.source_type,
-        _BOTH if is_file else _BOTH - {MIRROR},
+        allows,
         f'a {facts.disk} in a file can be copied live'
         if is_file
         else f'a {facts.disk} on {facts.source_type} cannot be mirrored',

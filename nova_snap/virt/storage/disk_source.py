@@ -19,6 +19,7 @@ host.
 """
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import dataclasses
 import enum
 import json
@@ -28,7 +29,8 @@ from typing import Any
 def key_object(secret: str) -> str:
     """Return the id of the object with a passphrase, by libvirt's secret.
 
-    A layer that QEMU encrypts refers to its passphrase by this id.
+    A layer that QEMU encrypts refers to its passphrase by this id, one in Ceph
+    to the key of its user.
     """
     return f'key-{secret}'
 
@@ -61,13 +63,23 @@ def disk_format(source_type: str, wanted: str | None = None) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class RbdLocation:
-    """An image in a Ceph pool; ``hosts`` are monitors as (name, port)."""
+    """An image in a Ceph pool; ``hosts`` are monitors as (name, port).
+
+    ``secret`` is the uuid of the libvirt secret with the key of the user.
+    """
 
     pool: str
     image: str
     hosts: tuple[tuple[str, str], ...] = ()
     user: str | None = None
     conf: str | None = None
+    secret: str | None = None
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> 'RbdLocation':
+        """Make the location from :func:`dataclasses.asdict` in JSON."""
+        hosts = tuple((name, port) for name, port in data['hosts'])
+        return cls(**{**data, 'hosts': hosts})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +125,15 @@ class DiskSource:
 
     @property
     def secrets(self) -> frozenset[str]:
-        """The ids of the secrets of all layers."""
+        """The ids of the secrets of all layers.
+
+        They are of passphrases, and of keys of users of Ceph.
+        """
         below = self.backing.secrets if self.backing else frozenset()
-        if self.encryption_secret is None:
-            return below
-        return below | {self.encryption_secret}
+        own = {self.encryption_secret}
+        if isinstance(self.location, RbdLocation):
+            own.add(self.location.secret)
+        return below | {secret for secret in own if secret is not None}
 
     def describe(self) -> str:
         """Return the location, for messages."""
@@ -180,6 +196,9 @@ def _rbd_node(location: RbdLocation) -> dict[str, Any]:
         ]
     if location.user:
         node['user'] = location.user
+    if location.secret:
+        node['auth-client-required'] = ['cephx']
+        node['key-secret'] = key_object(location.secret)
     if location.conf:
         node['conf'] = location.conf
     return node

@@ -357,7 +357,8 @@ def convert(
     """Write a flat image of a disk; an encrypted one is decrypted.
 
     :param compress: for qcow2 only.
-    :param secrets: the passphrases of encrypted layers, by their secrets.
+    :param secrets: the passphrases of encrypted layers, and the keys of users
+        of Ceph, by their secrets.
     :param progress: called about twice a second with the share that is done,
         0 to 1; when it raises, the conversion is ended.
     :raises ProgramFailed: qemu-img failed, as it does on a full disk.

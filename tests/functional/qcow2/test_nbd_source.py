@@ -263,7 +263,7 @@ class BindingTest(testtools.TestCase):
 
     def test_not_installed(self):
         self.useFixture(
-            fixtures.MonkeyPatch('nova_snap.qcow2.libnbd._DIRECTORIES', ())
+            fixtures.MonkeyPatch('nova_snap.distribution._DIRECTORIES', ())
         )
 
         def refuse(name: str):
@@ -271,7 +271,7 @@ class BindingTest(testtools.TestCase):
 
         self.useFixture(
             fixtures.MonkeyPatch(
-                'nova_snap.qcow2.libnbd.importlib.import_module', refuse
+                'nova_snap.distribution.importlib.import_module', refuse
             )
         )
         error = self.assertRaises(

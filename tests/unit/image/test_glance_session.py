@@ -11,6 +11,11 @@
 # under the License.
 
 
+from keystoneauth1 import access
+from keystoneauth1 import fixture as ks_fixture
+from keystoneauth1 import noauth
+from keystoneauth1 import session as ks_session
+from keystoneauth1.identity import access as ks_access
 from oslo_config import cfg
 import testtools
 
@@ -87,3 +92,30 @@ class ConfigurationTest(testtools.TestCase):
         self.set(auth_type='none', endpoint_override='http://glance')
         self.set('snapshot', image_service='glance')
         self.assertIsInstance(api.from_conf(self.conf), api.ImageService)
+
+
+class SeesTest(testtools.TestCase):
+    """Whether a private image of a project may be hidden from a login."""
+
+    def connection(self, *roles):
+        token = ks_fixture.V3Token(project_id='one')
+        for role in roles:
+            token.add_role(name=role)
+        login = ks_access.AccessInfoPlugin(access.AccessInfoV3(token))
+        return glance_session.Connection(ks_session.Session(login), {})
+
+    def test_of_its_own_project(self):
+        self.assertTrue(self.connection('member').sees('one'))
+
+    def test_of_another_project(self):
+        self.assertFalse(self.connection('member').sees('two'))
+        self.assertFalse(self.connection('member').sees(None))
+
+    def test_administrator(self):
+        self.assertTrue(self.connection('member', 'admin').sees('two'))
+        self.assertTrue(self.connection('admin').sees(None))
+
+    def test_without_keystone(self):
+        login = noauth.NoAuth()
+        connection = glance_session.Connection(ks_session.Session(login), {})
+        self.assertTrue(connection.sees(None))

@@ -316,11 +316,20 @@ class PlaceTest(DiskTestCase):
                 hosts=(('192.0.2.1', '6790'), ('2001:db8::2', '6789')),
                 user='cinder',
                 conf='/etc/ceph/other.conf',
+                secret='457eb676-33da-42ec-9a8c-9293d545c337',
             ),
             source.location,
         )
         self.assertIs(storage.SourceType.RBD, source.source_type)
         self.assertTrue(source.is_chain_known)
+
+    def test_rbd_with_the_user_where_nova_has_it(self) -> None:
+        start = RBD.index('<auth')
+        end = RBD.index('</auth>') + len('</auth>')
+        beside = RBD[start:end] + RBD[:start] + RBD[end:]
+        self.assertEqual(
+            self.source(self.rbd()), self.source(self.rbd(beside))
+        )
 
     def test_rbd_with_nothing_but_a_name(self) -> None:
         source = self.source(

@@ -51,6 +51,12 @@ LIVE = policy.Facts(
 
 MIRROR = decision_lib.Method.MIRROR
 PULL = decision_lib.Method.PULL
+RBD_DIRECT = decision_lib.Method.RBD_DIRECT
+
+#: A disk in Ceph of which an image can be made inside Ceph.
+IN_CEPH = policy.RbdFacts(
+    pool='images', is_plain=True, has_librbd=True, problem=None
+)
 
 #: The facts that allow any method, from the table in the operator's guide.
 ALLOWING: dict[str, set[Any]] = {
@@ -293,6 +299,72 @@ class PullTest(base.TestCase):
         self.assertEqual((), decision.objections)
 
 
+class RbdDirectTest(base.TestCase):
+    """What an image inside Ceph needs, and what does not matter for it."""
+
+    def decide(
+        self, rbd: policy.RbdFacts = IN_CEPH, **changes: Any
+    ) -> decision_lib.Decision:
+        """Decide about a disk in Ceph, as if "auto" was configured."""
+        facts = {
+            'source_type': SourceType.RBD,
+            'image_format': 'raw',
+            'rbd': rbd,
+            **changes,
+        }
+        return decide(RBD_DIRECT, PULL, MIRROR, **facts)
+
+    def test_running(self) -> None:
+        decision = self.decide()
+        self.assertIs(RBD_DIRECT, decision.method)
+        self.assertIs(decision_lib.Path.LIVE, decision.path)
+        self.assertIn('inside Ceph', decision.summary)
+
+    def test_shut_off(self) -> None:
+        decision = self.decide(
+            power_state=State.SHUTDOWN, supports_block_jobs=False
+        )
+        self.assertIs(RBD_DIRECT, decision.method)
+        self.assertIs(decision_lib.Path.COLD, decision.path)
+        self.assertFalse(decision.suspends)
+
+    def test_needs_nothing_of_qemu(self) -> None:
+        for changes in (
+            {'live_disabled': True},
+            {'has_libnbd': False},
+            {'supports_block_jobs': False},
+            {'qemu_version': (1, 0, 0), 'libvirt_version': (0, 9, 0)},
+        ):
+            with self.subTest(str(changes)):
+                self.assertIs(RBD_DIRECT, self.decide(**changes).method)
+
+    def test_otherwise_pull(self) -> None:
+        for changes in (
+            {'pool': None},
+            {'is_plain': False},
+            {'has_librbd': False},
+            {'problem': 'no permission'},
+        ):
+            with self.subTest(str(changes)):
+                rbd = dataclasses.replace(IN_CEPH, **changes)
+                decision = self.decide(rbd)
+                self.assertIs(PULL, decision.method)
+        self.assertIs(PULL, self.decide(image_format='qcow2').method)
+
+    def test_never_encrypted(self) -> None:
+        self.assertIsNone(self.decide(is_encrypted=True).method)
+
+    def test_no_method_where_it_is_not_configured(self) -> None:
+        decisions = [
+            decide(PULL, MIRROR),
+            self.decide(dataclasses.replace(IN_CEPH, pool=None)),
+        ]
+        for decision in decisions:
+            self.assertNotIn(RBD_DIRECT, decision.possible)
+            for reason in decision.reasons:
+                self.assertNotIn(RBD_DIRECT, reason.allows)
+
+
 class EveryDecisionTest(base.TestCase):
     """What holds whatever the facts are."""
 
@@ -323,10 +395,10 @@ class EveryDecisionTest(base.TestCase):
     def test_every_fact_is_explained(self, facts: policy.Facts) -> None:
         reasons = policy.decide(facts, (MIRROR,)).reasons
         names = [reason.fact for reason in reasons]
-        # Each but the name of the disk.
-        self.assertEqual(
-            len(dataclasses.fields(policy.Facts)) - 1, len(set(names))
-        )
+        # Not the name of the disk.  Those about a disk in Ceph have a test of
+        # their own.
+        fields = {f.name for f in dataclasses.fields(facts)} - {'disk', 'rbd'}
+        self.assertEqual(len(fields), len(set(names)))
         for reason in reasons:
             self.assertNotEqual('', reason.value)
             self.assertNotEqual('', reason.meaning)

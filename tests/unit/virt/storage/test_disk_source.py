@@ -114,6 +114,14 @@ class ImageNameTest(base.TestCase):
             node(storage.DiskSource('network', 'raw', location)),
         )
 
+    def test_rbd_with_a_key_of_libvirt(self) -> None:
+        location = storage.RbdLocation('vms', 'a', user='nova', secret='s')
+        source = storage.DiskSource('network', 'raw', location)
+        node = json.loads(storage.image_name(source).removeprefix('json:'))
+        self.assertEqual(storage.key_object('s'), node['file']['key-secret'])
+        self.assertEqual({'s'}, source.secrets)
+        self.assertFalse(source.is_encrypted)
+
     def test_rbd_by_the_defaults_of_ceph(self) -> None:
         location = storage.RbdLocation('vms', 'a_disk')
         self.assertEqual(
