@@ -349,12 +349,18 @@ class FailureTest(SetTestCase):
         self.assertIn('delete', self.driver.events)
 
     def test_after_the_images_are_active(self) -> None:
-        """The whole set goes, and the snapshots that its image names."""
+        """The set stays as one image does, and the snapshots with it."""
         self.driver.at_end = mock.Mock(
             side_effect=exception.SnapshotFailed('at the end')
         )
-        self.error(exception.SnapshotFailed)
-        self.assertIn('delete', self.driver.events)
+        self.assertRaises(exception.SnapshotFailed, self.take)
+        images = list(self.images.list())
+        self.assertEqual(['active'] * 2, [image.status for image in images])
+        [root] = [i for i in images if 'bdm_v2' in i.properties]
+        [entry] = self.mapping(root)
+        self.assertEqual([entry['snapshot_id']], list(self.volumes.made))
+        self.assertNotIn('delete', self.driver.events)
+        self.assertEqual([], list(self.journal.entries()))
 
     def test_method_is_not_available(self) -> None:
         """Nothing was asked for then; the next method asks."""

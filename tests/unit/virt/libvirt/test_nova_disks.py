@@ -13,7 +13,6 @@
 """All disks of a server of Nova, and the choice to suspend it for them."""
 
 from collections.abc import Mapping
-from collections.abc import Sequence
 import dataclasses
 from typing import Any
 from unittest import mock
@@ -107,7 +106,7 @@ class Driver(driver.LibvirtDriver):
         self,
         instance: instance_lib.Instance,
         image_properties: Mapping[str, str],
-        methods: Sequence[decision_lib.Method],
+        *excluded: decision_lib.Method,
     ) -> Plan:
         every = instance.disks.is_every
         suspends = self.suspends[every]
