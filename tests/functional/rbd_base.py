@@ -17,6 +17,7 @@ Ceph, with logins, and Glance with its rbd store are real; see
 ``tests/lab/rbd_images.py``.
 """
 
+import atexit
 import os
 import pathlib
 import subprocess
@@ -46,6 +47,12 @@ SETTLE_TIMEOUT = 30
 
 #: The guest of :meth:`RbdDirectTestCase.shared_guest`.
 _shared: dict[str, guest_lib.Guest] = {}
+
+
+def _remove(guest: guest_lib.Guest, owner: int) -> None:
+    # A forked child that ends must not end its parent's guest.
+    if os.getpid() == owner:
+        guest.remove()
 
 
 class RbdDirectTestCase(base.SnapshotTestCase):
@@ -130,6 +137,8 @@ class RbdDirectTestCase(base.SnapshotTestCase):
                 disk=disk, agent=True, autostart=True, vnc_password='secret'
             )
             guest = _shared['guest'] = guest_lib.Guest(self.libvirtd, spec)
+            # Before Ceph and libvirtd end, which began earlier.
+            atexit.register(_remove, guest, os.getpid())
             guest.start()
             guest.wait_until_up()
         if guest.state() == 'paused':

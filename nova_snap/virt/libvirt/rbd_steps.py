@@ -83,9 +83,11 @@ def flatten(
     done = 0.0
     while True:
         for _poll in waiting.polls(STALL_TIMEOUT, progress):
-            if not ceph.has_parent(image):
+            share = ceph.flatten_progress(image)
+            # To open the image at each poll would be most of the traffic.
+            if share is None and not ceph.has_parent(image):
                 return
-            before, done = done, ceph.flatten_progress(image) or done
+            before, done = done, share or done
             report(done)
             if done > before:
                 break
