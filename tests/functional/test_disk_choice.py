@@ -133,6 +133,7 @@ class TestRunning(DiskChoiceTestCase):
         ):
             row = rows[f'disk {device}']
             self.assertEqual('left out', row['Value'])
+            self.assertEqual('mirror pull', row['Live Methods'])
             self.assertIn(reason, row['Meaning'])
         self.assertIn('same moment', rows['disk vdc']['Meaning'])
         last = rows['disk vdd']

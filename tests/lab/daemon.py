@@ -16,20 +16,25 @@ Each runs in a session of its own with a pid file, so that a later process
 can end what a killed test process left behind, children included.
 """
 
+import atexit
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
 import time
+from typing import Protocol
+from typing import TypeVar
 import urllib.error
 import urllib.request
 
 from tests.lab import command
+from tests.lab import paths
 
 #: Seconds; servers import for long while others do, too.
 START_TIMEOUT = 240.0
@@ -202,3 +207,45 @@ def _answers(url: str) -> bool:
         return True
     except OSError:
         return False
+
+
+class Lab(Protocol):
+    """Servers that one process of tests shares."""
+
+    def start(self) -> None:
+        """Return once all answer."""
+
+    def stop(self) -> None:
+        """End all, and delete what they had."""
+
+
+L = TypeVar('L', bound=Lab)
+
+
+def started_for_process(letter: str, make: Callable[[pathlib.Path], L]) -> L:
+    """Start servers that end with this process.
+
+    What a killed process has left of the same kind is ended first.
+
+    :param letter: of the kind, for the names of directories.
+    :param make: gets the directory of the servers.
+    """
+    for left in paths.root().glob(f'{letter}[0-9]*'):
+        if not (_PROC / left.name[1:]).exists():
+            end_abandoned(left)
+            shutil.rmtree(left, ignore_errors=True)
+    owner = os.getpid()
+    lab = make(paths.root() / f'{letter}{owner}')
+
+    def stop() -> None:
+        # A forked child that ends must not end its parent's servers.
+        if os.getpid() == owner:
+            lab.stop()
+
+    atexit.register(stop)
+    try:
+        lab.start()
+    except BaseException:
+        stop()
+        raise
+    return lab

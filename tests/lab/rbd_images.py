@@ -17,12 +17,10 @@ One lab serves a process: Ceph with logins, and Glance.  It starts
 with the first test that asks for it and ends when the process does.
 """
 
-import atexit
 import base64
 from concurrent import futures
 import dataclasses
 import functools
-import os
 import pathlib
 import shutil
 import uuid
@@ -32,7 +30,6 @@ from tests.lab import daemon
 from tests.lab import fault_proxy
 from tests.lab import glance as glance_lib
 from tests.lab import libvirtd as libvirtd_lib
-from tests.lab import paths
 from tests.lab import root_disk
 from tests.lab import volumes
 
@@ -232,22 +229,4 @@ class RbdImageLab:
 @functools.cache
 def shared_lab() -> RbdImageLab:
     """Return the lab of this process; start it if need be."""
-    for left in paths.root().glob('r[0-9]*'):
-        if not pathlib.Path(f'/proc/{left.name[1:]}').exists():
-            daemon.end_abandoned(left)
-            shutil.rmtree(left, ignore_errors=True)
-    lab = RbdImageLab(paths.root() / f'r{os.getpid()}')
-    owner = os.getpid()
-
-    def stop() -> None:
-        # A forked child that ends must not end its parent's lab.
-        if os.getpid() == owner:
-            lab.stop()
-
-    atexit.register(stop)
-    try:
-        lab.start()
-    except BaseException:
-        stop()
-        raise
-    return lab
+    return daemon.started_for_process('r', RbdImageLab)

@@ -16,12 +16,10 @@ One lab serves a process: Ceph, Keystone, Cinder and Glance.  It starts with
 the first test that asks for it and ends when the process does.
 """
 
-import atexit
 from collections.abc import Mapping
 from concurrent import futures
 import dataclasses
 import functools
-import os
 import pathlib
 import shutil
 import time
@@ -33,7 +31,6 @@ from tests.lab import command
 from tests.lab import daemon
 from tests.lab import glance as glance_lib
 from tests.lab import keystone as keystone_lib
-from tests.lab import paths
 from tests.lab import root_disk
 
 #: Seconds in which Cinder makes or deletes something.
@@ -243,22 +240,4 @@ def write_file_system(
 @functools.cache
 def shared_lab() -> VolumeLab:
     """Return the lab of this process; start it if need be."""
-    for left in paths.root().glob('v[0-9]*'):
-        if not pathlib.Path(f'/proc/{left.name[1:]}').exists():
-            daemon.end_abandoned(left)
-            shutil.rmtree(left, ignore_errors=True)
-    lab = VolumeLab(paths.root() / f'v{os.getpid()}')
-    owner = os.getpid()
-
-    def stop() -> None:
-        # A forked child that ends must not end its parent's lab.
-        if os.getpid() == owner:
-            lab.stop()
-
-    atexit.register(stop)
-    try:
-        lab.start()
-    except BaseException:
-        stop()
-        raise
-    return lab
+    return daemon.started_for_process('v', VolumeLab)

@@ -80,6 +80,7 @@ class SetTestCase(base.VolumeTestCase):
         instance, self.volume = self._volumes[key]
         self.use(**content.PULL)
         self.guest = self._guest(instance)
+        self._left = {image.id for image in self.glance.list()}
 
     def _guest(self, instance: str) -> guest_lib.Guest:
         found = self._class_guests.get(instance)
@@ -107,10 +108,12 @@ class SetTestCase(base.VolumeTestCase):
         """No snapshot, no image, no entry; the guest thawed, as found."""
         self.assertEqual('thawed', self.guest.agent('guest-fsfreeze-status'))
         self.assert_as_found(self.guest, found)
-        # Others may have left images; those of a set name their guest.
-        own = {'instance_uuid': self.guest.uuid}
-        self.assertEqual([], list(self.glance.list(**own)))
+        self.assertEqual(set(), self.new_images())
         self.assert_nothing_made(self.volume)
+
+    def new_images(self) -> set[str]:
+        """Return the IDs of the images that other tests have not left."""
+        return {image.id for image in self.glance.list()} - self._left
 
 
 class MomentTest(SetTestCase):
@@ -324,6 +327,7 @@ class FaultTest(SetTestCase):
             ('/dev/vdd', 0), (entry['device_name'], entry['boot_index'])
         )
         self.assert_as_found(self.guest, self.found)
+        self.assertEqual({root.id, data.id}, self.new_images())
         self.run_command('image-delete', '--with-snapshots', root.id)
         self.run_command('image-delete', data.id)
         self.assert_nothing_happened(self.found)
