@@ -80,10 +80,10 @@ class Explain(epilog.NoEpilog, lister.Lister):
         """Return the columns, a row for each fact, and the decision."""
         driver = factory.libvirt_driver(conf.CONF)
         instance = server_argument.instance(driver, parsed_args)
-        volumes = None
+        found = volume_backed.Survey()
         if volume_backed.wanted(driver.block_devices(instance), instance):
             volumes = factory.volume_service(conf.CONF)
-        found = volume_backed.survey(driver, volumes, instance)
+            found = volume_backed.survey(driver, volumes, instance)
         rows = _volume_rows(found.attached)
         if found.boots_from_volume and not found.reads_disks:
             rows.append(_VOLUMES_ONLY)

@@ -156,6 +156,7 @@ def build(
 
 def of_further_disk(
     instance: instance_lib.Instance,
+    image_id: str,
     name: str,
     properties: Mapping[str, str],
     disk_format: str,
@@ -165,10 +166,11 @@ def of_further_disk(
 
     It inherits nothing: the base image is that of the root disk.
 
+    :param image_id: of the record.
     :param virtual_size: in bytes.
     """
     return image_api.Image(
-        id=str(uuid.uuid4()),
+        id=image_id,
         name=name,
         status=image_api.ImageStatus.QUEUED,
         disk_format=disk_format,

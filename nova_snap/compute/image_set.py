@@ -87,15 +87,13 @@ def records(
     own = properties(root.id, plan, plan.images[0])
     first = dataclasses.replace(root, properties={**root.properties, **own})
     further = [
-        dataclasses.replace(
-            image_record.of_further_disk(
-                plan.instance,
-                f'{root.name}-{image.device}',
-                {**metadata, **properties(root.id, plan, image)},
-                image.format,
-                image.virtual_size,
-            ),
-            id=member_id(root.id, image.device),
+        image_record.of_further_disk(
+            plan.instance,
+            member_id(root.id, image.device),
+            f'{root.name}-{image.device}',
+            {**metadata, **properties(root.id, plan, image)},
+            image.format,
+            image.virtual_size,
         )
         for image in plan.images[1:]
     ]

@@ -78,6 +78,8 @@ def choose(
     root = root_disk.choose(
         disks, choice.root, reads_volumes=not choice.is_several
     )
+    if not choice.is_several:
+        return DiskSet(root)
     for device in choice.named:
         root_disk.require_device(disks, device)
     named = [_find(disks, device) for device in choice.named]
@@ -90,11 +92,9 @@ def choose(
     wanted.pop(root.disk, None)
     further = tuple(wanted)
     left_out = tuple(_left_out(disks, (root.disk, *further), choice))
-    found = DiskSet(root, further, left_out, choice.is_several)
-    if choice.is_several:
-        _require_set(found, choice)
-        return found
-    return DiskSet(root)
+    found = DiskSet(root, further, left_out, is_set=True)
+    _require_set(found, choice)
+    return found
 
 
 def _find(disks: Sequence[disk_xml.Disk], device: str) -> disk_xml.Disk:

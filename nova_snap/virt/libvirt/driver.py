@@ -153,7 +153,7 @@ class LibvirtDriver(driver.ComputeDriver):
         plan_checks.require_suspendable(found, decision)
         for disk in chosen.disks:
             self._completed(disk, decision)
-        return _with_left_out(decision, chosen)
+        return decision
 
     def plan(
         self,
@@ -294,39 +294,38 @@ class LibvirtDriver(driver.ComputeDriver):
         chosen: disk_set.DiskSet,
         *excluded: decision_lib.Method,
     ) -> decision_lib.Decision:
-        first, *further = (
-            self._facts(
-                found,
-                disk,
-                'root disk'
-                if disk == chosen.root.disk
-                else f'disk {disk.device}',
-            )
-            for disk in chosen.disks
-        )
-        if chosen.is_set:
+        if chosen.further:
             # It can't be repeated as of the moment of the other disks.
             excluded += (decision_lib.Method.RBD_DIRECT,)
+        first, *further = (
+            self._facts(found, chosen, disk) for disk in chosen.disks
+        )
         methods = [
             method
             for method in self._options.methods(first.source_type)
             if method not in excluded
         ]
         decision = policy.decide(first, methods, further)
+        known = policy.known(first)
         which = decision_lib.Reason(
             fact='root disk',
             value=chosen.root.disk.device,
-            allows=policy.known(first),
+            allows=known,
             meaning=chosen.root.reason,
         )
         return dataclasses.replace(
-            decision, reasons=(which, *decision.reasons)
+            decision,
+            reasons=(which, *decision.reasons, *_left_out(chosen, known)),
         )
 
     def _facts(
-        self, found: inspection_lib.Inspection, disk: disk_xml.Disk, name: str
+        self,
+        found: inspection_lib.Inspection,
+        chosen: disk_set.DiskSet,
+        disk: disk_xml.Disk,
     ) -> policy.Facts:
         image_format = self._image_format(disk.source)
+        is_root = disk == chosen.root.disk
         return facts.gather(
             found,
             disk,
@@ -336,8 +335,10 @@ class LibvirtDriver(driver.ComputeDriver):
             self._options.streaming.compression
             if self._options.compresses(image_format)
             else None,
-            self._options.rbd.pool,
-            name,
+            None
+            if chosen.further
+            else facts.rbd_facts(found, disk, self._options.rbd.pool),
+            'root disk' if is_root else f'disk {disk.device}',
         )
 
     def _image(
@@ -440,20 +441,17 @@ def _unsupported(instance: instance_lib.Instance) -> Iterator[None]:
         ) from error
 
 
-def _with_left_out(
-    decision: decision_lib.Decision, chosen: disk_set.DiskSet
-) -> decision_lib.Decision:
-    """Return the decision with the disks of which no image is made."""
-    left_out = tuple(
-        decision_lib.Reason(
+def _left_out(
+    chosen: disk_set.DiskSet, known: frozenset[decision_lib.Method]
+) -> Iterator[decision_lib.Reason]:
+    """Yield the disks of which no image is made, which forbid no method."""
+    for left in chosen.left_out:
+        yield decision_lib.Reason(
             fact=f'disk {left.disk.device}',
             value='left out',
-            allows=frozenset(decision_lib.Method),
+            allows=known,
             meaning=left.reason,
         )
-        for left in chosen.left_out
-    )
-    return dataclasses.replace(decision, reasons=decision.reasons + left_out)
 
 
 def _only(uuids: Collection[str], server: str) -> str:

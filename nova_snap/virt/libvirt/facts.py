@@ -22,7 +22,7 @@ from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import policy
 from nova_snap.virt.libvirt.extraction import rbd_direct
 from nova_snap.virt.storage import disk_source as storage
-from nova_snap.virt.storage import rbd
+from nova_snap.virt.storage import rbd as rbd_lib
 
 
 def gather(
@@ -32,12 +32,12 @@ def gather(
     ephemeral_encryption: bool,
     live_disabled: bool,
     compression: str | None,
-    rbd_pool: str | None,
+    rbd: policy.RbdFacts | None,
     name: str = 'root disk',
 ) -> policy.Facts:
     """Gather the facts about a guest and one of its disks.
 
-    :param rbd_pool: Glance's pool in Ceph, None if that is not known.
+    :param rbd: what :func:`rbd_facts` returns; None if that does not matter.
     :param compression: how a stream would be compressed; None if it would not.
     :param name: what the disk is called for people.
     """
@@ -63,13 +63,17 @@ def gather(
         has_libnbd=_has_libnbd(),
         has_compressor=_has_compressor(compression),
         disk=name,
-        rbd=_rbd_facts(found, disk, rbd_pool),
+        rbd=rbd,
     )
 
 
-def _rbd_facts(
+def rbd_facts(
     found: inspection_lib.Inspection, disk: disk_xml.Disk, pool: str | None
 ) -> policy.RbdFacts | None:
+    """Gather the facts about a disk in Ceph, which is asked; else None.
+
+    :param pool: Glance's, None if that is not known.
+    """
     location = disk.source.location
     if not isinstance(location, storage.RbdLocation):
         return None
@@ -80,7 +84,7 @@ def _rbd_facts(
     )
     has_librbd, problem = False, None
     if pool is not None and is_plain:
-        has_librbd = rbd.is_installed()
+        has_librbd = rbd_lib.is_installed()
         if has_librbd:
             problem = rbd_direct.problem(found.guest, location, pool)
     return policy.RbdFacts(pool, is_plain, has_librbd, problem)

@@ -40,6 +40,11 @@ def require_suspendable(
     found: inspection_lib.Inspection,
     decision: decision_lib.Decision,
 ) -> None:
+    """Raise UnsupportedGuest if the disks of a guest can't be read.
+
+    Its state may not allow that; or the decision is to suspend it, and that
+    would fail, or it could not be started again.
+    """
     reason = _UNREADABLE_STATES.get(found.power_state)
     if reason is None and decision.suspends:
         reason = _why_not_suspended(found, decision)

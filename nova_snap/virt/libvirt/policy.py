@@ -223,7 +223,7 @@ def _further_reasons(further: Sequence[Facts]) -> Iterator[decision.Reason]:
     if not further:
         return
     yield _needs(
-        {MIRROR, RBD_DIRECT},
+        {MIRROR},
         'number of disks',
         1 + len(further),
         False,
