@@ -146,11 +146,12 @@ class RbdDirectTestCase(base.SnapshotTestCase):
         self.addCleanup(guest.suspend)
         return guest
 
-    def take(self, guest: guest_lib.Guest) -> image_api.Image:
+    def take(self, guest: guest_lib.Guest, *options: str) -> image_api.Image:
         """Take an image that is active at the end; the guest ticks on."""
         found = base.Found.of(guest)
         done = self.run_command(
-            *('image-create', guest.uuid, 'image', '-f', 'value', '-c', 'id')
+            *('image-create', guest.uuid, 'image', '-f', 'value', '-c', 'id'),
+            *options,
         )
         self.assertEqual(['rbd_direct'], self.methods(done))
         image = self.glance.get(done.stdout.strip())

@@ -93,7 +93,7 @@ class TestContent(rbd_base.RbdDirectTestCase):
         ceph.rbd('clone', f'{parent}@base', path)
         self.configure(snapshot={'rbd_flatten': 'client'})
         guest = self.rbd_guest(path, start=False)
-        image = self.take(guest)
+        image = self.take(guest, '--all-disks')  # it has one
         self.assertFalse(self.has_parent(image.id))
         exported = self.export(self.image_path(image.id))
         whole = self.export(path)
