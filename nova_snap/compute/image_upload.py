@@ -97,8 +97,19 @@ class VerifyImage(undo.Step, kind='verify or delete the image'):
         if self.outcome is None:
             self._delete_unless_equal(images)
         elif not self.outcome.is_verified:
-            self.outcome.is_deleted = True
-            images.delete(self.image_id)
+            self._delete_unless_gone(images, self.outcome)
+
+    def _delete_unless_gone(
+        self, images: image_api.ImageService, outcome: Outcome
+    ) -> None:
+        try:
+            images.get(self.image_id)
+        except exception.ImageNotFound:
+            # Somebody else has deleted it, which cancels the operation.
+            return
+        # First, since whoever watches the record must not take it for that.
+        outcome.is_deleted = True
+        images.delete(self.image_id)
 
     def _delete_unless_equal(self, images: image_api.ImageService) -> None:
         try:

@@ -209,6 +209,24 @@ class CancelTest(base.ManagerTestCase):
         self.assertIn('deleted', str(error))
         self.assert_nothing_is_left()
 
+    def test_by_deleting_the_record_after_the_last_byte_was_sent(self) -> None:
+        upload = self.images.upload
+
+        def delete(image_id: str, *arguments: Any) -> None:
+            *others, register = arguments
+
+            def register_and_delete(sent: image_api.Sent) -> None:
+                register(sent)
+                self.images.delete(image_id)
+
+            upload(image_id, *others, register_and_delete)
+
+        self.images.upload = delete  # type: ignore[method-assign,assignment]
+        error = self.failure(exception.SnapshotCancelled)
+        self.images.upload = upload  # type: ignore[method-assign]
+        self.assertIn('deleted', str(error))
+        self.assert_nothing_is_left()
+
     def test_is_no_error_in_the_log(self) -> None:
         self.test_by_deleting_the_record_in_the_middle()
         self.assertNotIn('Failed', self.log.output)
