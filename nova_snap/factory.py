@@ -31,6 +31,7 @@ from nova_snap import this_host
 from nova_snap.compute import manager
 from nova_snap.compute.volume_backed import moment as volume_moment
 from nova_snap.compute.volume_backed import plan as volume_backed
+from nova_snap.qcow2 import codec
 from nova_snap.virt import decision
 from nova_snap.virt.libvirt import driver
 from nova_snap.virt.libvirt import hooks
@@ -154,6 +155,8 @@ def driver_options(
         snapshots_directory=_snapshots_directory(conf),
         image_format=conf.libvirt.snapshot_image_format,
         compression=conf.libvirt.snapshot_compression,
+        compression_of_streams=own.compression == 'auto'
+        and codec.is_installed(own.compression_type),
         live_disabled=conf.workarounds.disable_libvirt_livesnapshot,
         ephemeral_encryption=conf.ephemeral_storage_encryption.enabled,
         quiesce_timeout=quiesce_timeout,

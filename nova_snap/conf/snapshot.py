@@ -62,11 +62,11 @@ can't grow is paused by QEMU.
     ),
     cfg.StrOpt(
         'live_method',
-        default='mirror',
+        default='auto',
         choices=[
-            ('mirror', 'copy the disk to a delta file, then convert it'),
-            ('pull', 'export the disk as it is now, and stream it'),
             ('auto', 'pull where it is possible, else mirror'),
+            ('pull', 'export the disk as it is now, and stream it'),
+            ('mirror', 'copy the disk to a delta file, then convert it'),
         ],
         help="""
 How the disk of a running guest is read. "pull" needs no temporary image, fixes
@@ -95,6 +95,20 @@ given up.
 """,
     ),
     cfg.StrOpt(
+        'compression',
+        default='auto',
+        choices=[
+            ('auto', 'qcow2 images that "pull" writes, as compression_type'),
+            ('off', 'only where [libvirt] snapshot_compression is set'),
+        ],
+        help="""
+Which images are compressed besides those for which [libvirt]
+snapshot_compression asks. With "auto", an image that "pull" writes is as large
+as it is in the guest only if what compresses it (nova-snap[stream]) is not
+installed.
+""",
+    ),
+    cfg.StrOpt(
         'compression_type',
         default='zstd',
         choices=[
@@ -102,7 +116,8 @@ given up.
             ('zlib', 'read by every QEMU'),
         ],
         help="""
-How "pull" compresses images, where [libvirt] snapshot_compression is set.
+How "pull" compresses images. Every host that starts a server from an image, or
+converts it, must be able to read it.
 """,
     ),
     cfg.IntOpt(

@@ -118,6 +118,15 @@ ALGORITHMS: dict[str, Callable[[int | None], Codec]] = {
 }
 
 
+def is_installed(algorithm: str) -> bool:
+    """Return True if the library of an algorithm is there."""
+    try:
+        ALGORITHMS[algorithm](None)
+    except errors.LibraryMissing:
+        return False
+    return True
+
+
 def _zstd() -> Any:
     for name in ('compression.zstd', 'backports.zstd'):
         try:

@@ -226,9 +226,13 @@ class TestEveryFormat(content.ContentTestCase):
         path: str,
         others: dict[str, dict[str, str]] | None = None,
     ) -> None:
-        self.configure_format('qcow2', others)
+        is_pull, others = path == 'pull', others or {}
+        off = {'compression': 'off'} if is_pull else {}
+        snapshot = {**others.get('snapshot', {}), **off}
+        self.configure_format('qcow2', {**others, 'snapshot': snapshot})
         plain = self.take(guest, path)
-        self.configure_format('qcow2', others, compress=True)
+        # What is pulled is compressed by default.
+        self.configure_format('qcow2', others, compress=not is_pull)
         small = self.take(guest, path)
         self.assert_equal_to_disk(small, guest.spec.disk)
         self.assertLess(small.size * 2, plain.size)

@@ -17,6 +17,7 @@ How a decision follows from facts is tested in the unit tests of
 """
 
 import json
+import subprocess
 
 from tests.functional import base
 from tests.functional import content
@@ -79,6 +80,42 @@ class TestExplain(test_input.InputTestCase):
         rows = self.explain(guest)
         self.assertEqual('cold', rows['decision']['Value'])
         self.assertIn('does not run', rows['decision']['Meaning'])
+
+    def configure_default(self, **libvirt: str) -> None:
+        """Configure what the tests need, and no method."""
+        self.configure(libvirt=libvirt)
+        ours = self.config.read_text().replace('live_method = mirror', '')
+        self.config.write_text(ours)
+
+    def test_default(self) -> None:
+        self.configure_default()
+        guest = self.make_guest()
+        found = base.Found.of(guest)
+        self.assertEqual(
+            'pull', self.explain(guest)['decision']['Live Methods']
+        )
+        image = self.image_file(self.image_create(guest))
+        info = ['qemu-img', 'info', '--output', 'json', str(image)]
+        found_in = json.loads(subprocess.check_output(info))
+        self.assertEqual(
+            'zstd', found_in['format-specific']['data']['compression-type']
+        )
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
+
+    def test_default_where_pull_has_no_room_for_its_sockets(self) -> None:
+        deep = self.directory() / ('d' * 61)
+        self.configure_default(snapshots_directory=str(deep))
+        guest = self.make_guest()
+        found = base.Found.of(guest)
+        rows = self.explain(guest)
+        self.assertEqual('mirror', rows['decision']['Live Methods'])
+        self.assertEqual(
+            'mirror', rows['short path for sockets']['Live Methods']
+        )
+        self.image_create(guest)
+        self.assert_as_found(guest, found)
+        self.assert_nothing_left()
 
     def test_disk_with_an_iothread(self) -> None:
         """Pull would end the guest on Debian 12; see policy.py."""

@@ -92,7 +92,7 @@ class SettingsTest(base.NovaTestCase):
             f'{state}/instances/snapshots', str(options.snapshots_directory)
         )
         self.assertEqual(f'{state}/nova_snap', str(settings.state_path()))
-        self.assertEqual('mirror', ','.join(options.live_methods))
+        self.assertEqual('pull,mirror', ','.join(options.live_methods))
         self.assertIsNone(options.image_format)
         self.assertFalse(options.live_disabled)
         self.assertEqual('qemu:///system', settings.connection_uri())

@@ -106,14 +106,15 @@ def _temporary(
         there.
     """
     problems = list(_problems(path))
-    if is_pulled and not backup_job.is_short_enough(path):
-        problems.append(
-            f'{path} is too long for the sockets of pull in it: choose a '
-            '[nova_snap] scratch_directory with a shorter path.'
-        )
     yield _judged(check, path, problems)
     if problems:
         return
+    if is_pulled and not backup_job.is_short_enough(path):
+        yield findings.warning(
+            check,
+            f'{path} is too long for the sockets of pull in it: choose a '
+            '[nova_snap] scratch_directory with a shorter path.',
+        )
     yield _passable(check, path)
     yield _space(check, path, options, is_pulled)
     if locality.is_in_memory(str(_existing(path))):

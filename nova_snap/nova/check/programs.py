@@ -21,6 +21,7 @@ from nova_snap.qcow2 import codec
 from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import libnbd
 from nova_snap.virt import decision
+from nova_snap.virt.libvirt import plan
 
 #: qemu-img, and the programs that limit its resources.
 PROGRAMS = ('qemu-img', 'setpriv', 'prlimit')
@@ -50,12 +51,19 @@ def check_libnbd() -> Iterator[findings.Finding]:
         yield findings.failed('libnbd', error)
     else:
         yield findings.ok('libnbd', 'its Python binding is installed.')
-    if options.compression:
-        try:
-            codec.ALGORITHMS[options.streaming.compression](None)
-        except errors.LibraryMissing as error:
-            yield findings.failed('compression', error)
-        else:
-            yield findings.ok(
-                'compression', f'{options.streaming.compression}.'
-            )
+    yield _compression(options)
+
+
+def _compression(options: plan.Options) -> findings.Finding:
+    name, algorithm = 'compression', options.streaming.compression
+    try:
+        codec.ALGORITHMS[algorithm](None)
+    except errors.LibraryMissing as error:
+        if options.compression:
+            return findings.failed(name, error)
+        return findings.warning(
+            name, f'images that are streamed are not compressed: {error}'
+        )
+    if options.compresses('qcow2', decision.Method.PULL):
+        return findings.ok(name, f'{algorithm}, of qcow2 images.')
+    return findings.ok(name, 'none: [nova_snap] compression is off.')

@@ -31,6 +31,9 @@ from nova_snap.virt.storage import disk_source as storage
 
 CONF = nova.conf.CONF
 
+#: The first QEMU that reads the compression type zstd in a qcow2's header.
+MIN_QEMU_ZSTD = (5, 1, 0)
+
 
 def check_libvirt() -> Iterator[findings.Finding]:
     """Check libvirt and QEMU, and how each server's snapshot would be taken.
@@ -38,7 +41,8 @@ def check_libvirt() -> Iterator[findings.Finding]:
     This is one check, so that a libvirt that does not answer is one finding.
     """
     host = host_lib.Host(settings.connection_uri())
-    methods = settings.driver_options().live_methods
+    options = settings.driver_options()
+    methods = options.live_methods
     versions = (host.libvirt_version(), host.hypervisor_version())
     virt_type = CONF.libvirt.virt_type
     if settings.is_left_to_nova(is_rbd=False):
@@ -52,8 +56,13 @@ def check_libvirt() -> Iterator[findings.Finding]:
         ('QEMU', versions[1], policy.MIN_QEMU),
     ):
         yield _version(name, version, minimum, methods, host.uri)
+    if (
+        options.compresses('qcow2', methods[0])
+        and options.streaming.compression == 'zstd'
+    ):
+        yield _zstd(versions[1])
     driver = driver_lib.LibvirtDriver(
-        host, settings.driver_options(), settings.disk_operation_slot
+        host, options, settings.disk_operation_slot
     )
     for instance, _state in driver.instances():
         yield _server(driver, instance)
@@ -74,6 +83,27 @@ def _version(
     if len(missing) == len(methods):
         text += ', so servers that run are suspended for their snapshots'
     return findings.warning(name, f'{text}.')
+
+
+def _zstd(qemu: policy.Version) -> findings.Finding:
+    """Return whether this host can read what it writes.
+
+    Of the other hosts it knows nothing: they may have another QEMU.
+    """
+    name = 'zstd'
+    if qemu < MIN_QEMU_ZSTD:
+        return findings.warning(
+            name,
+            'QEMU before 5.1 can start no server from an image that is '
+            'compressed by zstd, and its qemu-img can convert none '
+            '([DEFAULT] force_raw_images): set [nova_snap] compression_type '
+            '= zlib.',
+        )
+    return findings.ok(
+        name,
+        'this host can read images that are compressed by zstd; every host '
+        'that starts servers from them needs QEMU 5.1, too.',
+    )
 
 
 def _server(

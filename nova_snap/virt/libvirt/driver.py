@@ -330,11 +330,7 @@ class LibvirtDriver(driver.ComputeDriver):
             found,
             disk,
             image_format,
-            self._options.ephemeral_encryption,
-            self._options.live_disabled,
-            self._options.streaming.compression
-            if self._options.compresses(image_format)
-            else None,
+            self._options,
             None
             if chosen.further
             else facts.rbd_facts(found, disk, self._options.rbd.pool),
@@ -382,10 +378,9 @@ class LibvirtDriver(driver.ComputeDriver):
         """Return the bytes that an extraction may take, if they are free."""
         if decision.method is decision_lib.Method.RBD_DIRECT:
             return 0
-        directory, share = self._options.directory(decision), 0
+        directory, share = self._options.directory(decision.method), 0
         context_lib.require_directory(directory)
         if decision.method is decision_lib.Method.PULL:
-            plan_checks.require_short(directory)
             allocated = sum(
                 block_device.BlockDevice(found.guest, d.device).allocation()
                 for d in disks
@@ -410,9 +405,11 @@ class LibvirtDriver(driver.ComputeDriver):
         needed = sum(
             qemu_img.flat_size(disk.source) or 0
             for disk in disks
-            if not self._options.compresses(self._image_format(disk.source))
+            if not self._options.compresses(
+                self._image_format(disk.source), decision.method
+            )
         )
-        directory = self._options.directory(decision)
+        directory = self._options.directory(decision.method)
         self._options.space().require_to_begin(directory, needed)
 
     def _image_format(self, source: storage.DiskSource) -> str:

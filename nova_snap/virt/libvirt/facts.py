@@ -15,10 +15,12 @@
 from nova_snap.qcow2 import codec
 from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import libnbd
+from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import inspection as inspection_lib
+from nova_snap.virt.libvirt import plan
 from nova_snap.virt.libvirt import policy
 from nova_snap.virt.libvirt.extraction import rbd_direct
 from nova_snap.virt.storage import disk_source as storage
@@ -29,16 +31,13 @@ def gather(
     found: inspection_lib.Inspection,
     disk: disk_xml.Disk,
     image_format: str,
-    ephemeral_encryption: bool,
-    live_disabled: bool,
-    compression: str | None,
+    options: plan.Options,
     rbd: policy.RbdFacts | None,
     name: str = 'root disk',
 ) -> policy.Facts:
     """Gather the facts about a guest and one of its disks.
 
     :param rbd: what :func:`rbd_facts` returns; None if that does not matter.
-    :param compression: how a stream would be compressed; None if it would not.
     :param name: what the disk is called for people.
     """
     host, state = found.guest.host, found.power_state
@@ -50,8 +49,8 @@ def gather(
         libvirt_version=host.libvirt_version(),
         source_type=disk.source.source_type,
         is_encrypted=disk.source.is_encrypted,
-        ephemeral_encryption=ephemeral_encryption,
-        live_disabled=live_disabled,
+        ephemeral_encryption=options.ephemeral_encryption,
+        live_disabled=options.live_disabled,
         has_iothread=disk.has_iothread,
         supports_block_jobs=not state.is_active
         or (not disk.is_transient and device.supports_block_jobs()),
@@ -61,7 +60,11 @@ def gather(
         backup_running=found.has_backup_job,
         image_format=image_format,
         has_libnbd=_has_libnbd(),
-        has_compressor=_has_compressor(compression),
+        has_compressor=not options.compresses(image_format, policy.PULL)
+        or codec.is_installed(options.streaming.compression),
+        scratch_fits=backup_job.is_short_enough(
+            options.directory(policy.PULL)
+        ),
         disk=name,
         rbd=rbd,
     )
@@ -93,16 +96,6 @@ def rbd_facts(
 def _has_libnbd() -> bool:
     try:
         libnbd.load()
-    except errors.LibraryMissing:
-        return False
-    return True
-
-
-def _has_compressor(algorithm: str | None) -> bool:
-    if algorithm is None:
-        return True
-    try:
-        codec.ALGORITHMS[algorithm](None)
     except errors.LibraryMissing:
         return False
     return True

@@ -58,7 +58,8 @@ LOG = logging.getLogger(__name__)
 class Options:
     """Options of the driver, named as in the configuration.
 
-    ``image_format`` None means the format of each disk;
+    ``image_format`` None means the format of each disk; ``compression`` is of
+    all images, ``compression_of_streams`` of those that are streamed;
     ``reserved_space`` is in bytes, the timeouts in seconds.  A ``pull``
     begins when ``scratch_share`` of what the disks have allocated, and at
     least ``scratch_minimum`` bytes, are free beyond the reserve.
@@ -67,6 +68,7 @@ class Options:
     snapshots_directory: pathlib.Path
     image_format: str | None = None
     compression: bool = False
+    compression_of_streams: bool = False
     live_disabled: bool = False
     ephemeral_encryption: bool = False
     quiesce_timeout: int = 60
@@ -84,9 +86,17 @@ class Options:
     ceph_conf: str | None = None
     chain_reader: backing_chain.Reader = backing_chain.Reader()
 
-    def compresses(self, image_format: str) -> bool:
-        """Return True if images of a format are compressed."""
-        return self.compression and image_format == 'qcow2'
+    def compresses(
+        self, image_format: str, method: decision_lib.Method | None
+    ) -> bool:
+        """Return True if images of a format are compressed.
+
+        :param method: how the disk is read; None if the path is cold.
+        """
+        is_stream = method is decision_lib.Method.PULL
+        return image_format == 'qcow2' and (
+            self.compression or (is_stream and self.compression_of_streams)
+        )
 
     def methods(
         self, source_type: storage.SourceType
@@ -118,10 +128,13 @@ class Options:
             )
         return location
 
-    def directory(self, decision: decision_lib.Decision) -> pathlib.Path:
-        """Return where the temporary files of an extraction are."""
+    def directory(self, method: decision_lib.Method | None) -> pathlib.Path:
+        """Return where the temporary files of an extraction are.
+
+        :param method: how the disk is read; None if the path is cold.
+        """
         snapshots, *scratch = self.directories()
-        if decision.method is decision_lib.Method.PULL and scratch:
+        if method is decision_lib.Method.PULL and scratch:
             return scratch[0]
         return snapshots
 
@@ -270,7 +283,9 @@ class LibvirtPlan(driver.Plan):
                 disk=disk,
                 virtual_size=image.virtual_size,
                 image_format=image.format,
-                compress=self.options.compresses(image.format),
+                compress=self.options.compresses(
+                    image.format, self.decision.method
+                ),
                 progress=part,
             )
             for disk, image, part in zip(
@@ -299,7 +314,9 @@ class LibvirtPlan(driver.Plan):
     @contextlib.contextmanager
     def _folder(self, entry: journal.Entry) -> Iterator[pathlib.Path]:
         """Make a folder that only QEMU and this user can use."""
-        folder = self.options.directory(self.decision) / str(uuid.uuid4())
+        folder = self.options.directory(self.decision.method) / str(
+            uuid.uuid4()
+        )
         with entry.undoing(undo_steps.RemoveFolder(str(folder))):
             if self.decision.method is decision_lib.Method.PULL:
                 shared_folder.make(

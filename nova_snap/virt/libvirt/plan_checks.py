@@ -15,12 +15,9 @@
 Open this file to see why a guest is refused.
 """
 
-import pathlib
-
 from nova_snap import exception
 from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
-from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import requirements
@@ -85,16 +82,6 @@ def require_no_data_file(
             source = disk.source
     if source is not None:
         qemu_img.require_no_data_file(source, is_in_use=True)
-
-
-def require_short(directory: pathlib.Path) -> None:
-    """Raise if the path of a socket in the directory would be too long."""
-    if not backup_job.is_short_enough(directory):
-        raise exception.InvalidConfiguration(
-            option='[snapshot] scratch_directory',
-            reason=f'{directory} is too long for the sockets in it; choose '
-            'one with a shorter path.',
-        )
 
 
 def _why_not_suspended(

@@ -80,6 +80,7 @@ class Facts:
     image_format: str
     has_libnbd: bool
     has_compressor: bool
+    scratch_fits: bool
     disk: str = 'root disk'
     rbd: 'RbdFacts | None' = None
 
@@ -216,6 +217,15 @@ def _pull_reasons(facts: Facts) -> Iterator[decision.Reason]:
         "libnbd's Python binding (python3-libnbd) is not installed",
     )
     yield _compressor(facts)
+    yield _needs(
+        {PULL},
+        'short path for sockets',
+        facts.scratch_fits,
+        facts.scratch_fits,
+        'the scratch directory has a path that is short enough for sockets',
+        'the path of the scratch directory is too long for the sockets of '
+        'pull in it (set [snapshot] scratch_directory)',
+    )
 
 
 def _further_reasons(further: Sequence[Facts]) -> Iterator[decision.Reason]:

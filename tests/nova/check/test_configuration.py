@@ -31,8 +31,12 @@ class AllDisksTest(base.NovaTestCase):
     def test_live_method(self) -> None:
         for options, expected, text in (
             ('', 'ok', 'whose request says so'),
-            ('all_disks = true', 'warning', 'live_method = pull or auto'),
-            ('all_disks = true\nlive_method = auto', 'ok', 'each image'),
+            ('all_disks = true', 'ok', 'each image'),
+            (
+                'all_disks = true\nlive_method = mirror',
+                'warning',
+                'live_method = pull or auto',
+            ),
         ):
             found = self.found(options)
             self.assertEqual(expected, found.result)

@@ -182,14 +182,19 @@ class TemporaryTest(FoldersTestCase):
         self.scratch('relative/x', 'failed', 'relative/x is relative')
 
     def test_too_long_for_sockets(self) -> None:
-        self.scratch(self.state / ('d' * 61), 'failed', 'is too long')
+        self.scratch(self.state / ('d' * 61), 'warning', 'is too long')
 
     def test_length_matters_to_pull_only(self) -> None:
         path = self.state / ('d' * 61)
-        self.configure(f'snapshots_directory = {path}')
         os.chown(path.parent, OTHER, -1)
-        rows = self.found(folders.check_folders)
-        self.assertNotIn('failed', [row[1] for row in rows])
+        for method, expected in (('auto', True), ('mirror', False)):
+            self.configure(
+                f'snapshots_directory = {path}\n'
+                f'[nova_snap]\nlive_method = {method}'
+            )
+            rows = self.found(folders.check_folders)
+            found = any('is too long' in row[2] for row in rows)
+            self.assertIs(expected, found, rows)
 
     def test_in_memory(self) -> None:
         disk = self.small_disk(1 << 20)

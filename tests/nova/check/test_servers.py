@@ -131,6 +131,28 @@ class VersionTest(HostTestCase):
         found = self.found(more='[nova_snap]\nlive_method = auto')['QEMU']
         self.assertIn('too old for pull.', found.detail)
 
+    def test_too_old_for_what_is_compressed(self) -> None:
+        found = self.found()['zstd']
+        self.assertEqual(findings.Result.WARNING, found.result)
+        self.assertIn('compression_type = zlib', found.detail)
+
+    def test_new_enough_for_what_is_compressed(self) -> None:
+        self.patch(servers, 'MIN_QEMU_ZSTD', (0, 0, 2))
+        found = self.found()['zstd']
+        self.assertEqual(findings.Result.OK, found.result)
+        self.assertIn('every host that starts servers', found.detail)
+
+    def test_what_every_version_reads(self) -> None:
+        for options in (
+            'compression_type = zlib',
+            'compression = off',
+            'live_method = mirror',
+        ):
+            with self.subTest(options):
+                self.assertNotIn(
+                    'zstd', self.found(more=f'[nova_snap]\n{options}')
+                )
+
     def test_libvirt_that_does_not_answer_is_said_once(self) -> None:
         self.configure('connection_uri = qemu+unix:///system?socket=/nowhere')
         settings.register()

@@ -47,6 +47,7 @@ LIVE = policy.Facts(
     image_format='qcow2',
     has_libnbd=True,
     has_compressor=True,
+    scratch_fits=True,
 )
 
 MIRROR = decision_lib.Method.MIRROR
@@ -81,6 +82,7 @@ ALLOWING_ONE: dict[decision_lib.Method, dict[str, set[Any]]] = {
         'image_format': {'qcow2', 'raw'},
         'has_libnbd': {True},
         'has_compressor': {True},
+        'scratch_fits': {True},
     },
 }
 MIN_QEMU = {MIRROR: (1, 3, 0), PULL: (4, 2, 0)}
@@ -279,6 +281,7 @@ class PullTest(base.TestCase):
     def test_otherwise_mirror(self) -> None:
         self.check(MIRROR, has_libnbd=False)
         self.check(MIRROR, has_compressor=False)
+        self.check(MIRROR, scratch_fits=False)
         self.check(MIRROR, backup_running=True)
         self.check(MIRROR, image_format='vmdk')
         self.check(MIRROR, qemu_version=(4, 1, 99))
