@@ -16,7 +16,6 @@ This is the only module, besides the adapters with their own ``from_conf``,
 that reads options.  Open it to add an option to the core.
 """
 
-import dataclasses
 import pathlib
 from typing import Any
 
@@ -58,12 +57,10 @@ def libvirt_driver(
     conf: cfg.ConfigOpts, guest_hooks: hooks.Hooks = hooks.NONE
 ) -> driver.LibvirtDriver:
     """Make the driver for the guests of ``[libvirt] connection_uri``."""
+    options = driver_options(conf, conf.snapshot, conf.libvirt.quiesce_timeout)
     return driver.LibvirtDriver(
         host.Host(conf.libvirt.connection_uri),
-        dataclasses.replace(
-            driver_options(conf, conf.snapshot, conf.libvirt.quiesce_timeout),
-            rbd=_rbd_options(conf),
-        ),
+        options.with_image_pool(conf.snapshot.rbd_pool),
         _locks(conf).disk_operation_slot,
         guest_hooks,
     )
@@ -147,6 +144,8 @@ def driver_options(
 ) -> plan.Options:
     """Return the driver's options from a configuration with Nova's options.
 
+    Glance's pool in Ceph is not among them: Nova has a way to find it.
+
     :param own: the group with the options of :mod:`nova_snap.conf.snapshot`.
     :param quiesce_timeout: in seconds.
     :param backing_directories: besides those that the options name.
@@ -165,6 +164,7 @@ def driver_options(
         reserved_space=own.reserved_space_mb * units.Mi,
         live_methods=LIVE_METHODS[own.live_method],
         streaming=_pull_options(own),
+        rbd=_rbd_options(conf, own),
         scratch_directory=_optional_path(own.scratch_directory),
         scratch_share=own.scratch_percent / 100,
         scratch_minimum=own.scratch_min_mb * units.Mi,
@@ -187,11 +187,9 @@ def _pull_options(own: Any) -> pull.Options:
     )
 
 
-def _rbd_options(conf: cfg.ConfigOpts) -> rbd_direct.Options:
-    """Return the options that nova-compute, with a way of its own, has not."""
+def _rbd_options(conf: cfg.ConfigOpts, own: Any) -> rbd_direct.Options:
     return rbd_direct.Options(
-        pool=conf.snapshot.rbd_pool,
-        flatten=rbd_steps.Flatten(conf.snapshot.rbd_flatten),
+        flatten=rbd_steps.Flatten(own.rbd_flatten),
         user=conf.libvirt.rbd_user,
         secret=conf.libvirt.rbd_secret_uuid,
     )

@@ -171,10 +171,20 @@ install_openstack() {
     printf '%s\n' "$wanted" >"$openstack/installed"
 }
 
+# Nova and Glance find Ceph's bindings in their own environment only.
+link_ceph() {
+    local target file
+    target=$("$1/bin/python" -c \
+        'import sysconfig; print(sysconfig.get_path("platlib"))')
+    for file in /usr/lib/python3/dist-packages/{rados,rbd}.*.so; do
+        [ ! -e "$file" ] || ln -sf "$file" "$target/"
+    done
+}
+
 # Ceph's bindings come from the distribution only, as libnbd's does.  The
 # project, and the tests' Glance, find them there.
 install_volumes() {
-    local wanted target
+    local wanted
     wanted=$(sha256sum <"$volumes_file")
     [ "$(cat "$volumes/installed" 2>/dev/null)" != "$wanted" ] || return 0
     say "installing Keystone and Cinder into $volumes"
@@ -182,9 +192,7 @@ install_volumes() {
     logged /usr/bin/python3 -m venv "$volumes"
     logged "$venv/bin/uv" pip install -p "$volumes/bin/python" \
         -c "$openstack_files/constraints.txt" -r "$volumes_file"
-    target=$("$volumes/bin/python" -c \
-        'import sysconfig; print(sysconfig.get_path("platlib"))')
-    ln -sf /usr/lib/python3/dist-packages/{rados,rbd}.*.so "$target/"
+    link_ceph "$volumes"
     printf '%s\n' "$wanted" >"$volumes/installed"
 }
 
@@ -223,7 +231,10 @@ main() {
     make_venv
     install_python "$extras" "$quick" "$tests"
     [ "$disks" = 0 ] || install_volumes
-    [ "$cloud" = 0 ] || install_openstack
+    if [ "$cloud" = 1 ]; then
+        install_openstack
+        link_ceph "$openstack"
+    fi
     say "ready: $venv/bin"
 }
 

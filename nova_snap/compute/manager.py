@@ -156,7 +156,10 @@ class SnapshotManager:
                     plan,
                     operation,
                     images,
-                    [driver_lib.Record(record.id) for record in records],
+                    [
+                        driver_lib.Record(record.id, record.owner)
+                        for record in records
+                    ],
                     update_task_state,
                 )
 

@@ -27,14 +27,9 @@ from nova_snap.conf import snapshot
 GROUP = 'nova_snap'
 
 #: Options of [snapshot] that are left out: Nova chooses the image service, and
-#: makes images inside Ceph in a way of its own.
+#: has an option for Glance's pool in Ceph.
 _NOT_HERE = frozenset(
-    (
-        'image_service',
-        'filesystem_store_datadir',
-        'rbd_pool',
-        'rbd_flatten',
-    )
+    ('image_service', 'filesystem_store_datadir', 'rbd_pool')
 )
 
 OPTS: list[Any] = [

@@ -25,7 +25,6 @@ from nova import exception as nova_exception
 from nova.virt.libvirt import driver
 
 from nova_snap import exception
-from nova_snap.nova import direct
 from nova_snap.nova import disk_request
 from nova_snap.nova import errors
 from nova_snap.nova import recovery
@@ -69,7 +68,7 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
         disk = self._root_disk(instance)
         record = self._image_api.get(context, image_id)
         wanted = self._wanted(instance, record)
-        if settings.is_left_to_nova(disk.is_rbd, wanted.is_explicit):
+        if settings.is_left_to_nova():
             self._snapshots.unlink(context, instance, image_id, record)
             with snapshots.locked(instance.uuid):
                 super().snapshot(
@@ -86,7 +85,7 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
             metadata,
             request.TaskStates(update_task_state),
             wanted,
-            self._direct_source(context, instance, image_id, disk),
+            disk.is_rbd,
         )
 
     @staticmethod
@@ -115,23 +114,3 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
                 instance_id=instance.uuid
             ) from None
         return root_disk.RootDisk.of(guest)
-
-    def _direct_source(
-        self,
-        context: Any,
-        instance: Any,
-        image_id: str,
-        disk: root_disk.RootDisk,
-    ) -> direct.Source | None:
-        """Return the root disk if its image can be made inside Ceph."""
-        if not disk.is_rbd:
-            return None
-        return direct.Source(
-            root_disk=self.image_backend.by_libvirt_path(
-                instance, disk.path, image_type=disk.source_type
-            ),
-            context=context,
-            image_id=image_id,
-            image_format=disk.image_format,
-            base_image=instance.image_ref,
-        )

@@ -27,7 +27,6 @@ from typing import BinaryIO
 from keystoneauth1 import loading as ks_loading
 from keystoneauth1 import plugin as ks_plugin
 from keystoneauth1.identity import base as ks_identity
-from nova import exception as nova_exception
 from nova import service_auth
 import nova.conf
 from nova.image import glance as nova_glance
@@ -35,7 +34,6 @@ from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
-from nova_snap import waiting
 from nova_snap.clients import keystone
 from nova_snap.conf import glance as glance_conf
 from nova_snap.image import api
@@ -48,9 +46,6 @@ LOG = logging.getLogger(__name__)
 #: Groups of nova.conf that may have a login of a service, in the order in
 #: which they are tried.
 LOGIN_GROUPS = ('glance', 'service_user')
-
-#: Seconds in which Glance adds a location that it has accepted.
-LOCATION_TIMEOUT = 120
 
 #: The role with which Glance shows and deletes images of all projects.
 ADMIN = 'admin'
@@ -94,26 +89,20 @@ class UserImages(glance.GlanceImageService):
         self.share(made.id, self._shared_with)
         return made
 
-    def set_location(self, image_id: str, url: str) -> None:
-        """Complete the record as Nova does, with the location.
+    def may_hide(self, owner: str | None) -> bool:
+        """Return True unless the user sees all images of a project.
 
-        :raises MethodUnavailable: Glance accepts no locations from this user.
+        The session only has a token, which does not tell.
         """
-        try:
-            self._nova_api.update(
-                self._context,
-                image_id,
-                {**self._metadata, 'location': url},
-                purge_props=False,
-            )
-        except (
-            nova_exception.Forbidden,
-            nova_exception.ImageNotAuthorized,
-        ) as error:
-            raise exception.MethodUnavailable(
-                method='adding its location in Ceph', reason=error
-            ) from error
-        _wait_until_active(self, image_id)
+        return (
+            ADMIN not in self._context.roles
+            and owner != self._context.project_id
+        )
+
+    def set_location(self, image_id: str, url: str) -> None:
+        """Complete nova-api's record as Nova does, then add the location."""
+        self._complete(image_id)
+        super().set_location(image_id, url)
 
     def upload(
         self,
@@ -124,11 +113,15 @@ class UserImages(glance.GlanceImageService):
         at_end: api.AtEnd = api.no_call,
     ) -> api.Image:
         """Complete nova-api's record as Nova does, then send the data."""
+        self._complete(image_id)
+        return super().upload(image_id, data, size, progress, at_end)
+
+    def _complete(self, image_id: str) -> None:
+        """Change nova-api's record; leave those alone that are made here."""
         if image_id == self._image_id:
             self._nova_api.update(
                 self._context, image_id, self._metadata, purge_props=False
             )
-        return super().upload(image_id, data, size, progress, at_end)
 
 
 class ServiceImages(glance.GlanceImageService):
@@ -186,22 +179,6 @@ class NoImages(ServiceImages):
             f'could not be read ({self._reason}). If it exists and is not '
             'active, or is not what the journal says was sent, delete it.'
         )
-
-
-def _wait_until_active(images: api.ImageService, image_id: str) -> None:
-    """Wait until Glance's task has added the location (image API 2.17).
-
-    :raises SnapshotFailed: the image is not active in time; a failed task
-        leaves the image as it was.
-    """
-    for _poll in waiting.polls(LOCATION_TIMEOUT):
-        if images.get(image_id).status == api.ImageStatus.ACTIVE:
-            return
-    raise exception.SnapshotFailed(
-        f'Glance has not made image {image_id} active within '
-        f'{LOCATION_TIMEOUT} s of being told its location; see the log of '
-        'Glance.'
-    )
 
 
 def of_the_service() -> ServiceImages:

@@ -28,7 +28,6 @@ import pkgutil
 from typing import Any
 
 #: Classes with many of the names.
-BACKEND = 'nova.virt.libvirt.imagebackend:Rbd'
 DRIVER = 'nova.virt.libvirt.driver:LibvirtDriver'
 IMAGE_API = 'nova.image.glance:API'
 INSTANCE = 'nova.objects:Instance'
@@ -175,9 +174,6 @@ NAMES: tuple[Name, ...] = (
     Name(DRIVER, '_host', value='nova.virt.libvirt.host:Host'),
     Name(DRIVER, '_image_api', value=IMAGE_API),
     Name(DRIVER, 'cpu_api', value='nova.virt.libvirt.cpu.api:API'),
-    Name(
-        DRIVER, 'image_backend', value='nova.virt.libvirt.imagebackend:Backend'
-    ),
     # Devices of the host.
     Name(
         DRIVER,
@@ -204,29 +200,6 @@ NAMES: tuple[Name, ...] = (
     Name(
         'nova.virt.libvirt.cpu.api:API', 'power_up_for_instance', ('instance',)
     ),
-    Name(
-        'nova.virt.libvirt.imagebackend:Backend',
-        'by_libvirt_path',
-        ('instance', 'path'),
-        ('image_type',),
-    ),
-    Name(
-        BACKEND,
-        'direct_snapshot',
-        (
-            'context',
-            'snapshot_name',
-            'image_format',
-            'image_id',
-            'base_image_id',
-        ),
-    ),
-    Name(
-        BACKEND,
-        'cleanup_direct_snapshot',
-        ('location',),
-        ('also_destroy_volume', 'ignore_errors'),
-    ),
     # Functions.
     Name('nova.virt.libvirt.utils', 'find_disk', ('guest',)),
     Name('nova.virt.libvirt.utils', 'get_disk_type_from_path', ('path',)),
@@ -238,7 +211,7 @@ NAMES: tuple[Name, ...] = (
     Name('nova.objects', 'register_all', ()),
     Name('nova.utils', 'get_image_from_system_metadata', ('system_meta',)),
     # Glance.
-    Name(IMAGE_API, 'get', ('context', 'id_or_uri')),
+    Name(IMAGE_API, 'get', ('context', 'id_or_uri'), ('include_locations',)),
     Name(
         IMAGE_API,
         'update',
@@ -299,7 +272,7 @@ NAMES: tuple[Name, ...] = (
     # Errors.
     Name('nova.exception', 'InstanceNotFound', (), ('instance_id',)),
     Name('nova.exception', 'InstanceNotRunning', (), ('instance_id',)),
-    *_read('nova.exception', 'Forbidden', 'ImageUnacceptable'),
+    Name('nova.exception', 'NovaException'),
     *_raised(
         'GlanceConnectionFailed',
         'HypervisorUnavailable',
@@ -324,6 +297,7 @@ NAMES: tuple[Name, ...] = (
         'api_servers',
         'endpoint_override',
         'num_retries',
+        'rbd_pool',
         'region_name',
         'service_name',
         'service_type',
@@ -334,6 +308,8 @@ NAMES: tuple[Name, ...] = (
         'nova.conf:CONF.libvirt',
         'device_detach_timeout',
         'images_rbd_ceph_conf',
+        'rbd_secret_uuid',
+        'rbd_user',
         'snapshot_compression',
         'snapshot_image_format',
         'snapshots_directory',

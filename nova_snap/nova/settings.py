@@ -18,6 +18,7 @@ journal and locks are.
 
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 import pathlib
 
 from nova.compute import utils as compute_utils
@@ -31,6 +32,7 @@ from nova_snap import locks
 from nova_snap import progress as progress_lib
 from nova_snap import this_host
 from nova_snap.conf import nova as conf
+from nova_snap.virt import decision
 from nova_snap.virt.libvirt import plan
 from nova_snap.virt.libvirt import policy
 
@@ -42,24 +44,12 @@ def register() -> None:
     conf.register_opts(CONF)
 
 
-def is_left_to_nova(is_rbd: bool, wants_all: bool = False) -> bool:
-    """Return True if the snapshot of a server is left to Nova's own driver.
+def is_left_to_nova() -> bool:
+    """Return True if snapshots are left to Nova's own driver.
 
-    Nova's driver takes snapshots of containers and the like, and of root
-    disks on RBD if live snapshots are disabled: Nova then suspends the guest
-    around the direct snapshot.
-
-    :param is_rbd: True if the root disk is in Ceph.
-    :param wants_all: True if a user wants images of all disks, which Nova's
-        driver does not take.
+    It takes those of containers and the like.
     """
-    if CONF.libvirt.virt_type not in policy.BLOCK_JOB_VIRT_TYPES:
-        return True
-    return (
-        is_rbd
-        and not wants_all
-        and CONF.workarounds.disable_libvirt_livesnapshot
-    )
+    return CONF.libvirt.virt_type not in policy.BLOCK_JOB_VIRT_TYPES
 
 
 def require_own_snapshots(instance_uuid: str) -> None:
@@ -67,7 +57,7 @@ def require_own_snapshots(instance_uuid: str) -> None:
 
     :raises UnsupportedGuest: the server is a container or the like.
     """
-    if CONF.libvirt.virt_type not in policy.BLOCK_JOB_VIRT_TYPES:
+    if is_left_to_nova():
         raise exception.UnsupportedGuest(
             server=instance_uuid,
             reason='images of all disks are made with [libvirt] virt_type = '
@@ -110,6 +100,22 @@ def driver_options() -> plan.Options:
         CONF.nova_snap.quiesce_timeout,
         # As in nova/virt/libvirt/imagecache.py.
         pathlib.Path(CONF.instances_path, CONF.image_cache.subdirectory_name),
+    )
+
+
+def in_ceph(options: plan.Options, pool: str | None) -> plan.Options:
+    """Return the options for a server whose root disk is in Ceph.
+
+    Such a disk can't be mirrored.  So that no guest is suspended where no
+    image can be made inside Ceph, the disk is pulled, whatever the option
+    ``live_method`` says.
+
+    :param pool: that of Glance's images; None if it is not known.
+    """
+    methods = (*options.live_methods, decision.Method.PULL)
+    return dataclasses.replace(
+        options.with_image_pool(pool),
+        live_methods=tuple(dict.fromkeys(methods)),
     )
 
 

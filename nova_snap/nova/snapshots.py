@@ -27,16 +27,19 @@ from nova_snap import locks
 from nova_snap.compute import image_set
 from nova_snap.compute import manager
 from nova_snap.compute import operations
-from nova_snap.nova import direct
+from nova_snap.nova import direct  # noqa: F401 (registers its undo step)
 from nova_snap.nova import disk_request
 from nova_snap.nova import errors
+from nova_snap.nova import glance_pool
 from nova_snap.nova import hooks as hooks_lib
 from nova_snap.nova import images
 from nova_snap.nova import request
 from nova_snap.nova import settings
+from nova_snap.objects import instance as instance_lib
 from nova_snap.virt.libvirt import driver as driver_lib
 from nova_snap.virt.libvirt import events
 from nova_snap.virt.libvirt import host
+from nova_snap.virt.libvirt import plan
 
 LOG = logging.getLogger(__name__)
 
@@ -64,14 +67,14 @@ class Snapshots:
         metadata: Mapping[str, Any],
         update_task_state: request.TaskStates,
         wanted: disk_request.DiskRequest,
-        source: direct.Source | None = None,
+        is_in_ceph: bool = False,
     ) -> None:
         """Send an image of a server to a record of Glance.
 
         :param metadata: the changes of the record before its data is sent;
             the disk format in it is the one that the image will have.
         :param wanted: the disks that the request is about.
-        :param source: the root disk, if its image can be made inside Ceph.
+        :param is_in_ceph: True if the root disk is.
         :raises NovaException: Nova's errors; see ``errors.py``.
         """
         hooks = hooks_lib.NovaHooks(self._driver, instance)
@@ -80,7 +83,10 @@ class Snapshots:
             lambda: hooks.is_being_deleted(instance.uuid),
             lambda: self._driver._can_quiesce(instance, instance.image_meta),
         ):
-            self._manager(hooks, source).snapshot_to_record(
+            options = self._options
+            if is_in_ceph:
+                options = self._in_ceph(context, instance, hooks)
+            self._manager(hooks, options).snapshot_to_record(
                 request.instance_of(instance, wanted.choice),
                 image_id,
                 request.image_properties(instance),
@@ -110,6 +116,21 @@ class Snapshots:
         except exception.NovaSnapError as error:
             raise errors.translate(error) from error
 
+    def _in_ceph(
+        self, context: Any, instance: Any, hooks: hooks_lib.NovaHooks
+    ) -> plan.Options:
+        """Return the options for a server whose root disk is in Ceph."""
+        image_api = self._driver._image_api
+        pool = glance_pool.find(
+            self._host,
+            self._hypervisor(hooks, self._options),
+            request.instance_of(instance, instance_lib.DiskChoice()),
+            lambda: glance_pool.locations_of(
+                image_api, context, instance.image_ref
+            ),
+        )
+        return settings.in_ceph(self._options, pool)
+
     def _images(
         self,
         context: Any,
@@ -138,28 +159,27 @@ class Snapshots:
         hooks = hooks_lib.NovaHooks(self._driver)
         service = images.of_the_service()
         done = not contents.unreadable
-        for recovery in self._manager(hooks).recover(service):
+        for recovery in self._manager(hooks, self._options).recover(service):
             _log(recovery)
             done = done and not recovery.left
         return done
 
     def _manager(
-        self, hooks: hooks_lib.NovaHooks, source: direct.Source | None = None
+        self, hooks: hooks_lib.NovaHooks, options: plan.Options
     ) -> manager.SnapshotManager:
-        common = (
-            self._host,
-            self._options,
-            settings.disk_operation_slot,
-            hooks,
-        )
         return manager.SnapshotManager(
-            direct.DirectDriver(source, *common)
-            if source is not None
-            else driver_lib.LibvirtDriver(*common),
+            self._hypervisor(hooks, options),
             self._journal,
             self._locks,
             cancel_check_interval=settings.CONF.nova_snap.cancel_check_interval,
             parallel_disks=settings.CONF.nova_snap.max_parallel_disks,
+        )
+
+    def _hypervisor(
+        self, hooks: hooks_lib.NovaHooks, options: plan.Options
+    ) -> driver_lib.LibvirtDriver:
+        return driver_lib.LibvirtDriver(
+            self._host, options, settings.disk_operation_slot, hooks
         )
 
 

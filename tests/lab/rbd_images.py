@@ -216,14 +216,19 @@ class RbdImageLab:
     def _secret(self, libvirtd: libvirtd_lib.Libvirtd, user: str) -> str:
         """Give libvirt the key of a user; return the secret's uuid."""
         if user not in self._secrets:
-            secret_id = str(uuid.uuid4())
-            with libvirtd.connection() as connection:
-                secret = connection.secretDefineXML(
-                    SECRET_XML.format(secret_id, user)
-                )
-                secret.setValue(base64.b64decode(self.ceph.key(user)))
-            self._secrets[user] = secret_id
+            self._secrets[user] = define_secret(libvirtd, self.ceph, user)
         return self._secrets[user]
+
+
+def define_secret(
+    libvirtd: libvirtd_lib.Libvirtd, ceph: ceph_lib.Ceph, user: str
+) -> str:
+    """Give libvirt the key of a user; return the secret's uuid."""
+    secret_id = str(uuid.uuid4())
+    with libvirtd.connection() as connection:
+        secret = connection.secretDefineXML(SECRET_XML.format(secret_id, user))
+        secret.setValue(base64.b64decode(ceph.key(user)))
+    return secret_id
 
 
 @functools.cache

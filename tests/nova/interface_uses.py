@@ -31,7 +31,6 @@ PARAMETERS = {
     'image_api': interface.IMAGE_API,
     'instance': interface.INSTANCE,
     'nova_api': interface.IMAGE_API,
-    'root_disk': interface.BACKEND,
 }
 
 #: The classes that attributes of Nova's objects have.

@@ -16,7 +16,6 @@ The records are made as nova-api makes them, by Nova's own functions.
 """
 
 from collections.abc import Mapping
-import types
 from typing import Any
 from unittest import mock
 
@@ -32,14 +31,11 @@ from nova.virt.libvirt import driver as nova_driver
 from nova_snap import exception
 from nova_snap.image import api as image_api
 from nova_snap.image import glance
-from nova_snap.nova import direct
 from nova_snap.nova import disk_request
 from nova_snap.nova import driver as driver_lib
 from nova_snap.nova import images
 from nova_snap.nova import settings
 from nova_snap.objects import instance as instance_lib
-from nova_snap.virt import driver as virt_driver
-from nova_snap.virt.libvirt import driver as libvirt_driver
 from tests.nova import base
 
 ALL = {'nova_snap:disks': 'all'}
@@ -183,7 +179,6 @@ class SnapshotTest(RequestTestCase):
             mock.patch.object(
                 driver_lib.LibvirtDriver, '_root_disk', return_value=disk
             ),
-            mock.patch.object(driver_lib.LibvirtDriver, '_direct_source'),
             mock.patch.object(nova_driver.LibvirtDriver, 'snapshot') as nova,
         ):
             driver.snapshot(None, server, 'image', None)
@@ -195,12 +190,9 @@ class SnapshotTest(RequestTestCase):
         self.assertTrue(wanted.is_explicit)
 
     def test_left_to_nova_without_old_links(self) -> None:
-        conf = f'[workarounds]\ndisable_libvirt_livesnapshot = true\n{OPTION}'
-        self.snapshot({}, conf).assert_called_once()
+        self.snapshot({}, f'virt_type = lxc\n{OPTION}').assert_called_once()
         self.taken.unlink.assert_called_once()
         self.taken.take.assert_not_called()
-        self.snapshot(ALL, conf).assert_not_called()
-        self.taken.take.assert_called_once()
 
     def test_containers_have_no_sets(self) -> None:
         error = self.assertRaises(
@@ -250,6 +242,40 @@ class RecordTest(base.NovaTestCase):
             ['shared', ('further', 'theirs')], self.created('theirs')
         )
 
+    def test_record_is_completed_before_its_location_is_added(self) -> None:
+        """Glance wants to know the format of what it finds there."""
+        calls = mock.Mock()
+        self.patch(glance.GlanceImageService, 'set_location', calls.add)
+        service = images.UserImages.__new__(images.UserImages)
+        service._context = None
+        service._image_id = 'root'
+        service._metadata = {'disk_format': 'raw'}
+        service._nova_api = calls
+        service.set_location('root', 'rbd://a/b/c/d')
+        self.assertEqual(
+            [
+                mock.call.update(
+                    *(None, 'root', {'disk_format': 'raw'}), purge_props=False
+                ),
+                mock.call.add('root', 'rbd://a/b/c/d'),
+            ],
+            calls.mock_calls,
+        )
+
+    def test_image_that_a_user_does_not_see_may_exist(self) -> None:
+        """So its data in Ceph has to stay."""
+        service = images.UserImages.__new__(images.UserImages)
+        for roles, owner, expected in (
+            (['member'], 'theirs', True),
+            (['member'], None, True),
+            (['member'], 'p', False),
+            (['admin'], 'theirs', False),
+        ):
+            service._context = nova_context.RequestContext(
+                'u', 'p', roles=roles
+            )
+            self.assertIs(expected, service.may_hide(owner))
+
     def test_only_the_first_is_completed_as_nova_does(self) -> None:
         self.patch(glance.GlanceImageService, 'upload', lambda *_: None)
         service = images.UserImages.__new__(images.UserImages)
@@ -262,31 +288,3 @@ class RecordTest(base.NovaTestCase):
         service._nova_api.update.assert_called_once_with(
             None, 'root', {'name': 'n'}, purge_props=False
         )
-
-
-class DirectTest(base.NovaTestCase):
-    """A root disk in Ceph."""
-
-    def plan(self, count: int, is_every: bool) -> virt_driver.Plan:
-        """Plan for a server with so many disks."""
-
-        def read(
-            _self: Any, instance: instance_lib.Instance, _properties: Any
-        ) -> Any:
-            disks = count if instance.disks.is_every else 1
-            return types.SimpleNamespace(images=('disk',) * disks)
-
-        self.patch(libvirt_driver.LibvirtDriver, 'plan', read)
-        source = direct.Source(None, None, 'root', 'raw', None)
-        driver = direct.DirectDriver(source, *(mock.Mock(),) * 4)
-        choice = instance_lib.DiskChoice(is_every=is_every)
-        server = instance_lib.Instance('uuid', 'web', disks=choice)
-        return driver.plan(server, {})
-
-    def test_several_disks_are_read(self) -> None:
-        self.assertNotIsInstance(self.plan(3, True), direct.DirectPlan)
-
-    def test_one_disk_is_not(self) -> None:
-        for count, is_every in ((1, True), (3, False)):
-            plan = self.plan(count, is_every)
-            self.assertIsInstance(plan, direct.DirectPlan)

@@ -24,6 +24,7 @@ class Glance(service.Service):
 
     :ivar storage_quota: bytes that the images of a project may take; 0 is no
         limit.
+    :ivar options: more of them.
     """
 
     databases = ('glance',)
@@ -31,6 +32,7 @@ class Glance(service.Service):
     def __init__(self, layout: layout_lib.Layout) -> None:
         super().__init__(layout)
         self.storage_quota = 0
+        self.options: conf.Sections = {}
         self._etc = layout.etc / 'glance'
         self._config = self._etc / 'glance-api.conf'
         self.api = api_server.ApiServer(
@@ -71,6 +73,7 @@ class Glance(service.Service):
             conf.common(layout, 'glance'),
             conf.token_check(layout, 'glance'),
             sections,
+            self.options,
         )
 
     def prepare(self) -> None:
@@ -80,6 +83,10 @@ class Glance(service.Service):
     def limit_storage(self, quota: int) -> None:
         """Restart it with a quota, in bytes."""
         self.storage_quota = quota
+        self.restart()
+
+    def restart(self) -> None:
+        """Restart it with the options that it has now."""
         self.configure()
         self.api.stop()
         self.start()

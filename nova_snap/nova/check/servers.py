@@ -20,14 +20,15 @@ import nova.conf
 
 from nova_snap import exception
 from nova_snap.compute.volume_backed import plan as volume_backed
+from nova_snap.nova import glance_pool
 from nova_snap.nova import settings
 from nova_snap.nova.check import findings
 from nova_snap.objects import instance as instance_lib
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt.libvirt import driver as driver_lib
 from nova_snap.virt.libvirt import host as host_lib
+from nova_snap.virt.libvirt import plan
 from nova_snap.virt.libvirt import policy
-from nova_snap.virt.storage import disk_source as storage
 
 CONF = nova.conf.CONF
 
@@ -45,7 +46,7 @@ def check_libvirt() -> Iterator[findings.Finding]:
     methods = options.live_methods
     versions = (host.libvirt_version(), host.hypervisor_version())
     virt_type = CONF.libvirt.virt_type
-    if settings.is_left_to_nova(is_rbd=False):
+    if settings.is_left_to_nova():
         yield findings.ok(
             'servers',
             f'by the driver of Nova: [libvirt] virt_type is {virt_type}.',
@@ -61,11 +62,16 @@ def check_libvirt() -> Iterator[findings.Finding]:
         and options.streaming.compression == 'zstd'
     ):
         yield _zstd(versions[1])
-    driver = driver_lib.LibvirtDriver(
+    for instance, _state in _driver(host, options).instances():
+        yield _server(host, options, instance)
+
+
+def _driver(
+    host: host_lib.Host, options: plan.Options
+) -> driver_lib.LibvirtDriver:
+    return driver_lib.LibvirtDriver(
         host, options, settings.disk_operation_slot
     )
-    for instance, _state in driver.instances():
-        yield _server(driver, instance)
 
 
 def _version(
@@ -107,10 +113,13 @@ def _zstd(qemu: policy.Version) -> findings.Finding:
 
 
 def _server(
-    driver: driver_lib.LibvirtDriver, instance: instance_lib.Instance
+    host: host_lib.Host,
+    options: plan.Options,
+    instance: instance_lib.Instance,
 ) -> findings.Finding:
     """Return how a snapshot of a server would be taken now."""
     check = f'server {instance.uuid}'
+    driver = _driver(host, options)
     try:
         if volume_backed.is_volume_backed(driver.block_devices(instance)):
             return findings.ok(
@@ -118,26 +127,16 @@ def _server(
                 'by nova-api: it boots from a volume, and Cinder takes a '
                 'snapshot of each of its volumes.',
             )
+        unknown = ''
+        if driver.rbd_root_disk(instance) is not None:
+            pool = glance_pool.find(host, driver, instance)
+            driver = _driver(host, settings.in_ceph(options, pool))
+            if pool is None:
+                # A request has a token, with which Glance can be asked.
+                unknown = ' unless Glance says that the base image is in Ceph'
         decision = driver.explain(instance)
     except exception.NovaSnapError as error:
         return findings.warning(check, error)
     result = findings.warning if decision.suspends else findings.ok
     how = str(decision.method or decision.path)
-    if not _is_on_rbd(decision):
-        return result(check, f'{how}. {decision.summary}')
-    if settings.is_left_to_nova(is_rbd=True):
-        return result(
-            check,
-            'by the driver of Nova, which suspends a server that runs around '
-            'a snapshot inside Ceph.',
-        )
-    return result(
-        check, f'inside Ceph where possible, else {how}. {decision.summary}'
-    )
-
-
-def _is_on_rbd(decision: decision_lib.Decision) -> bool:
-    return any(
-        reason.fact == 'source type' and reason.value == storage.SourceType.RBD
-        for reason in decision.reasons
-    )
+    return result(check, f'{how}{unknown}. {decision.summary}')

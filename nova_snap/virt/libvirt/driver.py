@@ -131,6 +131,14 @@ class LibvirtDriver(driver.ComputeDriver):
                 )
         return tuple(map(_block_device, wanted))
 
+    def rbd_root_disk(
+        self, instance: instance_lib.Instance
+    ) -> storage.RbdLocation | None:
+        """Return where the root disk of an instance is, if that is Ceph."""
+        found = inspection_lib.inspect(self._guest(instance))
+        location = self._disks(instance, found).root.disk.source.location
+        return location if isinstance(location, storage.RbdLocation) else None
+
     def quiescing(
         self,
         instance: instance_lib.Instance,

@@ -115,6 +115,12 @@ class Options:
             )
         )
 
+    def with_image_pool(self, pool: str | None) -> 'Options':
+        """Return the options with the pool of Glance's images in Ceph."""
+        return dataclasses.replace(
+            self, rbd=dataclasses.replace(self.rbd, pool=pool)
+        )
+
     def completed(self, location: storage.RbdLocation) -> storage.RbdLocation:
         """Return a location with what the configuration has for all."""
         conf = self.ceph_conf

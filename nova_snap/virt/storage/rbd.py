@@ -216,15 +216,19 @@ class Ceph:
 
     def has_parent(self, image: disk_source.RbdLocation) -> bool:
         """Return True if an image exists, and has data of another."""
+        return self.parent_pool(image) is not None
 
-        def is_clone(opened: Any) -> bool:
-            opened.parent_info()
-            return True
+    def parent_pool(self, image: disk_source.RbdLocation) -> str | None:
+        """Return the pool of the image that an image is a clone of."""
+
+        def find(opened: Any) -> str:
+            pool, _image, _snapshot = opened.parent_info()
+            return str(pool)
 
         try:
-            return self._with('find its parent', image, is_clone, True)
+            return self._with('find its parent', image, find, True)
         except exception.CephImageNotFound:
-            return False
+            return None
 
     def flatten(
         self,

@@ -98,7 +98,8 @@ class ServerTest(HostTestCase):
 
     def test_in_ceph(self) -> None:
         found = self.server(disk=RBD)
-        self.assertIn('inside Ceph where possible, else cold.', found.detail)
+        self.assertIn('cold unless Glance says', found.detail)
+        self.assertNotIn('cannot be pulled', found.detail)
 
     def test_in_ceph_where_nothing_may_be_live(self) -> None:
         found = self.server(
@@ -106,7 +107,7 @@ class ServerTest(HostTestCase):
             more='[workarounds]\ndisable_libvirt_livesnapshot = true',
         )
         self.assertEqual(findings.Result.WARNING, found.result)
-        self.assertIn('by the driver of Nova', found.detail)
+        self.assertIn('forbids live snapshots', found.detail)
 
     def test_left_to_nova(self) -> None:
         found = self.found(virt_type='lxc')

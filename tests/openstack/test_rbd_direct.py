@@ -1,0 +1,236 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Images of servers in Ceph: made inside Ceph, by a real nova-compute."""
+
+import contextlib
+import pathlib
+import re
+import time
+from typing import Any
+from typing import ClassVar
+
+from tests.lab import command
+from tests.lab import disk as disk_lib
+from tests.lab import rbd_images
+from tests.lab import steps
+from tests.openstack import cloud as cloud_lib
+from tests.openstack import in_ceph
+from tests.openstack import mode
+from tests.openstack import records
+from tests.openstack import seed
+from tests.openstack import server as server_lib
+from tests.openstack import test_kill
+
+#: Glance computes the hash some time after an image is active.
+LATER = ('os_hash_algo', 'direct_url')
+
+#: What nova-compute logs of the methods that it tries.
+METHODS = {
+    'the image is made inside Ceph': 'rbd_direct',
+    'its disk is read as it is now': 'pull',
+    'The guest is suspended': 'cold',
+}
+
+ADD_LOCATION = '/locations$'
+
+#: Seconds until Ceph's trash is empty.
+SETTLE_TIMEOUT = 30
+
+
+class RbdDirectTest(test_kill.KillTestCase):
+    """One server in Ceph for all tests."""
+
+    _cloud: ClassVar[in_ceph.CloudInCeph]
+    _stack: ClassVar[contextlib.ExitStack]
+    _server: ClassVar[server_lib.Server | None] = None
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        with contextlib.ExitStack() as stack:
+            cloud = in_ceph.CloudInCeph(cloud_lib.shared_cloud())
+            cls._cloud = stack.enter_context(cloud)
+            cls.MODE = mode.Mode().with_options(cloud.nova_options())
+            cls._stack = stack.pop_all()
+        cls._stack.callback(cls._delete_server)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls._stack.close()
+        super().tearDownClass()
+
+    @classmethod
+    def _delete_server(cls) -> None:
+        if cls._server is not None:
+            cls._server.delete()
+            cls._server = None
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ceph = self._cloud.ceph
+        self.proxy = self.cloud.image_proxy
+        self.addCleanup(self.proxy.clear)
+        self._log_begin = self.compute.log_size()
+        self._before = self.images_in_ceph()
+
+    def shared_server(
+        self, flavor: str = seed.FLAVOR_SMALL, **options: Any
+    ) -> server_lib.Server:
+        """Return the server of this class."""
+        if self._server is None:
+            server = self._create(in_ceph.IMAGE, flavor, options)
+            type(self)._server = server
+            self._wait_until_up(server)
+        return self._server
+
+    # Tests ----------------------------------------------------------------
+
+    def test_equal_bit_by_bit(self) -> None:
+        """By the client, of a guest that is paused."""
+        server = self.shared_server()
+        server.act('pause', 'PAUSED')
+        self.addCleanup(server.act, 'unpause', 'ACTIVE')
+        with self.as_found(server):
+            image_id = self.take_with_client(server, 'direct')
+        self.assert_direct(image_id)
+        self.assertEqual(1, self.proxy.count('POST', ADD_LOCATION))
+        path = self.image_path(image_id)
+        same = command.run(
+            *('qemu-img', 'compare', '-U', '-f', 'raw', '-F', 'raw'),
+            *(self.qemu_name(self.disk(server)), self.qemu_name(path)),
+            accept=(0, 1),
+        )
+        self.assertIn('identical', same.stdout)
+        self.assertNotIn('parent: ', self.ceph.rbd('info', path))
+
+    def test_record_of_a_running_server(self) -> None:
+        """As Nova's own driver leaves it, and Nova boots from it."""
+        server = self.shared_server()
+        ticks = server.ticks() - 40
+        ours = self.outcome(server)
+        self.assertEqual(['rbd_direct'], self.methods())
+        image_id = self.take(server)
+        self.assert_boots_in_ceph(image_id, ticks)
+        options = self._cloud.nova_options()
+        self.compute.run(mode.UNMODIFIED.with_options(options))
+        self.assertEqual(self.outcome(server), ours)
+
+    def test_killed(self) -> None:
+        for point, image in (
+            (steps.after('rbd-snapshot'), 'gone'),
+            (steps.after('rbd-offer'), 'gone'),
+            (steps.after('set-location'), 'active'),
+        ):
+            self.check(point, image)
+            self.assert_nothing_left_in_ceph(
+                *([self.last_image] if image == 'active' else [])
+            )
+
+    def test_without_the_role_of_a_service(self) -> None:
+        """Glance refuses the location; the guest is not suspended."""
+        self.compute.run(
+            self.MODE.with_options(
+                {'service_user.send_service_user_token': 'false'}
+            )
+        )
+        server = self.shared_server()
+        ticks = server.ticks() - 40
+        with self.as_found(server):
+            image_id = self.take(server)
+        self.assertEqual(['rbd_direct', 'pull'], self.methods())
+        self.assertEqual('raw', self.image(image_id).disk_format)
+        self.assert_content(image_id, ticks)
+        self.assert_nothing_left_in_ceph(image_id)
+
+    # What has to hold -----------------------------------------------------
+
+    def kill(self, server: server_lib.Server, point: steps.Point) -> str:
+        """Note the image."""
+        self.last_image = super().kill(server, point)
+        return self.last_image
+
+    def outcome(self, server: server_lib.Server) -> records.Outcome:
+        """Take an image and write down what does not depend on the moment."""
+        outcome = records.take(self, server)
+        for name in LATER:
+            outcome.image.pop(name, None)
+        return outcome
+
+    def methods(self) -> list[str]:
+        """Return the methods that were tried in this test."""
+        log = self.compute.log_since(self._log_begin)
+        found = re.findall('|'.join(METHODS), log)
+        return [METHODS[words] for words in found]
+
+    def assert_direct(self, image_id: str) -> None:
+        """Check that only this image was made, inside Ceph."""
+        self.assertEqual(['rbd_direct'], self.methods())
+        self.assert_nothing_left_in_ceph(image_id)
+
+    def assert_content(self, image_id: str, ticks: int) -> None:
+        """Check that an image is whole, and of this moment or later."""
+        folder = self.cloud.layout.folder('exported')
+        path = folder / image_id
+        source = self.image_path(image_id)
+        self.ceph.rbd('export', '--no-progress', source, path)
+        self.addCleanup(path.unlink)
+        found = disk_lib.file_system(path, 'raw', replay_journal=True)
+        self.assertTrue(found.clean, found.report)
+        numbers = disk_lib.ring_numbers(path, 'raw')
+        self.assertGreaterEqual(max(numbers), ticks)
+
+    def assert_boots_in_ceph(self, image_id: str, ticks: int) -> None:
+        """Check that a server boots from a clone of an image."""
+        server = self.make_server(image_id, seed.FLAVOR_SMALL, name='clone')
+        self.assertGreaterEqual(server.found_at_boot() or 0, ticks)
+        info = self.ceph.rbd('info', self.disk(server))
+        self.assertIn(f'parent: {self.image_path(image_id)}', info)
+        server.delete()
+
+    def assert_nothing_left_in_ceph(self, *image_ids: str) -> None:
+        """Check that these images are all that was made in Ceph."""
+        wanted = {self.image_path(i).split('@')[0] for i in image_ids}
+        deadline = time.monotonic() + SETTLE_TIMEOUT
+        while (left := self.left_in_ceph()) != wanted:
+            self.assertLess(time.monotonic(), deadline, left)
+            time.sleep(0.2)
+
+    def left_in_ceph(self) -> set[str]:
+        """Return new images, and snapshots of the disk of the server."""
+        left = self.images_in_ceph() - self._before
+        if self._server is not None:
+            disk = self.disk(self._server)
+            snapshots = self.ceph.rbd('snap', 'ls', '--all', disk).strip()
+            left |= {snapshots} - {''}
+        return left
+
+    def images_in_ceph(self) -> set[str]:
+        """Return what is in Glance's pool, and in its trash."""
+        pool = rbd_images.IMAGES
+        return {
+            *(f'{pool}/{name}' for name in self.ceph.rbd('ls', pool).split()),
+            *self.ceph.rbd('trash', 'ls', pool).splitlines(),
+        }
+
+    @staticmethod
+    def disk(server: server_lib.Server) -> pathlib.Path:
+        """Return the path of its root disk in Ceph."""
+        return pathlib.Path(rbd_images.DISKS, f'{server.id}_disk')
+
+    def image_path(self, image_id: str) -> str:
+        """Return what Glance reads of an image, as rbd names it."""
+        found = self.cloud.connection.image.get(f'/images/{image_id}').json()
+        _fsid, pool, image, snapshot = found['direct_url'][6:].split('/')
+        return f'{pool}/{image}@{snapshot}'
+
+    def qemu_name(self, path: str | pathlib.Path) -> str:
+        return f'rbd:{path}:conf={self.ceph.conf}'
