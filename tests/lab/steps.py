@@ -237,6 +237,17 @@ NOVA_PULL = exhaustive.choose(
     ),
     (after('begin-export'), before('send')),
 )
+#: The record is nova-api's, and the guest of those tests has no agent.
+NOVA_RBD_DIRECT = exhaustive.choose(
+    (
+        after('rbd-snapshot'),
+        after('rbd-clone'),
+        after('start-flatten'),
+        after('rbd-offer'),
+        before('ask-for-location'),
+    ),
+    (after('rbd-offer'),),
+)
 
 #: Of images of volumes, all points at which there is something to undo.
 VOLUMES = exhaustive.choose(

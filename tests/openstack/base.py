@@ -145,11 +145,14 @@ class CloudTestCase(testtools.TestCase):
         self.wait_until_idle(server)
         return image_id
 
-    def take_with_client(self, server: server_lib.Server, name: str) -> str:
+    def take_with_client(
+        self, server: server_lib.Server, name: str, user: str = 'admin'
+    ) -> str:
         """Take an image by ``openstack server image create --wait``."""
         self.client(
             *('server', 'image', 'create', '--wait'),
             *('--name', name, server.id),
+            user=user,
         )
         image = self.cloud.connection.image.find_image(
             name, ignore_missing=False
@@ -157,9 +160,9 @@ class CloudTestCase(testtools.TestCase):
         self.addCleanup(self._delete_image, image.id)
         return str(image.id)
 
-    def client(self, *arguments: str) -> str:
+    def client(self, *arguments: str, user: str = 'admin') -> str:
         """Run python-openstackclient; what it printed."""
-        options = catalog.client_options(self.cloud.layout)
+        options = catalog.client_options(self.cloud.layout, user)
         words = [
             f'--os-{name.replace("_", "-")}={value}'
             for name, value in options.items()

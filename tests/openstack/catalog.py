@@ -36,11 +36,13 @@ def connect(layout: layout_lib.Layout) -> openstack.connection.Connection:
     )
 
 
-def client_options(layout: layout_lib.Layout) -> dict[str, str]:
-    """Return the administrator's login, as options of the client."""
+def client_options(
+    layout: layout_lib.Layout, user: str = 'admin'
+) -> dict[str, str]:
+    """Return a login for the administrator's project, as client's options."""
     return {
         'auth_url': layout.url('keystone', '/v3'),
-        'username': 'admin',
+        'username': user,
         'password': layout_lib.SECRET,
         'project_name': 'admin',
         'user_domain_id': 'default',

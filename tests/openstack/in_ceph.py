@@ -53,6 +53,7 @@ class CloudInCeph:
             self._secret = rbd_images.define_secret(
                 self._cloud.libvirtd, self.ceph, 'nova'
             )
+            stack.callback(self._forget_secret)
             self._upload(stack)
             self._stack = stack.pop_all()
         return self
@@ -84,6 +85,11 @@ class CloudInCeph:
                 'rbd_store_pool': rbd_images.IMAGES,
             },
         }
+
+    def _forget_secret(self) -> None:
+        """Let another Ceph have a user of that name."""
+        with self._cloud.libvirtd.connection() as connection:
+            connection.secretLookupByUUIDString(self._secret).undefine()
 
     def _restart_glance(self, options: conf.Sections) -> None:
         self._cloud.glance.options = options
