@@ -94,6 +94,7 @@ class FindTest(base.NovaTestCase):
         gone = nova_exception.ImageNotFound(image_id='i')
         api = mock.Mock(get=mock.Mock(side_effect=gone))
         self.assertEqual([], glance_pool.locations_of(api, None, 'i'))
+        api = mock.Mock(get=mock.Mock(side_effect=AssertionError))
         self.assertEqual([], glance_pool.locations_of(api, None, ''))
         shown = {'locations': [{'url': HERE, 'metadata': {}}]}
         api = mock.Mock(get=mock.Mock(return_value=shown))
