@@ -221,6 +221,7 @@ main() {
     : >"$log"
     install_packages
     make_venv
+    [ "$tests" = 0 ] || extras=${extras:+$extras,}api
     install_python "$extras" "$quick" "$tests"
     [ "$disks" = 0 ] || install_volumes
     [ "$cloud" = 0 ] || install_openstack

@@ -1,0 +1,70 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The service, put together from the configuration."""
+
+from collections.abc import Callable
+from typing import Any
+
+from oslo_config import cfg
+from oslo_middleware import http_proxy_to_wsgi
+from oslo_middleware import request_id
+from oslo_middleware import sizelimit
+
+from nova_snap import factory
+from nova_snap.api import app
+from nova_snap.api import auth
+from nova_snap.api import context as context_lib
+from nova_snap.api import services as services_lib
+from nova_snap.image import api as image_api
+
+Wsgi = Callable[..., Any]
+
+
+class RequestId(request_id.RequestId):
+    """Gives each request an ID, and tells it under Nova's older name, too."""
+
+    compat_headers = ['x-compute-request-id']
+
+
+def from_conf(conf: cfg.ConfigOpts) -> services_lib.Services:
+    """Make the objects behind the handlers."""
+    driver = factory.libvirt_driver(conf)
+    images = image_api.from_conf(conf)
+
+    def images_of(_context: context_lib.Context) -> image_api.ImageService:
+        return images
+
+    return services_lib.Services(
+        driver=driver,
+        manager=factory.snapshot_manager(conf, driver),
+        images=images_of,
+        options=services_lib.Options(
+            default_project_id=conf.api.default_project_id,
+            hostname=conf.api.host_name,
+        ),
+    )
+
+
+def application(
+    services: services_lib.Services, authenticate: app.Authenticate
+) -> Wsgi:
+    """Put the application and its middleware together."""
+    wsgi: Wsgi = app.Application(services, authenticate)
+    wsgi = http_proxy_to_wsgi.HTTPProxyToWSGI(wsgi)
+    wsgi = sizelimit.RequestBodySizeLimiter(wsgi)
+    return RequestId(wsgi)
+
+
+def authentication(conf: cfg.ConfigOpts) -> app.Authenticate:
+    """Make what finds out who sends a request."""
+    return auth.NoAuth(conf.api.default_project_id)

@@ -1,0 +1,80 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Options of [api]: the service that answers the calls of Nova's API."""
+
+import socket
+from typing import Any
+
+from oslo_config import cfg
+
+GROUP = 'api'
+
+OPTS = [
+    cfg.StrOpt(
+        'concurrency_backend',
+        default='eventlet',
+        choices=[
+            ('eventlet', "eventlet's WSGI server and green threads"),
+            ('threading', "cheroot's WSGI server and native threads"),
+        ],
+        help="""
+How nova-snap-api runs several things at a time. The environment variable
+NOVA_SNAP_CONCURRENCY_BACKEND overrides this option. Under another WSGI server
+it has no effect.
+""",
+    ),
+    cfg.StrOpt(
+        'auth_strategy',
+        default='noauth2',
+        choices=[
+            (
+                'noauth2',
+                'Everybody who can reach the service is the administrator. '
+                'Only on loopback or a unix socket',
+            ),
+        ],
+        help='Identity of requests.',
+    ),
+    cfg.StrOpt(
+        'default_project_id',
+        default='admin',
+        help="""
+The project of the servers whose libvirt metadata names none, and of requests
+without Keystone.
+""",
+    ),
+    cfg.StrOpt(
+        'host_name',
+        default=socket.gethostname(),
+        sample_default='<the name of this host>',
+        help='Name of this host in answers.',
+    ),
+    cfg.StrOpt(
+        'listen',
+        default='127.0.0.1',
+        help="""
+Address to listen on: an IP address, or the absolute path of a unix socket.
+""",
+    ),
+    cfg.PortOpt('port', default=8774, help='Port to listen on.'),
+]
+
+
+def register_opts(conf: cfg.ConfigOpts) -> None:
+    """Register the options of [api]."""
+    conf.register_opts(OPTS, group=GROUP)
+
+
+def list_opts() -> list[tuple[str, list[Any]]]:
+    """Return the options of [api]."""
+    return [(GROUP, OPTS)]
