@@ -25,6 +25,7 @@ from nova_snap.api import app
 from nova_snap.api import auth
 from nova_snap.api import context as context_lib
 from nova_snap.api import services as services_lib
+from nova_snap.api import snapshots
 from nova_snap.image import api as image_api
 
 Wsgi = Callable[..., Any]
@@ -39,6 +40,7 @@ class RequestId(request_id.RequestId):
 def from_conf(conf: cfg.ConfigOpts) -> services_lib.Services:
     """Make the objects behind the handlers."""
     driver = factory.libvirt_driver(conf)
+    manager = factory.snapshot_manager(conf, driver)
     images = image_api.from_conf(conf)
 
     def images_of(_context: context_lib.Context) -> image_api.ImageService:
@@ -46,13 +48,21 @@ def from_conf(conf: cfg.ConfigOpts) -> services_lib.Services:
 
     return services_lib.Services(
         driver=driver,
-        manager=factory.snapshot_manager(conf, driver),
+        manager=manager,
+        snapshots=snapshots.Snapshots(manager, _limit(conf)),
         images=images_of,
         options=services_lib.Options(
             default_project_id=conf.api.default_project_id,
             hostname=conf.api.host_name,
         ),
     )
+
+
+def _limit(conf: cfg.ConfigOpts) -> int:
+    """Return how many snapshots may run and wait; 0: any number."""
+    running: int = conf.max_concurrent_snapshots
+    waiting: int = conf.api.max_waiting_snapshots
+    return running + waiting if running else 0
 
 
 def application(

@@ -25,6 +25,7 @@ import webob
 
 from nova_snap.api import errors
 from nova_snap.api import request as request_lib
+from nova_snap.api.handlers import server_actions
 from nova_snap.api.handlers import versions
 
 Handler = Callable[..., webob.Response]
@@ -50,7 +51,7 @@ PUBLIC = (
 PREFIX = '/v2.1'
 
 #: Calls on behalf of a user, below PREFIX.
-PROTECTED: tuple[Route, ...] = ()
+PROTECTED = (Route('POST', '/servers/{server_id}/action', server_actions.run),)
 
 
 class Match(NamedTuple):

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import dataclasses
 
 from nova_snap.api import context as context_lib
+from nova_snap.api import snapshots as snapshots_lib
 from nova_snap.compute import manager as manager_lib
 from nova_snap.image import api as image_api
 from nova_snap.virt import driver as driver_lib
@@ -33,10 +34,12 @@ class Options:
 class Services:
     """The objects behind the handlers.
 
+    :ivar snapshots: those that run and wait; ``manager`` does the work.
     :ivar images: makes the image service as a user may use it.
     """
 
     driver: driver_lib.ComputeDriver
     manager: manager_lib.SnapshotManager
+    snapshots: snapshots_lib.Snapshots
     images: Callable[[context_lib.Context], image_api.ImageService]
     options: Options

@@ -65,13 +65,17 @@ def serve() -> None:
     from nova_snap.api import server
 
     signals = Signals()
+    services = deploy.from_conf(conf.CONF)
     application = deploy.application(
-        deploy.from_conf(conf.CONF), deploy.authentication(conf.CONF)
+        services, deploy.authentication(conf.CONF)
     )
     listener = server.listening(conf.CONF.api.listen, conf.CONF.api.port)
     stop = server.start(listener, application)
     LOG.info('Listening on %s.', listener.getsockname())
     signals.wait()
+    LOG.info('Stopping: no snapshot is accepted any more.')
+    # Meanwhile clients may ask what becomes of theirs.
+    services.snapshots.stop(conf.CONF.api.graceful_shutdown_timeout)
     stop()
 
 

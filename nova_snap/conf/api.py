@@ -66,6 +66,25 @@ without Keystone.
 Address to listen on: an IP address, or the absolute path of a unix socket.
 """,
     ),
+    cfg.IntOpt(
+        'max_waiting_snapshots',
+        default=20,
+        min=0,
+        help="""
+Maximum number of snapshots that wait for others to end ([DEFAULT]
+max_concurrent_snapshots). Further requests are answered with 503 and
+Retry-After.
+""",
+    ),
+    cfg.IntOpt(
+        'graceful_shutdown_timeout',
+        default=60,
+        min=0,
+        help="""
+Seconds that running snapshots get to end when the service is stopped. What
+still runs then is undone.
+""",
+    ),
     cfg.PortOpt('port', default=8774, help='Port to listen on.'),
 ]
 

@@ -23,6 +23,7 @@ from nova_snap.api import auth
 from nova_snap.api import deploy
 from nova_snap.api import request as request_lib
 from nova_snap.api import services as services_lib
+from nova_snap.api import snapshots
 from tests.unit.compute import base
 
 PROJECT = 'admin'
@@ -31,11 +32,15 @@ PROJECT = 'admin'
 class ApiTestCase(base.ManagerTestCase):
     """The application over the doubles of the core."""
 
+    #: Snapshots that may run and wait.
+    LIMIT = 3
+
     def setUp(self) -> None:
         super().setUp()
         self.services = services_lib.Services(
             driver=self.driver,
             manager=self.manager,
+            snapshots=snapshots.Snapshots(self.manager, self.LIMIT),
             images=lambda _context: self.images,
             options=services_lib.Options(
                 default_project_id=PROJECT, hostname='host'
@@ -58,7 +63,7 @@ class ApiTestCase(base.ManagerTestCase):
         **headers: str,
     ) -> Any:
         """Send a request; return the answer."""
-        request = request_lib.Request.blank(path, method=method)
+        request = self.request(method, path)
         if body is not None:
             request.json_body = body
         if version is not None:
@@ -66,6 +71,10 @@ class ApiTestCase(base.ManagerTestCase):
         for name, value in headers.items():
             request.headers[name.replace('_', '-')] = value
         return request.get_response(self.application)
+
+    def request(self, method: str, path: str) -> request_lib.Request:
+        """Make a request."""
+        return request_lib.Request.blank(path, method=method)
 
     def get(self, path: str, **arguments: Any) -> Any:
         """Send a GET; return the answer."""
