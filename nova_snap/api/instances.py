@@ -29,6 +29,7 @@ def find(
 
     :raises NotFound: there is none, or it is another project's.
     """
+    options = request.services.options
     missing = errors.NotFound(f'Instance {server_id} could not be found.')
     # Clients try a name first, and only then list the servers by name.
     if not uuidutils.is_uuid_like(server_id):
@@ -37,10 +38,20 @@ def find(
         found = request.services.driver.instance(server_id)
     except (exception.InstanceNotFound, exception.InstanceAmbiguous):
         raise missing from None
-    options = request.services.options
     if found.uuid != server_id.lower() or not (
         request.context.is_admin
         or request.context.owns(found, options.default_project_id)
     ):
         raise missing
     return found
+
+
+def exists(request: request_lib.Request, server_id: str) -> bool:
+    """Return True if a server exists, whoever it belongs to."""
+    try:
+        request.services.driver.instance(server_id)
+    except exception.InstanceNotFound:
+        return False
+    except exception.InstanceAmbiguous:
+        pass
+    return True

@@ -25,6 +25,7 @@ import webob
 
 from nova_snap.api import errors
 from nova_snap.api import request as request_lib
+from nova_snap.api.handlers import instance_actions
 from nova_snap.api.handlers import server_actions
 from nova_snap.api.handlers import versions
 
@@ -51,7 +52,19 @@ PUBLIC = (
 PREFIX = '/v2.1'
 
 #: Calls on behalf of a user, below PREFIX.
-PROTECTED = (Route('POST', '/servers/{server_id}/action', server_actions.run),)
+PROTECTED = (
+    Route('POST', '/servers/{server_id}/action', server_actions.run),
+    Route(
+        'GET',
+        '/servers/{server_id}/os-instance-actions',
+        instance_actions.index,
+    ),
+    Route(
+        'GET',
+        '/servers/{server_id}/os-instance-actions/{request_id}',
+        instance_actions.show,
+    ),
+)
 
 
 class Match(NamedTuple):

@@ -15,6 +15,7 @@
 from collections.abc import Callable
 import dataclasses
 
+from nova_snap.api import actions as actions_lib
 from nova_snap.api import context as context_lib
 from nova_snap.api import snapshots as snapshots_lib
 from nova_snap.compute import manager as manager_lib
@@ -41,5 +42,6 @@ class Services:
     driver: driver_lib.ComputeDriver
     manager: manager_lib.SnapshotManager
     snapshots: snapshots_lib.Snapshots
+    actions: actions_lib.Actions
     images: Callable[[context_lib.Context], image_api.ImageService]
     options: Options

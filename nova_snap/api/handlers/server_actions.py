@@ -21,8 +21,10 @@ from typing import Any
 import webob
 
 from nova_snap import exception
+from nova_snap.api import actions as actions_lib
 from nova_snap.api import errors
 from nova_snap.api import instances
+from nova_snap.api import recovery
 from nova_snap.api import request as request_lib
 from nova_snap.api import responses
 from nova_snap.api import snapshots
@@ -87,7 +89,12 @@ def _begun(
             name,
             metadata,
             services.images(request.context),
-            snapshots.Watcher(),
+            actions_lib.Watcher(
+                services.actions,
+                request.context,
+                action,
+                recovery.EVENTS[action],
+            ),
         )
     except exception.SnapshotInProgress:
         running = services.snapshots.of(instance.uuid)

@@ -18,12 +18,15 @@ service, journal and locks are real.
 
 from typing import Any
 
+from nova_snap.api import actions
 from nova_snap.api import app
 from nova_snap.api import auth
+from nova_snap.api import context as context_lib
 from nova_snap.api import deploy
 from nova_snap.api import request as request_lib
 from nova_snap.api import services as services_lib
 from nova_snap.api import snapshots
+from nova_snap.api.db import api as db_api
 from tests.unit.compute import base
 
 PROJECT = 'admin'
@@ -37,9 +40,13 @@ class ApiTestCase(base.ManagerTestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.database_path = self.folder() / 'api.sqlite'
+        self.database = db_api.Database(self.database_path)
+        self.actions = actions.Actions(self.database, 'host')
         self.services = services_lib.Services(
             driver=self.driver,
             manager=self.manager,
+            actions=self.actions,
             snapshots=snapshots.Snapshots(self.manager, self.LIMIT),
             images=lambda _context: self.images,
             options=services_lib.Options(
@@ -53,6 +60,10 @@ class ApiTestCase(base.ManagerTestCase):
     def authentication(self) -> app.Authenticate:
         """Return what finds out who sends a request."""
         return auth.NoAuth(PROJECT)
+
+    def context(self, request_id: str) -> context_lib.Context:
+        """Return the context of a request."""
+        return context_lib.Context(request_id, 'admin', PROJECT)
 
     def call(
         self,
