@@ -115,5 +115,14 @@ def application(
 
 
 def authentication(conf: cfg.ConfigOpts) -> app.Authenticate:
-    """Make what finds out who sends a request."""
-    return auth.NoAuth(conf.api.default_project_id)
+    """Make what finds out who sends a request.
+
+    :raises InvalidConfiguration: the service could be misused.
+    """
+    own = conf.api
+    auth.require_safe(own.auth_strategy, own.listen, bool(own.cert_file))
+    if own.auth_strategy == 'http_basic':
+        return auth.HttpBasic(
+            own.http_basic_auth_user_file, own.default_project_id
+        )
+    return auth.NoAuth(own.default_project_id)

@@ -17,6 +17,7 @@ application knows nothing of the server that runs it.
 """
 
 from collections.abc import Callable
+import dataclasses
 import os
 import pathlib
 import socket
@@ -77,20 +78,39 @@ def _listening_on_path(path: pathlib.Path) -> socket.socket:
     return found
 
 
-def start(listener: socket.socket, application: Wsgi) -> Stop:
+@dataclasses.dataclass(frozen=True)
+class Tls:
+    """The files of a certificate and of its key (PEM)."""
+
+    cert_file: str
+    key_file: str
+
+
+def start(
+    listener: socket.socket, application: Wsgi, tls: Tls | None = None
+) -> Stop:
     """Serve an application in a thread, with the backend of this process.
 
     Return a function that stops it.
     """
     if concurrency.is_eventlet():
-        return _start_eventlet(listener, application)
-    return _start_cheroot(listener, application)
+        return _start_eventlet(listener, application, tls)
+    return _start_cheroot(listener, application, tls)
 
 
-def _start_eventlet(listener: socket.socket, application: Wsgi) -> Stop:
+def _start_eventlet(
+    listener: socket.socket, application: Wsgi, tls: Tls | None
+) -> Stop:
     import eventlet
     from eventlet import wsgi
 
+    if tls is not None:
+        listener = eventlet.wrap_ssl(
+            listener,
+            certfile=tls.cert_file,
+            keyfile=tls.key_file,
+            server_side=True,
+        )
     thread = eventlet.spawn(
         wsgi.server,
         listener,
@@ -107,8 +127,11 @@ def _start_eventlet(listener: socket.socket, application: Wsgi) -> Stop:
     return stop
 
 
-def _start_cheroot(listener: socket.socket, application: Wsgi) -> Stop:
+def _start_cheroot(
+    listener: socket.socket, application: Wsgi, tls: Tls | None
+) -> Stop:
     from cheroot import wsgi
+    from cheroot.ssl import builtin
 
     class Server(wsgi.Server):
         """A server with a socket that listens already."""
@@ -136,6 +159,10 @@ def _start_cheroot(listener: socket.socket, application: Wsgi) -> Stop:
         request_queue_size=BACKLOG,
         timeout=SOCKET_TIMEOUT,
     )
+    if tls is not None:
+        server.ssl_adapter = builtin.BuiltinSSLAdapter(
+            tls.cert_file, tls.key_file
+        )
     server.prepare()
     concurrency.start_thread('api-server', server.serve)
     return server.stop

@@ -17,17 +17,11 @@ requests, with as many threads as the server likes: the operations of a guest
 run in it.
 """
 
-from oslo_log import log as logging
-
 from nova_snap import conf
 from nova_snap.api import deploy
 from nova_snap.conf import api as api_conf
 
-conf.register_opts(conf.CONF)
-api_conf.register_opts(conf.CONF)
-logging.register_options(conf.CONF)
-conf.CONF(args=[], project='nova_snap')
-logging.setup(conf.CONF, 'nova-snap-api')
+api_conf.set_up(conf.CONF, [])
 
 application = deploy.application(
     deploy.from_conf(conf.CONF), deploy.authentication(conf.CONF)

@@ -31,7 +31,8 @@ from nova_snap import conf  # noqa: E402
 from nova_snap import exception  # noqa: E402
 from nova_snap.conf import api as api_conf  # noqa: E402
 
-LOG = logging.getLogger(__name__)
+#: This module may run as __main__.
+LOG = logging.getLogger('nova_snap.cmd.api')
 
 #: Seconds between two looks for a signal.
 POLL_INTERVAL = 0.2
@@ -65,29 +66,26 @@ def serve() -> None:
     from nova_snap.api import server
 
     signals = Signals()
+    own = conf.CONF.api
+    authentication = deploy.authentication(conf.CONF)
     services = deploy.from_conf(conf.CONF)
-    application = deploy.application(
-        services, deploy.authentication(conf.CONF)
-    )
-    listener = server.listening(conf.CONF.api.listen, conf.CONF.api.port)
-    stop = server.start(listener, application)
+    application = deploy.application(services, authentication)
+    listener = server.listening(own.listen, own.port)
     LOG.info('Listening on %s.', listener.getsockname())
+    tls = server.Tls(own.cert_file, own.key_file) if own.cert_file else None
+    stop = server.start(listener, application, tls)
     signals.wait()
     LOG.info('Stopping: no snapshot is accepted any more.')
     # Meanwhile clients may ask what becomes of theirs.
-    services.snapshots.stop(conf.CONF.api.graceful_shutdown_timeout)
+    services.snapshots.stop(own.graceful_shutdown_timeout)
     stop()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the service, and return its exit status."""
     arguments = sys.argv[1:] if argv is None else argv
-    conf.register_opts(conf.CONF)
-    api_conf.register_opts(conf.CONF)
-    logging.register_options(conf.CONF)
     try:
-        conf.CONF(args=arguments, project='nova_snap', prog='nova-snap-api')
-        logging.setup(conf.CONF, 'nova-snap-api')
+        api_conf.set_up(conf.CONF, arguments)
         if concurrency.BACKEND_VARIABLE not in os.environ:
             _begin_again(conf.CONF.api.concurrency_backend, arguments)
         serve()

@@ -12,10 +12,14 @@
 
 """Options of [api]: the service that answers the calls of Nova's API."""
 
+from collections.abc import Sequence
 import socket
 from typing import Any
 
 from oslo_config import cfg
+from oslo_log import log as logging
+
+from nova_snap import conf as conf_lib
 
 GROUP = 'api'
 
@@ -42,9 +46,29 @@ it has no effect.
                 'Everybody who can reach the service is the administrator. '
                 'Only on loopback or a unix socket',
             ),
+            (
+                'http_basic',
+                'Whoever has a name and a password in '
+                'http_basic_auth_user_file is an administrator. On other '
+                'addresses than loopback only with TLS',
+            ),
         ],
         help='Identity of requests.',
     ),
+    cfg.StrOpt(
+        'http_basic_auth_user_file',
+        default='/etc/nova_snap/htpasswd',
+        help="""
+Names and passwords for auth_strategy http_basic, as "htpasswd -B" writes them:
+only passwords that are hashed by bcrypt are taken.
+""",
+    ),
+    cfg.StrOpt(
+        'cert_file',
+        help='Certificate (PEM) by which the service is known; with it the '
+        'service is reached by https.',
+    ),
+    cfg.StrOpt('key_file', help='Private key (PEM) of the certificate.'),
     cfg.StrOpt(
         'default_project_id',
         default='admin',
@@ -92,6 +116,25 @@ still runs then is undone.
 def register_opts(conf: cfg.ConfigOpts) -> None:
     """Register the options of [api]."""
     conf.register_opts(OPTS, group=GROUP)
+
+
+def set_up(conf: cfg.ConfigOpts, arguments: Sequence[str]) -> None:
+    """Read the configuration of the service, and set up its log.
+
+    :raises oslo_config.cfg.Error: a file is missing, or invalid.
+    """
+    conf_lib.register_opts(conf)
+    register_opts(conf)
+    logging.register_options(conf)
+    logging.set_defaults(
+        default_log_levels=[
+            *logging.get_default_log_levels(),
+            # Each start would say what it is made of.
+            'alembic=WARN',
+        ]
+    )
+    conf(args=arguments, project='nova_snap', prog='nova-snap-api')
+    logging.setup(conf, 'nova-snap-api')
 
 
 def list_opts() -> list[tuple[str, list[Any]]]:

@@ -17,7 +17,6 @@ is in it.
 """
 
 import contextlib
-import logging
 import os
 import pathlib
 
@@ -25,9 +24,6 @@ from alembic import command
 from alembic import config as alembic_config
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy import orm
-
-# Each start of the service would say what alembic is made of.
-logging.getLogger('alembic').setLevel(logging.WARNING)
 
 Transaction = contextlib.AbstractContextManager[orm.Session]
 
