@@ -25,8 +25,10 @@ import webob
 
 from nova_snap.api import errors
 from nova_snap.api import request as request_lib
+from nova_snap.api.handlers import health
 from nova_snap.api.handlers import instance_actions
 from nova_snap.api.handlers import server_actions
+from nova_snap.api.handlers import snapshots
 from nova_snap.api.handlers import versions
 
 Handler = Callable[..., webob.Response]
@@ -46,6 +48,7 @@ PUBLIC = (
     Route('GET', '/', versions.index),
     Route('GET', '/v2.1', versions.show),
     Route('GET', '/v2.1/', versions.show),
+    Route('GET', '/healthcheck', health.show),
 )
 
 #: What the paths of the other calls begin with.
@@ -63,6 +66,11 @@ PROTECTED = (
         'GET',
         '/servers/{server_id}/os-instance-actions/{request_id}',
         instance_actions.show,
+    ),
+    Route('GET', '/servers/{server_id}/snapshots', snapshots.index),
+    Route('GET', '/servers/{server_id}/snapshots/{image_id}', snapshots.show),
+    Route(
+        'DELETE', '/servers/{server_id}/snapshots/{image_id}', snapshots.cancel
     ),
 )
 

@@ -67,6 +67,7 @@ class Snapshot:
 
     :ivar image_id: of the root disk's image; '' until its record exists.
     :ivar report: the last report of its progress.
+    :ivar stage_began: the first report of its current stage.
     :ivar began_at: seconds of the monotonic clock at which it got its turn.
     """
 
@@ -76,6 +77,8 @@ class Snapshot:
     )
     image_id: str = ''
     report: progress_lib.Report | None = None
+    stage_began: progress_lib.Report | None = None
+    stage_began_at: float = 0
     began_at: float | None = None
     progress: progress_lib.Progress = dataclasses.field(init=False)
 
@@ -102,7 +105,19 @@ class Snapshot:
         if self.began_at is None:
             self.began_at = time.monotonic()
 
+    @property
+    def rate(self) -> float | None:
+        """Bytes per second of the current stage; None if it just began."""
+        report, first = self.report, self.stage_began
+        if report is None or first is None:
+            return None
+        seconds = time.monotonic() - self.stage_began_at
+        return (report.done - first.done) / seconds if seconds > 1 else None
+
     def _note(self, report: progress_lib.Report) -> None:
+        if self.report is None or report.stage != self.report.stage:
+            self.stage_began = report
+            self.stage_began_at = time.monotonic()
         self.report = report
 
 
@@ -133,6 +148,11 @@ class Snapshots:
         self._lock = threading.Lock()
         self._by_instance: dict[str, Snapshot] = {}
         self._is_stopping = False
+
+    @property
+    def is_stopping(self) -> bool:
+        """Return True if no snapshot is accepted any more."""
+        return self._is_stopping
 
     def start(
         self,

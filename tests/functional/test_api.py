@@ -12,24 +12,19 @@
 
 """``nova-snap-api`` as a process, with real guests and a client of Nova."""
 
-import contextlib
-import http.client
-import json
 import signal
-import socket
-import subprocess
 import sys
-import time
 from typing import Any
 from typing import ClassVar
 
 import openstack
 
+from tests.functional import api_base
 from tests.functional import base
 from tests.functional import content
 
 
-class ApiTestCase(content.ContentTestCase):
+class ApiTestCase(api_base.ServiceTestCase):
     """A running guest, and the service beside it."""
 
     #: Slow enough for a test to do something meanwhile.
@@ -38,74 +33,10 @@ class ApiTestCase(content.ContentTestCase):
         'bandwidth_limit_mb': '1',
     }
 
-    BACKEND: ClassVar[str] = 'threading'
-
     def setUp(self) -> None:
         super().setUp()
         self.guest = self.class_guest(agent=True)
         self.found = base.Found.of(self.guest)
-        with contextlib.closing(socket.socket()) as free:
-            free.bind(('127.0.0.1', 0))
-            self.port: int = free.getsockname()[1]
-
-    def configure(self, **sections: dict[str, str]) -> None:
-        api = {'concurrency_backend': self.BACKEND}
-        if hasattr(self, 'port'):
-            api['port'] = str(self.port)
-        sections['api'] = {**api, **sections.get('api', {})}
-        super().configure(**sections)
-
-    def start_service(self, **sections: dict[str, str]) -> Any:
-        """Start the service; return its process when it answers."""
-        self.configure(**sections)
-        process = self.start_process(
-            [
-                *(sys.executable, '-m', 'nova_snap.cmd.api'),
-                *('--config-file', str(self.config)),
-            ],
-            env=without_backend(),
-        )
-        self.wait_until(
-            process, 'the service answers', lambda: self.get('/')[0] == 200
-        )
-        return process
-
-    def wait_until(
-        self, process: 'subprocess.Popen[str]', what: str, is_so: Any
-    ) -> None:
-        """Wait until something is so, while the service runs."""
-        deadline = time.monotonic() + base.TIMEOUT
-        while True:
-            with contextlib.suppress(ConnectionError):
-                if is_so():
-                    return
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                self.finish(process)
-                self.fail(f'It did not come true that {what}.')
-            time.sleep(0.1)
-
-    def call(
-        self, method: str, path: str, body: Any = None
-    ) -> tuple[int, Any]:
-        """Send a request; return the status and the document."""
-        connection = http.client.HTTPConnection(
-            '127.0.0.1', self.port, timeout=60
-        )
-        with contextlib.closing(connection):
-            connection.request(
-                method,
-                path,
-                None if body is None else json.dumps(body),
-                {'OpenStack-API-Version': 'compute 2.84'},
-            )
-            answer = connection.getresponse()
-            text = answer.read()
-            return answer.status, json.loads(text) if text else None
-
-    def get(self, path: str) -> tuple[int, Any]:
-        """Send a GET."""
-        return self.call('GET', path)
 
     def create_image(self) -> str:
         """Ask for an image; return its ID."""
@@ -150,13 +81,6 @@ class ApiTestCase(content.ContentTestCase):
         self.assertNotIn(image_id, ids)
         self.assert_as_found(self.guest, self.found)
         self.assert_nothing_left()
-
-
-def without_backend() -> dict[str, str]:
-    """Return the environment without a choice of the backend."""
-    found = base.environment()
-    found.pop('NOVA_SNAP_CONCURRENCY_BACKEND', None)
-    return found
 
 
 class TestService(ApiTestCase):
@@ -207,6 +131,18 @@ class TestService(ApiTestCase):
         event = self.event()
         self.assertEqual('Error', event['result'])
         self.assertIn('being stopped', event['details'])
+
+    def test_cancelled(self) -> None:
+        service = self.start_service(snapshot=self.SLOW)
+        image_id = self.wait_for_upload(service)
+        path = f'/v2.1/servers/{self.guest.uuid}/snapshots'
+        (shown,) = self.get(path)[1]['snapshots']
+        self.assertEqual('image_uploading', shown['task_state'])
+        self.assertGreater(shown['bytes_done'], 0)
+        self.assertEqual(202, self.call('DELETE', f'{path}/{image_id}')[0])
+        event = self.wait_for_result(service)
+        self.assertIn('cancelled', event['details'])
+        self.assert_undone(image_id)
 
     def test_one_service_for_a_directory(self) -> None:
         self.start_service()
