@@ -31,6 +31,7 @@ LOG = logging.getLogger(__name__)
 
 #: The event of each action, by which it ends.
 EVENTS = {
+    'createBackup': 'compute_backup_instance',
     'createImage': 'compute_snapshot_instance',
 }
 

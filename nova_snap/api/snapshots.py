@@ -18,6 +18,7 @@ in a thread of its own.  The core lets so many of them work at once as
 file for what becomes of a snapshot when the service ends.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -44,6 +45,22 @@ ACCEPT_TIMEOUT = 120
 
 #: Seconds between two looks at what is still running.
 POLL_INTERVAL = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """The image that a request wants.
+
+    :ivar own: properties that override those of the user.
+    :ivar then: called with the image's ID when the image is active; what it
+        raises is logged.
+    """
+
+    instance: instance_lib.Instance
+    name: str
+    metadata: Mapping[str, str]
+    own: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    then: Callable[[str], None] | None = None
 
 
 class QueueFull(exception.NovaSnapError):
@@ -155,12 +172,7 @@ class Snapshots:
         return self._is_stopping
 
     def start(
-        self,
-        instance: instance_lib.Instance,
-        name: str,
-        metadata: Mapping[str, str],
-        images: image_api.ImageService,
-        watcher: Watcher,
+        self, wanted: Wanted, images: image_api.ImageService, watcher: Watcher
     ) -> str:
         """Begin a snapshot; return the ID of its image, which is not active.
 
@@ -170,7 +182,7 @@ class Snapshots:
         :raises NovaSnapError: the guest or the image service does not allow
             it; nothing is left.
         """
-        snapshot = Snapshot(instance)
+        snapshot = Snapshot(wanted.instance)
         self._admit(snapshot)
         call = _Call()
 
@@ -189,20 +201,22 @@ class Snapshots:
             error: Exception | None = None
             try:
                 self._manager.accept_snapshot(
-                    instance,
-                    name,
-                    metadata,
+                    wanted.instance,
+                    wanted.name,
+                    wanted.metadata,
                     images,
                     snapshot.progress,
                     accepted,
                     enter,
+                    wanted.own,
                 )
+                _follow_up(wanted, snapshot)
             except Exception as failure:
                 error = failure
             self._end(snapshot, watcher, error)
             call.answer(error)
 
-        concurrency.start_thread(f'snapshot-{instance.uuid}', take)
+        concurrency.start_thread(f'snapshot-{wanted.instance.uuid}', take)
         call.wait(snapshot)
         return snapshot.image_id
 
@@ -273,6 +287,20 @@ class Snapshots:
     def _forget(self, uuid: str) -> None:
         with self._lock:
             del self._by_instance[uuid]
+
+
+def _follow_up(wanted: Wanted, snapshot: Snapshot) -> None:
+    """Do what a request wants after its image; the image is a success."""
+    if wanted.then is None:
+        return
+    try:
+        wanted.then(snapshot.image_id)
+    except Exception:
+        LOG.exception(
+            'After image %s was made something failed.',
+            snapshot.image_id,
+            instance_uuid=wanted.instance.uuid,
+        )
 
 
 def _log_failure(uuid: str, error: Exception) -> None:

@@ -137,6 +137,7 @@ class SnapshotManager:
         progress: progress_lib.Progress,
         accepted: Accepted,
         update_task_state: UpdateTaskState,
+        own: Mapping[str, str] | None = None,
     ) -> None:
         """Take images as :meth:`snapshot_instance` does, for who can't wait.
 
@@ -145,6 +146,7 @@ class SnapshotManager:
 
         :param accepted: called with the records, that of the root disk first.
             What is raised before comes from the request itself.
+        :param own: properties of the root disk's image that override others.
         :raises SnapshotFailed: or what :meth:`snapshot_instance` raises.
         """
         image_record.validate(name, metadata)
@@ -152,6 +154,7 @@ class SnapshotManager:
             instance, progress, images, takes_slot=False
         ) as operation:
             plan, records = self._plan(instance, name, metadata, images)
+            records[0] = _with_properties(records[0], own or {})
             _require_image_service(images, records[0].id)
             named = plan.named_step()
             with (
@@ -358,6 +361,14 @@ def _log_unavailable(
     operation: driver_lib.Operation, error: exception.MethodUnavailable
 ) -> None:
     LOG.info('%s', error, instance_uuid=operation.instance.uuid)
+
+
+def _with_properties(
+    record: image_api.Image, properties: Mapping[str, str]
+) -> image_api.Image:
+    return dataclasses.replace(
+        record, properties={**record.properties, **properties}
+    )
 
 
 def _require_same_disks(

@@ -30,6 +30,7 @@ from nova_snap.api import responses
 from nova_snap.api import snapshots
 from nova_snap.api import validation
 from nova_snap.api.schemas import server_actions as schemas
+from nova_snap.compute import backups
 from nova_snap.compute import image_record
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import task_state as task_states
@@ -59,53 +60,84 @@ def create_image(
 ) -> webob.Response:
     """Begin an image of a server."""
     validation.require(document, schemas.CREATE_IMAGE)
-    wanted = document['createImage']
-    metadata = wanted.get('metadata', {})
-    if len(metadata) > image_record.MAX_METADATA_ITEMS:
-        raise errors.Forbidden('Image metadata limit exceeded')
-    image_id = _begun(
-        request, instance, wanted['name'], metadata, 'createImage'
-    )
+    fields = document['createImage']
+    wanted = snapshots.Wanted(instance, fields['name'], _metadata(fields))
+    image_id = _begun(request, wanted, 'createImage')
     if request.supports(45):
         return responses.json({'image_id': image_id}, status=202)
+    return _location(request, image_id)
+
+
+def create_backup(
+    request: request_lib.Request,
+    instance: instance_lib.Instance,
+    document: dict[str, Any],
+) -> webob.Response:
+    """Begin an image of a server; the oldest of its type go when it is made.
+
+    The user's view of the image service decides which those are.
+    """
+    validation.require(document, schemas.CREATE_BACKUP)
+    fields = document['createBackup']
+    devices = request.services.driver.block_devices(instance)
+    if devices and devices[0].volume_id is not None:
+        raise errors.BadRequest(
+            'Backup is not supported for volume-backed instances.'
+        )
+    backup_type, rotation = fields['backup_type'], int(fields['rotation'])
+    images = request.services.images(request.context)
+    wanted = snapshots.Wanted(
+        instance,
+        fields['name'],
+        _metadata(fields),
+        own=backups.properties(backup_type),
+        then=lambda image_id: backups.rotate(
+            images, instance.uuid, backup_type, rotation, image_id
+        ),
+    )
+    image_id = _begun(request, wanted, 'createBackup')
+    if request.supports(45):
+        return responses.json({'image_id': image_id}, status=202)
+    # With 0 the image will be gone before anybody can look at it.
+    return _location(request, image_id) if rotation else responses.empty(202)
+
+
+def _metadata(fields: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = fields.get('metadata', {})
+    if len(found) > image_record.MAX_METADATA_ITEMS:
+        raise errors.Forbidden('Image metadata limit exceeded')
+    return found
+
+
+def _location(request: request_lib.Request, image_id: str) -> webob.Response:
+    """Return the answer of old versions, whose URL ends with the ID."""
     answer = responses.empty(202)
-    # Clients of these versions take the ID from the end of the URL.
     answer.location = request.link('images', image_id)
     return answer
 
 
 def _begun(
-    request: request_lib.Request,
-    instance: instance_lib.Instance,
-    name: str,
-    metadata: dict[str, str],
-    action: str,
+    request: request_lib.Request, wanted: snapshots.Wanted, action: str
 ) -> str:
     """Begin a snapshot; return the ID of its image."""
-    services = request.services
+    services, uuid = request.services, wanted.instance.uuid
+    watcher = actions_lib.Watcher(
+        services.actions, request.context, action, recovery.EVENTS[action]
+    )
     try:
         return services.snapshots.start(
-            instance,
-            name,
-            metadata,
-            services.images(request.context),
-            actions_lib.Watcher(
-                services.actions,
-                request.context,
-                action,
-                recovery.EVENTS[action],
-            ),
+            wanted, services.images(request.context), watcher
         )
     except exception.SnapshotInProgress:
-        running = services.snapshots.of(instance.uuid)
+        running = services.snapshots.of(uuid)
         state = (
             running.task_state
             if running is not None
             else task_states.TaskState.IMAGE_SNAPSHOT
         )
         raise errors.Conflict(
-            f"Cannot '{action}' instance {instance.uuid} while it is in "
-            f'task_state {state}'
+            f"Cannot '{action}' instance {uuid} while it is in task_state "
+            f'{state}'
         ) from None
     except (snapshots.QueueFull, snapshots.Stopping) as error:
         raise errors.Unavailable(str(error)) from None
@@ -114,5 +146,6 @@ def _begun(
 
 
 ACTIONS: dict[str, Action] = {
+    'createBackup': create_backup,
     'createImage': create_image,
 }

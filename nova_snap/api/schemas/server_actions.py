@@ -40,3 +40,27 @@ CREATE_IMAGE: dict[str, Any] = {
     'required': ['createImage'],
     'additionalProperties': False,
 }
+
+CREATE_BACKUP: dict[str, Any] = {
+    'type': 'object',
+    'properties': {
+        'createBackup': {
+            'type': 'object',
+            'properties': {
+                'name': NAME,
+                'backup_type': {'type': 'string', 'maxLength': 255},
+                'rotation': {
+                    'type': ['integer', 'string'],
+                    'pattern': r'^[0-9]{1,9}\Z',
+                    'minimum': 0,
+                    'maximum': 999_999_999,
+                },
+                'metadata': METADATA,
+            },
+            'required': ['name', 'backup_type', 'rotation'],
+            'additionalProperties': False,
+        },
+    },
+    'required': ['createBackup'],
+    'additionalProperties': False,
+}
