@@ -21,7 +21,6 @@ from typing import Any
 from oslo_config import cfg
 from oslo_middleware import http_proxy_to_wsgi
 from oslo_middleware import request_id
-from oslo_middleware import sizelimit
 
 from nova_snap import exception
 from nova_snap import factory
@@ -110,7 +109,6 @@ def application(
     """Put the application and its middleware together."""
     wsgi: Wsgi = app.Application(services, authenticate)
     wsgi = http_proxy_to_wsgi.HTTPProxyToWSGI(wsgi)
-    wsgi = sizelimit.RequestBodySizeLimiter(wsgi)
     return RequestId(wsgi)
 
 

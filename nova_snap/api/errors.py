@@ -125,6 +125,12 @@ class OverLimit(ApiError):
     status = 403
 
 
+class TooLarge(ApiError):
+    """The body of the request is too long."""
+
+    status = 413
+
+
 class Unavailable(ApiError):
     """The service can't do this now, and a client may try again."""
 

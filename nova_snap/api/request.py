@@ -31,6 +31,10 @@ MICROVERSION: Final = 'nova_snap.microversion'
 SERVICES: Final = 'nova_snap.services'
 
 
+#: Bytes, as in Nova.
+MAX_BODY: Final = 114_688
+
+
 class Request(webob.Request):
     """A request with what the service has found out about it.
 
@@ -71,9 +75,13 @@ class Request(webob.Request):
         """Return the JSON object in the body.
 
         :raises BadRequest: there is none.
+        :raises TooLarge: the body is longer than any request needs.
         """
+        body = self.body_file.read(MAX_BODY + 1)
+        if len(body) > MAX_BODY:
+            raise errors.TooLarge('Request is too large.')
         try:
-            found = json.loads(self.body)
+            found = json.loads(body)
         except (ValueError, RecursionError):
             raise errors.BadRequest('Malformed request body') from None
         if not isinstance(found, dict):

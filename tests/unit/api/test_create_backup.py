@@ -11,6 +11,7 @@
 # under the License.
 
 from typing import Any
+import uuid
 
 from nova_snap import exception
 from nova_snap.image import api as image_api
@@ -71,19 +72,28 @@ class TestCreateBackup(test_create_image.CreateImageTestCase):
         snapshot = self.create().json['image_id']
         self.wait_for_end()
         weekly = self.backup(backup_type='weekly').json['image_id']
-        other = image_api.Image(
-            id=compute_base.BASE_ID,
+        other = self.snapshot(compute_base.OTHER)
+        self.images.update(
+            other.id,
+            properties={'image_type': 'backup', 'backup_type': 'daily'},
+        )
+        # It may be one that is just being made somewhere else.
+        unfinished = image_api.Image(
+            id=str(uuid.uuid4()),
             name='x',
             status='queued',
             properties={
                 'image_type': 'backup',
                 'backup_type': 'daily',
-                'instance_uuid': compute_base.OTHER.uuid,
+                'instance_uuid': SERVER,
             },
         )
-        self.images.create(other)
+        self.images.create(unfinished)
         daily = self.backup(1).json['image_id']
-        self.assertEqual({snapshot, weekly, other.id, daily}, set(self.kept()))
+        self.assertEqual(
+            {snapshot, weekly, other.id, unfinished.id, daily},
+            set(self.kept()),
+        )
 
     def test_a_failed_one_deletes_none(self) -> None:
         first = self.backup(1).json['image_id']
