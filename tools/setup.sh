@@ -229,6 +229,7 @@ main() {
     : >"$log"
     install_packages
     make_venv
+    [ "$tests" = 0 ] || extras=${extras:+$extras,}api
     install_python "$extras" "$quick" "$tests"
     [ "$disks" = 0 ] || install_volumes
     if [ "$cloud" = 1 ]; then

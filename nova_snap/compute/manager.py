@@ -50,6 +50,9 @@ LOG = logging.getLogger(__name__)
 #: Bytes that an export writes at a time.
 WRITE_SIZE = 1 * units.Mi
 
+#: Callback that gets the records of the images, before there is any data.
+Accepted = Callable[[Sequence[image_api.Image]], None]
+
 #: Callback that records a new task state of an instance.
 UpdateTaskState = Callable[[task_states.TaskState], None]
 
@@ -124,6 +127,59 @@ class SnapshotManager:
                     lambda state: _log_task_state(instance, state),
                 )
         return tuple(images.get(record.id) for record in records)
+
+    def accept_snapshot(
+        self,
+        instance: instance_lib.Instance,
+        name: str,
+        metadata: Mapping[str, str],
+        images: image_api.ImageService,
+        progress: progress_lib.Progress,
+        accepted: Accepted,
+        update_task_state: UpdateTaskState,
+        own: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take images as :meth:`snapshot_instance` does, for who can't wait.
+
+        The records are created at once, before the operation waits for others
+        to end.  The instance's lock is held from the beginning.
+
+        :param accepted: called with the records, that of the root disk first.
+            What is raised before comes from the request itself.
+        :param own: properties of the root disk's image that override others.
+        :raises SnapshotFailed: or what :meth:`snapshot_instance` raises.
+        """
+        image_record.validate(name, metadata)
+        with self._begun(
+            instance, progress, images, takes_slot=False
+        ) as operation:
+            plan, records = self._plan(instance, name, metadata, images)
+            records[0] = _with_properties(records[0], own or {})
+            _require_image_service(images, records[0].id)
+            named = plan.named_step()
+            with (
+                operations.undoing(operation.entry, named),
+                image_set.created(operation, images, records) as created,
+            ):
+                accepted(created)
+                with self._operations.slot(progress):
+                    update_task_state(task_states.TaskState.IMAGE_SNAPSHOT)
+                    if named is None:
+                        # The guest may be another one by now.
+                        plan, now = self._plan(
+                            instance, name, metadata, images
+                        )
+                        _require_same_disks(instance, records, now)
+                    self._send(
+                        plan,
+                        operation,
+                        images,
+                        [
+                            driver_lib.Record(image.id, image.owner)
+                            for image in created
+                        ],
+                        update_task_state,
+                    )
 
     def snapshot_to_record(
         self,
@@ -201,9 +257,14 @@ class SnapshotManager:
         progress: progress_lib.Progress,
         images: image_api.ImageService,
         first_step: image_upload.RemoveRecord | None = None,
+        takes_slot: bool = True,
     ) -> contextlib.AbstractContextManager[driver_lib.Operation]:
         return self._operations.begun(
-            instance, progress, *self._services(images), first_step=first_step
+            instance,
+            progress,
+            *self._services(images),
+            first_step=first_step,
+            takes_slot=takes_slot,
         )
 
     def _services(self, images: image_api.ImageService) -> tuple[object, ...]:
@@ -303,6 +364,32 @@ def _log_unavailable(
     operation: driver_lib.Operation, error: exception.MethodUnavailable
 ) -> None:
     LOG.info('%s', error, instance_uuid=operation.instance.uuid)
+
+
+def _with_properties(
+    record: image_api.Image, properties: Mapping[str, str]
+) -> image_api.Image:
+    return dataclasses.replace(
+        record, properties={**record.properties, **properties}
+    )
+
+
+def _require_same_disks(
+    instance: instance_lib.Instance,
+    records: Sequence[image_api.Image],
+    now: Sequence[image_api.Image],
+) -> None:
+    """Raise an error if records would not describe the images any more."""
+    if list(map(_disk_of, records)) != list(map(_disk_of, now)):
+        raise exception.SnapshotFailed(
+            f'The disks of server {instance.uuid} have changed while its '
+            'snapshot was waiting for others; try again.'
+        )
+
+
+def _disk_of(record: image_api.Image) -> tuple[object, ...]:
+    device = record.properties.get(image_set.DEVICE)
+    return device, record.disk_format, record.min_disk
 
 
 def _require_image_service(

@@ -70,6 +70,7 @@ class Operations:
         progress: progress_lib.Progress,
         *services: object,
         first_step: undo.Step | None = None,
+        takes_slot: bool = True,
     ) -> Iterator[driver_lib.Operation]:
         """Begin an operation; after the block everything is undone.
 
@@ -77,6 +78,7 @@ class Operations:
             such as the image service.
         :param first_step: undoes a change that the caller has made for this
             operation, also if the operation itself does not begin.
+        :param takes_slot: False leaves it to the block to wait for a slot.
         :raises SnapshotInProgress: another operation on the instance is
             running.
         :raises RecoveryNeeded: an earlier operation can't be undone.
@@ -93,9 +95,15 @@ class Operations:
             undoing(entry, first_step),
         ):
             self._recover_instance(entry, services)
-            with self._locks.snapshot_slot(progress):
+            with self._slot(progress, takes_slot):
                 yield driver_lib.Operation(instance, entry, progress)
         _require_undone(entry)
+
+    def slot(
+        self, progress: progress_lib.Progress
+    ) -> contextlib.AbstractContextManager[None]:
+        """Wait for a slot among the operations that may run at once."""
+        return self._locks.snapshot_slot(progress)
 
     def unreadable(self) -> tuple[journal_lib.Unreadable, ...]:
         """Return the files of the journal that can't be read."""
@@ -151,6 +159,11 @@ class Operations:
                 ):
                     raise
             yield
+
+    def _slot(
+        self, progress: progress_lib.Progress, is_wanted: bool
+    ) -> contextlib.AbstractContextManager[None]:
+        return self.slot(progress) if is_wanted else contextlib.nullcontext()
 
     def _resources(
         self, instance_uuid: str, services: tuple[object, ...]

@@ -15,6 +15,7 @@
 import itertools
 from typing import Any
 
+from nova_snap.conf import api
 from nova_snap.conf import base
 from nova_snap.conf import cinder
 from nova_snap.conf import glance
@@ -27,6 +28,6 @@ def list_opts() -> list[tuple[str, list[Any]]]:
     return list(
         itertools.chain.from_iterable(
             module.list_opts()
-            for module in (base, snapshot, libvirt, glance, cinder)
+            for module in (base, snapshot, libvirt, glance, cinder, api)
         )
     )

@@ -72,6 +72,7 @@ class Stream:
         self._writer = writer
         self._chunks = writer.chunks()
         self._written = 0
+        self._is_closed = False
 
     def __enter__(self) -> 'Stream':
         return self
@@ -107,9 +108,12 @@ class Stream:
     def close(self) -> None:
         """Wait for the reads under way and end the threads.
 
-        Safe to call twice.
+        Safe to call twice: a file that was left to the garbage collector may
+        do so when Python ends, and no thread can be started any more.
         """
-        concurrency.run_blocking(self._chunks.close)
+        if not self._is_closed:
+            concurrency.run_blocking(self._chunks.close)
+            self._is_closed = True
 
     def as_file(self) -> BinaryIO:
         """Return the stream as a file that can be read once.

@@ -115,6 +115,18 @@ class FailureTest(testtools.TestCase):
         for write in WAYS.values():
             write(text()).close()
 
+    def test_closed_again_starts_no_thread(self):
+        """Python can't start one when it ends, and would wait for ever."""
+        stream = writer.write_plain(text())
+        file = stream.as_file()
+        stream.close()
+
+        def fail(*_arguments):
+            raise AssertionError('A thread may be needed.')
+
+        self.patch(concurrency, 'run_blocking', fail)
+        file.close()
+
     def test_file_shrinks(self):
         with tempfile.TemporaryDirectory() as directory:
             path = pathlib.Path(directory, 'raw')

@@ -1,0 +1,50 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The user on whose behalf a request is handled."""
+
+import dataclasses
+from typing import Self
+
+from nova_snap.objects import instance as instance_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """The identity behind a request.
+
+    :ivar token: what the image service is asked with; None where there is no
+        Keystone.
+    :ivar is_admin: may work with the servers of all projects.
+    """
+
+    request_id: str
+    user_id: str | None = None
+    project_id: str | None = None
+    roles: tuple[str, ...] = ()
+    is_admin: bool = False
+    token: str | None = dataclasses.field(default=None, repr=False)
+
+    @classmethod
+    def anonymous(cls, request_id: str) -> Self:
+        """Return the context of a request that needs no identity."""
+        return cls(request_id)
+
+    def owns(
+        self, instance: instance_lib.Instance, default_project_id: str
+    ) -> bool:
+        """Return True if an instance belongs to the project of the request.
+
+        :param default_project_id: the project of instances that name none.
+        """
+        owner = instance.project_id or default_project_id
+        return self.project_id == owner

@@ -1,0 +1,126 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The service, put together from the configuration."""
+
+from collections.abc import Callable
+import fcntl
+import pathlib
+from typing import IO
+from typing import Any
+
+from oslo_config import cfg
+from oslo_middleware import http_proxy_to_wsgi
+from oslo_middleware import request_id
+
+from nova_snap import exception
+from nova_snap import factory
+from nova_snap.api import actions as actions_lib
+from nova_snap.api import app
+from nova_snap.api import auth
+from nova_snap.api import context as context_lib
+from nova_snap.api import recovery
+from nova_snap.api import services as services_lib
+from nova_snap.api import snapshots
+from nova_snap.api.db import api as db_api
+from nova_snap.image import api as image_api
+
+Wsgi = Callable[..., Any]
+
+#: Files whose locks are held for as long as this process lives.
+_HELD: list[IO[str]] = []
+
+
+class RequestId(request_id.RequestId):
+    """Gives each request an ID, and tells it under Nova's older name, too."""
+
+    compat_headers = ['x-compute-request-id']
+
+
+def from_conf(conf: cfg.ConfigOpts) -> services_lib.Services:
+    """Make the objects behind the handlers, after a recovery.
+
+    :raises Conflict: another process serves this state directory.
+    """
+    driver = factory.libvirt_driver(conf)
+    manager = factory.snapshot_manager(conf, driver)
+    images = image_api.from_conf(conf)
+
+    state_path = pathlib.Path(conf.state_path)
+    _require_alone(state_path / 'api.lock')
+    actions = actions_lib.Actions(
+        db_api.Database(state_path / 'api.sqlite'), conf.api.host_name
+    )
+    actions.forget_old()
+    recovery.Recovery(manager, images, actions).start()
+
+    def images_of(_context: context_lib.Context) -> image_api.ImageService:
+        return images
+
+    return services_lib.Services(
+        driver=driver,
+        manager=manager,
+        snapshots=snapshots.Snapshots(manager, _limit(conf)),
+        actions=actions,
+        images=images_of,
+        options=services_lib.Options(
+            default_project_id=conf.api.default_project_id,
+            hostname=conf.api.host_name,
+        ),
+    )
+
+
+def _require_alone(path: pathlib.Path) -> None:
+    """Raise Conflict unless this is the only process of the service.
+
+    What another one has begun would be taken for interrupted.
+    """
+    held = path.open('w')
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise exception.Conflict(
+            f'Another nova-snap-api works in {path.parent}; a WSGI server '
+            'must run it in one process.'
+        ) from None
+    _HELD.append(held)
+
+
+def _limit(conf: cfg.ConfigOpts) -> int:
+    """Return how many snapshots may run and wait; 0: any number."""
+    running: int = conf.max_concurrent_snapshots
+    waiting: int = conf.api.max_waiting_snapshots
+    return running + waiting if running else 0
+
+
+def application(
+    services: services_lib.Services, authenticate: app.Authenticate
+) -> Wsgi:
+    """Put the application and its middleware together."""
+    wsgi: Wsgi = app.Application(services, authenticate)
+    wsgi = http_proxy_to_wsgi.HTTPProxyToWSGI(wsgi)
+    return RequestId(wsgi)
+
+
+def authentication(conf: cfg.ConfigOpts) -> app.Authenticate:
+    """Make what finds out who sends a request.
+
+    :raises InvalidConfiguration: the service could be misused.
+    """
+    own = conf.api
+    auth.require_safe(own.auth_strategy, own.listen, bool(own.cert_file))
+    if own.auth_strategy == 'http_basic':
+        return auth.HttpBasic(
+            own.http_basic_auth_user_file, own.default_project_id
+        )
+    return auth.NoAuth(own.default_project_id)

@@ -1,0 +1,151 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``POST /servers/{id}/action``: what a user has done to a server.
+
+https://docs.openstack.org/api-ref/compute/#servers-run-an-action-servers-action
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import webob
+
+from nova_snap import exception
+from nova_snap.api import actions as actions_lib
+from nova_snap.api import errors
+from nova_snap.api import instances
+from nova_snap.api import recovery
+from nova_snap.api import request as request_lib
+from nova_snap.api import responses
+from nova_snap.api import snapshots
+from nova_snap.api import validation
+from nova_snap.api.schemas import server_actions as schemas
+from nova_snap.compute import backups
+from nova_snap.compute import image_record
+from nova_snap.objects import instance as instance_lib
+from nova_snap.objects import task_state as task_states
+
+Action = Callable[
+    [request_lib.Request, instance_lib.Instance, dict[str, Any]],
+    webob.Response,
+]
+
+
+def run(request: request_lib.Request, server_id: str) -> webob.Response:
+    """Run the action that the body names."""
+    document = request.document()
+    if len(document) != 1:
+        raise errors.BadRequest('A request is about exactly one action.')
+    (name,) = document
+    action = ACTIONS.get(name)
+    if action is None:
+        raise errors.BadRequest(f'There is no such action: {name}')
+    return action(request, instances.find(request, server_id), document)
+
+
+def create_image(
+    request: request_lib.Request,
+    instance: instance_lib.Instance,
+    document: dict[str, Any],
+) -> webob.Response:
+    """Begin an image of a server."""
+    validation.require(document, schemas.CREATE_IMAGE)
+    fields = document['createImage']
+    wanted = snapshots.Wanted(instance, fields['name'], _metadata(fields))
+    image_id = _begun(request, wanted, 'createImage')
+    if request.supports(45):
+        return responses.json({'image_id': image_id}, status=202)
+    return _location(request, image_id)
+
+
+def create_backup(
+    request: request_lib.Request,
+    instance: instance_lib.Instance,
+    document: dict[str, Any],
+) -> webob.Response:
+    """Begin an image of a server; the oldest of its type go when it is made.
+
+    The user's view of the image service decides which those are.
+    """
+    validation.require(document, schemas.CREATE_BACKUP)
+    fields = document['createBackup']
+    devices = request.services.driver.block_devices(instance)
+    if devices and devices[0].volume_id is not None:
+        raise errors.BadRequest(
+            'Backup is not supported for volume-backed instances.'
+        )
+    backup_type, rotation = fields['backup_type'], int(fields['rotation'])
+    images = request.services.images(request.context)
+    wanted = snapshots.Wanted(
+        instance,
+        fields['name'],
+        _metadata(fields),
+        own=backups.properties(backup_type),
+        then=lambda image_id: backups.rotate(
+            images, instance.uuid, backup_type, rotation, image_id
+        ),
+    )
+    image_id = _begun(request, wanted, 'createBackup')
+    if request.supports(45):
+        return responses.json({'image_id': image_id}, status=202)
+    # With 0 the image will be gone before anybody can look at it.
+    return _location(request, image_id) if rotation else responses.empty(202)
+
+
+def _metadata(fields: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = fields.get('metadata', {})
+    if len(found) > image_record.MAX_METADATA_ITEMS:
+        raise errors.Forbidden('Image metadata limit exceeded')
+    return found
+
+
+def _location(request: request_lib.Request, image_id: str) -> webob.Response:
+    """Return the answer of old versions, whose URL ends with the ID."""
+    answer = responses.empty(202)
+    answer.location = request.link('images', image_id)
+    return answer
+
+
+def _begun(
+    request: request_lib.Request, wanted: snapshots.Wanted, action: str
+) -> str:
+    """Begin a snapshot; return the ID of its image."""
+    services, uuid = request.services, wanted.instance.uuid
+    watcher = actions_lib.Watcher(
+        services.actions, request.context, action, recovery.EVENTS[action]
+    )
+    try:
+        return services.snapshots.start(
+            wanted, services.images(request.context), watcher
+        )
+    except exception.SnapshotInProgress:
+        running = services.snapshots.of(uuid)
+        state = (
+            running.task_state
+            if running is not None
+            else task_states.TaskState.IMAGE_SNAPSHOT
+        )
+        raise errors.Conflict(
+            f"Cannot '{action}' instance {uuid} while it is in task_state "
+            f'{state}'
+        ) from None
+    except (snapshots.QueueFull, snapshots.Stopping) as error:
+        raise errors.Unavailable(str(error)) from None
+    except exception.ImageTooLarge as error:
+        raise errors.OverLimit(str(error)) from None
+
+
+ACTIONS: dict[str, Action] = {
+    'createBackup': create_backup,
+    'createImage': create_image,
+}

@@ -1,0 +1,47 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The objects that do the work of a request, put together once."""
+
+from collections.abc import Callable
+import dataclasses
+
+from nova_snap.api import actions as actions_lib
+from nova_snap.api import context as context_lib
+from nova_snap.api import snapshots as snapshots_lib
+from nova_snap.compute import manager as manager_lib
+from nova_snap.image import api as image_api
+from nova_snap.virt import driver as driver_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The options of ``[api]`` that handlers need."""
+
+    default_project_id: str
+    hostname: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Services:
+    """The objects behind the handlers.
+
+    :ivar snapshots: those that run and wait; ``manager`` does the work.
+    :ivar images: makes the image service as a user may use it.
+    """
+
+    driver: driver_lib.ComputeDriver
+    manager: manager_lib.SnapshotManager
+    snapshots: snapshots_lib.Snapshots
+    actions: actions_lib.Actions
+    images: Callable[[context_lib.Context], image_api.ImageService]
+    options: Options

@@ -1,0 +1,341 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The snapshots that the service takes: running, waiting, and how many.
+
+A request is answered as soon as its image record exists; the snapshot goes on
+in a thread of its own.  The core lets so many of them work at once as
+``[DEFAULT] max_concurrent_snapshots`` says, and the others wait.  Open this
+file for what becomes of a snapshot when the service ends.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import threading
+import time
+
+from oslo_log import log as logging
+
+from nova_snap import concurrency
+from nova_snap import exception
+from nova_snap import progress as progress_lib
+from nova_snap.compute import manager as manager_lib
+from nova_snap.image import api as image_api
+from nova_snap.objects import instance as instance_lib
+from nova_snap.objects import task_state as task_states
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds within which the record of an image has to exist.  Reading the
+#: guest and asking the image service have limits of their own.
+ACCEPT_TIMEOUT = 120
+
+#: Seconds between two looks at what is still running.
+POLL_INTERVAL = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """The image that a request wants.
+
+    :ivar own: properties that override those of the user.
+    :ivar then: called with the image's ID when the image is active; what it
+        raises is logged.
+    """
+
+    instance: instance_lib.Instance
+    name: str
+    metadata: Mapping[str, str]
+    own: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    then: Callable[[str], None] | None = None
+
+
+class QueueFull(exception.NovaSnapError):
+    """No further snapshot can be accepted now; a later one can."""
+
+    message = (
+        'This service takes or keeps waiting as many snapshots as it may '
+        '(%(limit)d); try again later.'
+    )
+
+
+class Stopping(exception.NovaSnapError):
+    """No snapshot is accepted any more."""
+
+    message = 'This service is being stopped; try again later.'
+
+
+@dataclasses.dataclass
+class Snapshot:
+    """A snapshot from its request until its end.
+
+    :ivar image_id: of the root disk's image; '' until its record exists.
+    :ivar report: the last report of its progress.
+    :ivar stage_began: the first report of its current stage.
+    :ivar began_at: seconds of the monotonic clock at which it got its turn.
+    """
+
+    instance: instance_lib.Instance
+    task_state: task_states.TaskState = (
+        task_states.TaskState.IMAGE_SNAPSHOT_PENDING
+    )
+    image_id: str = ''
+    report: progress_lib.Report | None = None
+    stage_began: progress_lib.Report | None = None
+    stage_began_at: float = 0
+    began_at: float | None = None
+    progress: progress_lib.Progress = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the channel by which the work reports, and is cancelled."""
+        self.progress = progress_lib.Progress(self.instance.uuid, self._note)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return True if others have to end before this one works."""
+        return self.began_at is None
+
+    @property
+    def per_cent(self) -> int:
+        """How much of the current stage is done."""
+        report = self.report
+        if report is None or not report.total:
+            return 0
+        return min(100, 100 * report.done // report.total)
+
+    def enter(self, state: task_states.TaskState) -> None:
+        """Note a new task state."""
+        self.task_state = state
+        if self.began_at is None:
+            self.began_at = time.monotonic()
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes per second of the current stage; None if it just began."""
+        report, first = self.report, self.stage_began
+        if report is None or first is None:
+            return None
+        seconds = time.monotonic() - self.stage_began_at
+        return (report.done - first.done) / seconds if seconds > 1 else None
+
+    def _note(self, report: progress_lib.Report) -> None:
+        if self.report is None or report.stage != self.report.stage:
+            self.stage_began = report
+            self.stage_began_at = time.monotonic()
+        self.report = report
+
+
+class Watcher:
+    """What is told of a snapshot.  Every method may be overridden."""
+
+    def accepted(self, snapshot: Snapshot) -> None:
+        """Note that its record exists, and its request is about to succeed."""
+
+    def began(self, snapshot: Snapshot) -> None:
+        """Note that it has got its turn."""
+
+    def ended(self, snapshot: Snapshot, error: Exception | None) -> None:
+        """Note its end; None is a success."""
+
+
+class Snapshots:
+    """The snapshots of one service.
+
+    :param limit: how many run and wait at most; 0: any number.
+    """
+
+    def __init__(
+        self, manager: manager_lib.SnapshotManager, limit: int
+    ) -> None:
+        self._manager = manager
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._by_instance: dict[str, Snapshot] = {}
+        self._is_stopping = False
+
+    @property
+    def is_stopping(self) -> bool:
+        """Return True if no snapshot is accepted any more."""
+        return self._is_stopping
+
+    def start(
+        self, wanted: Wanted, images: image_api.ImageService, watcher: Watcher
+    ) -> str:
+        """Begin a snapshot; return the ID of its image, which is not active.
+
+        :raises SnapshotInProgress: one of the instance runs, or waits.
+        :raises QueueFull: there are too many.
+        :raises Stopping: the service is about to end.
+        :raises NovaSnapError: the guest or the image service does not allow
+            it; nothing is left.
+        """
+        snapshot = Snapshot(wanted.instance)
+        self._admit(snapshot)
+        call = _Call()
+
+        def take() -> None:
+            def accepted(records: Sequence[image_api.Image]) -> None:
+                snapshot.image_id = records[0].id
+                watcher.accepted(snapshot)
+                call.answer(None)
+
+            def enter(state: task_states.TaskState) -> None:
+                was_waiting = snapshot.is_waiting
+                snapshot.enter(state)
+                if was_waiting:
+                    watcher.began(snapshot)
+
+            error: Exception | None = None
+            try:
+                self._manager.accept_snapshot(
+                    wanted.instance,
+                    wanted.name,
+                    wanted.metadata,
+                    images,
+                    snapshot.progress,
+                    accepted,
+                    enter,
+                    wanted.own,
+                )
+                _follow_up(wanted, snapshot)
+            except Exception as failure:
+                error = failure
+            self._end(snapshot, watcher, error)
+            call.answer(error)
+
+        concurrency.start_thread(f'snapshot-{wanted.instance.uuid}', take)
+        call.wait(snapshot)
+        return snapshot.image_id
+
+    def of(self, instance_uuid: str) -> Snapshot | None:
+        """Return the snapshot of an instance that runs or waits, if any."""
+        return self._by_instance.get(instance_uuid)
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        """Yield the snapshots that run or wait."""
+        with self._lock:
+            return iter(list(self._by_instance.values()))
+
+    def stop(self, timeout: float) -> None:
+        """Accept no more, cancel what waits, and let the others end.
+
+        What still runs after ``timeout`` seconds is cancelled, too.  Return
+        when everything has ended, and is undone.
+        """
+        reason = 'the service is being stopped.'
+        with self._lock:
+            self._is_stopping = True
+        for snapshot in self:
+            if snapshot.is_waiting:
+                snapshot.progress.cancel(reason)
+        ends_at = time.monotonic() + timeout
+        while list(self) and time.monotonic() < ends_at:
+            time.sleep(POLL_INTERVAL)
+        for snapshot in self:
+            snapshot.progress.cancel(reason)
+        while list(self):
+            time.sleep(POLL_INTERVAL)
+
+    def _admit(self, snapshot: Snapshot) -> None:
+        uuid = snapshot.instance.uuid
+        with self._lock:
+            if self._is_stopping:
+                raise Stopping()
+            if uuid in self._by_instance:
+                raise exception.SnapshotInProgress(
+                    server=uuid, holder='this service'
+                )
+            if self._limit and len(self._by_instance) >= self._limit:
+                raise QueueFull(limit=self._limit)
+            self._by_instance[uuid] = snapshot
+
+    def _end(
+        self, snapshot: Snapshot, watcher: Watcher, error: Exception | None
+    ) -> None:
+        """Forget a snapshot, after its end was noted.
+
+        A client that sees no task state any more asks for the outcome.
+        """
+        uuid = snapshot.instance.uuid
+        if error is None:
+            LOG.info(
+                'The snapshot of server %(server)s is complete: image '
+                '%(image)s.',
+                {'server': uuid, 'image': snapshot.image_id},
+                instance_uuid=uuid,
+            )
+        elif snapshot.image_id:
+            _log_failure(uuid, error)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._forget, uuid)
+            if snapshot.image_id:
+                watcher.ended(snapshot, error)
+
+    def _forget(self, uuid: str) -> None:
+        with self._lock:
+            del self._by_instance[uuid]
+
+
+def _follow_up(wanted: Wanted, snapshot: Snapshot) -> None:
+    """Do what a request wants after its image; the image is a success."""
+    if wanted.then is None:
+        return
+    try:
+        wanted.then(snapshot.image_id)
+    except Exception:
+        LOG.exception(
+            'After image %s was made something failed.',
+            snapshot.image_id,
+            instance_uuid=wanted.instance.uuid,
+        )
+
+
+def _log_failure(uuid: str, error: Exception) -> None:
+    is_known = isinstance(error, exception.NovaSnapError)
+    LOG.error(
+        'The snapshot of server %(server)s failed: %(error)s',
+        {'server': uuid, 'error': error},
+        instance_uuid=uuid,
+        exc_info=None if is_known else error,
+    )
+
+
+class _Call:
+    """What the thread of a request waits for."""
+
+    def __init__(self) -> None:
+        self._is_answered = threading.Event()
+        self._error: Exception | None = None
+
+    def answer(self, error: Exception | None) -> None:
+        """Let the request go on; only the first answer counts."""
+        if not self._is_answered.is_set():
+            self._error = error
+            self._is_answered.set()
+
+    def wait(self, snapshot: Snapshot) -> None:
+        """Wait for the record of the image.
+
+        :raises NovaSnapError: there is none.
+        """
+        if not self._is_answered.wait(ACCEPT_TIMEOUT):
+            snapshot.progress.cancel('its record was not created in time.')
+            raise exception.Unavailable(
+                f'No image record exists after {ACCEPT_TIMEOUT} s; libvirt or '
+                'the image service is too slow.'
+            )
+        if self._error is not None:
+            raise self._error

@@ -1,0 +1,108 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What tests of ``nova-snap-api`` share: the service, and requests to it."""
+
+from collections.abc import Callable
+import contextlib
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+from typing import ClassVar
+
+from tests.functional import base
+from tests.functional import content
+
+
+class ServiceTestCase(content.ContentTestCase):
+    """The service, in a process of its own."""
+
+    BACKEND: ClassVar[str] = 'threading'
+
+    def setUp(self) -> None:
+        super().setUp()
+        with contextlib.closing(socket.socket()) as free:
+            free.bind(('127.0.0.1', 0))
+            self.port: int = free.getsockname()[1]
+        self.headers = {'OpenStack-API-Version': 'compute 2.84'}
+        self.make_connection: Callable[[], http.client.HTTPConnection] = (
+            lambda: http.client.HTTPConnection(
+                '127.0.0.1', self.port, timeout=base.TIMEOUT
+            )
+        )
+
+    def configure(self, **sections: dict[str, str]) -> None:
+        api = {'concurrency_backend': self.BACKEND}
+        if hasattr(self, 'port'):
+            api['port'] = str(self.port)
+        sections['api'] = {**api, **sections.get('api', {})}
+        super().configure(**sections)
+
+    def start_service(self, **sections: dict[str, str]) -> Any:
+        """Start the service; return its process when it answers."""
+        self.configure(**sections)
+        process = self.start_process(
+            [
+                *(sys.executable, '-m', 'nova_snap.cmd.api'),
+                *('--config-file', str(self.config)),
+            ],
+            env=without_backend(),
+        )
+        self.wait_until(
+            process, 'the service answers', lambda: self.get('/')[0] == 200
+        )
+        return process
+
+    def wait_until(
+        self, process: 'subprocess.Popen[str]', what: str, is_so: Any
+    ) -> None:
+        """Wait until something is so, while the service runs."""
+        deadline = time.monotonic() + base.TIMEOUT
+        while True:
+            with contextlib.suppress(ConnectionError, FileNotFoundError):
+                if is_so():
+                    return
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                self.finish(process)
+                self.fail(f'It did not come true that {what}.')
+            time.sleep(0.1)
+
+    def call(
+        self, method: str, path: str, body: Any = None
+    ) -> tuple[int, Any]:
+        """Send a request; return the status and the document."""
+        with contextlib.closing(self.make_connection()) as connection:
+            connection.request(
+                method,
+                path,
+                None if body is None else json.dumps(body),
+                self.headers,
+            )
+            answer = connection.getresponse()
+            text = answer.read()
+            return answer.status, json.loads(text) if text else None
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Send a GET."""
+        return self.call('GET', path)
+
+
+def without_backend() -> dict[str, str]:
+    """Return the environment without a choice of the backend."""
+    found = base.environment()
+    found.pop('NOVA_SNAP_CONCURRENCY_BACKEND', None)
+    return found

@@ -1,0 +1,167 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""``nova-snap-api`` as a process, with real guests and a client of Nova."""
+
+import signal
+import sys
+from typing import Any
+from typing import ClassVar
+
+import openstack
+
+from tests.functional import api_base
+from tests.functional import base
+from tests.functional import content
+
+
+class ApiTestCase(api_base.ServiceTestCase):
+    """A running guest, and the service beside it."""
+
+    #: Slow enough for a test to do something meanwhile.
+    SLOW: ClassVar[dict[str, str]] = {
+        **content.PULL['snapshot'],
+        'bandwidth_limit_mb': '1',
+    }
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.guest = self.class_guest(agent=True)
+        self.found = base.Found.of(self.guest)
+
+    def create_image(self) -> str:
+        """Ask for an image; return its ID."""
+        status, document = self.call(
+            'POST',
+            f'/v2.1/servers/{self.guest.uuid}/action',
+            {'createImage': {'name': 'image'}},
+        )
+        self.assertEqual(202, status, document)
+        image_id: str = document['image_id']
+        return image_id
+
+    def event(self) -> dict[str, Any]:
+        """Return the event of the last action on the guest."""
+        path = f'/v2.1/servers/{self.guest.uuid}/os-instance-actions'
+        last = self.get(path)[1]['instanceActions'][0]
+        self.assertEqual('createImage', last['action'])
+        shown = self.get(f'{path}/{last["request_id"]}')[1]['instanceAction']
+        events: list[dict[str, Any]] = shown['events']
+        return events[0] if events else {'result': None}
+
+    def wait_for_result(self, process: Any) -> dict[str, Any]:
+        """Wait until the last action has ended; return its event."""
+        self.wait_until(
+            process, 'the action has ended', lambda: self.event()['result']
+        )
+        return self.event()
+
+    def wait_for_upload(self, process: Any) -> str:
+        """Begin an image; return its ID when data of it are sent."""
+        image_id = self.create_image()
+        self.wait_until(
+            process,
+            'data are sent',
+            lambda: self.images.get(image_id).status == 'saving',
+        )
+        return image_id
+
+    def assert_undone(self, image_id: str) -> None:
+        """Check that nothing of an image is left, and the guest is well."""
+        ids = [image.id for image in self.images.list()]
+        self.assertNotIn(image_id, ids)
+        self.assert_as_found(self.guest, self.found)
+        self.assert_nothing_left()
+
+
+class TestService(ApiTestCase):
+    """The service with native threads."""
+
+    def test_a_client_takes_an_image(self) -> None:
+        service = self.start_service()
+        ticks = self.guest.ticks()
+        cloud = openstack.connection.Connection(
+            auth_type='none',
+            compute_endpoint_override=f'http://127.0.0.1:{self.port}/v2.1',
+        )
+        answer = cloud.compute.post(
+            f'/servers/{self.guest.uuid}/action',
+            json={'createImage': {'name': 'image'}},
+            microversion='2.45',
+        )
+        self.assertEqual(202, answer.status_code, answer.text)
+        event = self.wait_for_result(service)
+        self.assertEqual('Success', event['result'], event)
+        self.assert_one_moment(self.image(answer.json()["image_id"]), ticks)
+        self.assert_as_found(self.guest, self.found)
+        self.assert_nothing_left()
+
+    def test_killed_and_started_again(self) -> None:
+        service = self.start_service(snapshot=self.SLOW)
+        image_id = self.wait_for_upload(service)
+        service.kill()
+        service.wait()
+        service = self.start_service()
+        self.assert_undone(image_id)
+        event = self.event()
+        self.assertEqual('Error', event['result'])
+        self.assertIn('service ended', event['details'])
+        # The guest is free for the next one.
+        self.create_image()
+        self.assertEqual('Success', self.wait_for_result(service)['result'])
+
+    def test_terminated(self) -> None:
+        service = self.start_service(
+            snapshot=self.SLOW, api={'graceful_shutdown_timeout': '0'}
+        )
+        image_id = self.wait_for_upload(service)
+        service.send_signal(signal.SIGTERM)
+        self.assertEqual(0, self.finish(service).returncode)
+        self.assert_undone(image_id)
+        self.start_service()
+        event = self.event()
+        self.assertEqual('Error', event['result'])
+        self.assertIn('being stopped', event['details'])
+
+    def test_cancelled(self) -> None:
+        service = self.start_service(snapshot=self.SLOW)
+        image_id = self.wait_for_upload(service)
+        path = f'/v2.1/servers/{self.guest.uuid}/snapshots'
+        self.wait_until(
+            service,
+            'the progress is shown',
+            lambda: self.get(path)[1]['snapshots'][0]['bytes_done'] > 0,
+        )
+        (shown,) = self.get(path)[1]['snapshots']
+        self.assertEqual('image_uploading', shown['task_state'])
+        self.assertEqual(202, self.call('DELETE', f'{path}/{image_id}')[0])
+        event = self.wait_for_result(service)
+        self.assertIn('cancelled', event['details'])
+        self.assert_undone(image_id)
+
+    def test_one_service_for_a_directory(self) -> None:
+        self.start_service()
+        second = self.start_process(
+            [
+                *(sys.executable, '-m', 'nova_snap.cmd.api'),
+                *('--config-file', str(self.config)),
+            ]
+        )
+        done = self.finish(second)
+        self.assertEqual(1, done.returncode)
+        self.assertIn('Another nova-snap-api', done.stderr)
+
+
+class TestServiceEventlet(TestService):
+    """The same with eventlet, which is the default."""
+
+    BACKEND = 'eventlet'
