@@ -59,7 +59,7 @@ CHECKS = ('pep8', 'docs', 'releasenotes')
 
 #: What tools/setup.sh installs for an environment.
 SERVERS = {
-    'functional': ('--volumes',),
+    'functional': ('--clients', '--volumes'),
     'openstack': ('--volumes', '--openstack'),
 }
 

@@ -13,14 +13,15 @@
 
 # Makes this checkout ready to run on a host with Debian 12 or 13:
 #
-#   tools/setup.sh [--tests] [--volumes] [--openstack] [EXTRA...]
+#   tools/setup.sh [--tests] [--clients] [--volumes] [--openstack] [EXTRA...]
 #   tools/setup.sh --quick
 #
 # installs the system packages that are missing (apt), makes the virtual
 # environment .venv and installs the project into it, editable, with the named
-# extras ("demo").  --tests adds what the tests need, --volumes Ceph and Cinder,
-# --openstack the servers of a whole cloud; the servers are in environments of
-# their own (.lab/cinder, .lab/openstack).  A second run does only what is
+# extras ("demo").  --tests adds what the tests need, --clients the clients of
+# OpenStack, --volumes Ceph and Cinder, --openstack the servers of a whole
+# cloud; clients and servers are in environments of their own (.lab/clients,
+# .lab/cinder, .lab/openstack).  A second run does only what is
 # missing.  Nothing is started, and a libvirt that the host runs is left alone.
 #
 # --quick is for a person without root who runs unit tests and checks: fewer
@@ -75,6 +76,11 @@ volume_packages="
 
 volumes=$top/.lab/cinder
 volumes_file=$top/tests/lab/volume-servers.txt
+
+# The oldest and the newest openstackclient that are tested; each has
+# requirements that the other has not.
+clients=$top/.lab/clients
+client_versions="7.4.0 10.5.0"
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -196,8 +202,22 @@ install_volumes() {
     printf '%s\n' "$wanted" >"$volumes/installed"
 }
 
+install_clients() {
+    local version
+    for version in $client_versions; do
+        [ ! -e "$clients/$version/installed" ] || continue
+        say "installing openstackclient $version into $clients/$version"
+        rm -rf "${clients:?}/$version"
+        logged /usr/bin/python3 -m venv "$clients/$version"
+        logged "$venv/bin/uv" pip install \
+            -p "$clients/$version/bin/python" \
+            "python-openstackclient==$version"
+        touch "$clients/$version/installed"
+    done
+}
+
 main() {
-    local extras='' quick=0 tests=0 cloud=0 disks=0 word
+    local extras='' quick=0 tests=0 cloud=0 disks=0 users=0 word
     for word in "$@"; do
         case $word in
             --quick)
@@ -209,6 +229,7 @@ main() {
                 tests=1
                 packages+=$test_packages
                 ;;
+            --clients) users=1 ;;
             --volumes)
                 disks=1
                 packages+=$volume_packages
@@ -219,7 +240,8 @@ main() {
                 ;;
             -*)
                 printf 'usage: tools/setup.sh %s\n' --quick \
-                    '[--tests] [--volumes] [--openstack] [EXTRA...]' >&2
+                    '[--tests] [--clients] [--volumes] [--openstack] [EXTRA...]' \
+                    >&2
                 return 2
                 ;;
             *) extras=${extras:+$extras,}$word ;;
@@ -231,6 +253,7 @@ main() {
     make_venv
     [ "$tests" = 0 ] || extras=${extras:+$extras,}api
     install_python "$extras" "$quick" "$tests"
+    [ "$users" = 0 ] || install_clients
     [ "$disks" = 0 ] || install_volumes
     if [ "$cloud" = 1 ]; then
         install_openstack

@@ -54,6 +54,7 @@ class Application:
         version = microversion.MIN
         try:
             version = microversion.negotiated(request)
+            _require_text(request)
             response = self._answer(request, version)
         except Exception as error:
             response = errors.response(error)
@@ -71,9 +72,21 @@ class Application:
         if public is not None:
             return public(request)
         request.environ[request_lib.CONTEXT] = self.authenticate(request)
-        found = routes.match(
-            routes.PROTECTED, method, path.removeprefix(routes.PREFIX)
-        )
-        if found is None or not path.startswith(routes.PREFIX):
+        found = routes.protected(method, path)
+        if found is None:
             raise errors.NotFound('The resource could not be found.')
         return found(request)
+
+
+def _require_text(request: request_lib.Request) -> None:
+    """Raise BadRequest if path and query are not UTF-8.
+
+    WebOb decodes them where a handler reads them, and would raise its error
+    there.
+    """
+    try:
+        _path, _query = request.path_info, request.GET
+    except UnicodeDecodeError:
+        raise errors.BadRequest(
+            'Path or query string is not UTF-8 encoded'
+        ) from None

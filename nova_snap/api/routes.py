@@ -25,9 +25,14 @@ import webob
 
 from nova_snap.api import errors
 from nova_snap.api import request as request_lib
+from nova_snap.api.handlers import about
+from nova_snap.api.handlers import flavors
 from nova_snap.api.handlers import health
+from nova_snap.api.handlers import hypervisors
+from nova_snap.api.handlers import images
 from nova_snap.api.handlers import instance_actions
 from nova_snap.api.handlers import server_actions
+from nova_snap.api.handlers import servers
 from nova_snap.api.handlers import snapshots
 from nova_snap.api.handlers import versions
 
@@ -49,13 +54,18 @@ PUBLIC = (
     Route('GET', '/v2.1', versions.show),
     Route('GET', '/v2.1/', versions.show),
     Route('GET', '/healthcheck', health.show),
+    Route('GET', '/image', images.versions),
+    Route('GET', '/image/', images.versions),
 )
 
 #: What the paths of the other calls begin with.
 PREFIX = '/v2.1'
 
 #: Calls on behalf of a user, below PREFIX.
-PROTECTED = (
+PROTECTED: tuple[Route, ...] = (
+    Route('GET', '/servers', servers.index),
+    Route('GET', '/servers/detail', servers.detail),
+    Route('GET', '/servers/{server_id}', servers.show),
     Route('POST', '/servers/{server_id}/action', server_actions.run),
     Route(
         'GET',
@@ -72,6 +82,27 @@ PROTECTED = (
     Route(
         'DELETE', '/servers/{server_id}/snapshots/{image_id}', snapshots.cancel
     ),
+    Route('GET', '/flavors', flavors.index),
+    Route('GET', '/flavors/detail', flavors.detail),
+    Route('GET', '/flavors/{flavor_id}', flavors.show),
+    Route('GET', '/os-hypervisors', hypervisors.index),
+    Route('GET', '/os-hypervisors/detail', hypervisors.detail),
+    Route('GET', '/os-hypervisors/{hypervisor_id}', hypervisors.show),
+    Route('GET', '/limits', about.limits),
+    Route('GET', '/extensions', about.extensions),
+    Route('GET', '/extensions/{alias}', about.extension),
+)
+
+#: What the paths of the image routes begin with.
+IMAGE_PREFIX = '/image'
+
+#: Calls of the image service on behalf of a user, below IMAGE_PREFIX.
+IMAGES = (
+    Route('GET', '/v2/images', images.index),
+    Route('GET', '/v2/images/{image_id}', images.show),
+    Route('GET', '/v2/images/{image_id}/file', images.data),
+    Route('DELETE', '/v2/images/{image_id}', images.delete),
+    Route('GET', '/v2/schemas/image', images.schema),
 )
 
 
@@ -84,6 +115,17 @@ class Match(NamedTuple):
     def __call__(self, request: request_lib.Request) -> webob.Response:
         """Answer the request."""
         return self.handler(request, **self.variables)
+
+
+def protected(method: str, path: str) -> Match | None:
+    """Return the function for a call on behalf of a user, or None.
+
+    :raises MethodNotAllowed: the path has no such method.
+    """
+    for prefix, table in ((PREFIX, PROTECTED), (IMAGE_PREFIX, IMAGES)):
+        if path.startswith(f'{prefix}/'):
+            return match(table, method, path.removeprefix(prefix))
+    return None
 
 
 def match(table: tuple[Route, ...], method: str, path: str) -> Match | None:

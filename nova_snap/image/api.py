@@ -200,6 +200,18 @@ class ImageService(abc.ABC):
         """Delete the record and the data, if they still exist."""
 
 
+class LocalImageService(ImageService):
+    """An image service whose data lies on this host."""
+
+    @abc.abstractmethod
+    def opened(self, image_id: str) -> BinaryIO | None:
+        """Open the data of an image; return None if there is none yet.
+
+        What is open can be read to its end, even if the image is deleted
+        meanwhile.
+        """
+
+
 def find(images: ImageService, image: str) -> Image:
     """Return the image with this id or name.
 

@@ -74,7 +74,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-class FilesystemImageService(api.ImageService):
+class FilesystemImageService(api.LocalImageService):
     """Images in ``directory``, which is made when it is first needed.
 
     A directory with files of others in it is refused
@@ -171,6 +171,16 @@ class FilesystemImageService(api.ImageService):
             file.flush()
             concurrency.run_blocking(os.fsync, file.fileno())
             return self._activate(image_id, incoming)
+
+    def opened(self, image_id: str) -> BinaryIO | None:
+        with self._translated(image_id):
+            if self.get(image_id).status != api.ImageStatus.ACTIVE:
+                return None
+            try:
+                return open(self._path(image_id), 'rb')
+            except FileNotFoundError:
+                # Deleted meanwhile, or else the directory has lost it.
+                raise exception.ImageNotFound(image_id=image_id) from None
 
     def delete(self, image_id: str) -> None:
         if not _is_uuid(image_id):

@@ -12,6 +12,7 @@
 
 """An instance, its flavor and its disks, as plain data."""
 
+from collections.abc import Mapping
 import dataclasses
 
 
@@ -19,12 +20,21 @@ import dataclasses
 class Flavor:
     """The flavor that an instance was made with.
 
-    ``memory_mb`` is in MiB, ``root_gb`` in GiB, as in Nova.
+    ``memory_mb`` and ``swap_mb`` are in MiB, ``root_gb`` and ``ephemeral_gb``
+    in GiB, as in Nova.  ``id`` is None where it is not known: not every Nova
+    writes it into the guest's metadata.
     """
 
     name: str
     memory_mb: int
     root_gb: int
+    id: str | None = None
+    vcpus: int = 0
+    swap_mb: int = 0
+    ephemeral_gb: int = 0
+    extra_specs: Mapping[str, str] = dataclasses.field(
+        default_factory=dict, hash=False
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,9 @@ from typing import BinaryIO
 from nova_snap import journal
 from nova_snap import progress as progress_lib
 from nova_snap import undo
+from nova_snap.objects import host_details
 from nova_snap.objects import instance as instance_lib
+from nova_snap.objects import instance_details
 from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
 
@@ -243,6 +245,24 @@ class ComputeDriver(abc.ABC):
         :raises InstanceNotFound: there is none.
         :raises InstanceAmbiguous: several have the name.
         """
+
+    @abc.abstractmethod
+    def all_details(self) -> list[instance_details.InstanceDetails]:
+        """Return what is known of all instances of this host.
+
+        No hypervisor process is asked, so none can delay this.
+        """
+
+    @abc.abstractmethod
+    def details(self, instance_uuid: str) -> instance_details.InstanceDetails:
+        """Return what is known of an instance.
+
+        :raises InstanceNotFound: there is none.
+        """
+
+    @abc.abstractmethod
+    def host_details(self) -> host_details.HostDetails:
+        """Return what is known of this host."""
 
     @abc.abstractmethod
     def block_devices(

@@ -17,6 +17,7 @@ paths of disks are taken from the XML and from nowhere else.
 https://libvirt.org/formatdomain.html
 """
 
+from collections.abc import Iterator
 import contextlib
 import dataclasses
 import pwd
@@ -146,9 +147,9 @@ def nova_element(root: ElementTree.Element) -> ElementTree.Element | None:
 def _with_metadata(
     instance: instance_lib.Instance, element: ElementTree.Element
 ) -> instance_lib.Instance:
-    name = _child(element, 'name')
-    owner = _child(element, 'owner')
-    root = _child(element, 'root')
+    name = child(element, 'name')
+    owner = child(element, 'owner')
+    root = child(element, 'root')
     is_image = root is not None and root.get('type') == 'image'
     return dataclasses.replace(
         instance,
@@ -156,7 +157,7 @@ def _with_metadata(
         project_id=_uuid_of(owner, 'project'),
         user_id=_uuid_of(owner, 'user'),
         image_ref=root.get('uuid') if root is not None and is_image else None,
-        flavor=_flavor(_child(element, 'flavor')),
+        flavor=_flavor(child(element, 'flavor')),
     )
 
 
@@ -167,31 +168,49 @@ def _flavor(
         return None
 
     def number(name: str) -> int:
-        child = _child(element, name)
-        text = child.text if child is not None else None
+        found = child(element, name)
+        text = found.text if found is not None else None
         return int(text) if text and text.isdecimal() else 0
 
     return instance_lib.Flavor(
         name=element.get('name', ''),
         memory_mb=number('memory'),
         root_gb=number('disk'),
+        id=element.get('id'),
+        vcpus=number('vcpus'),
+        swap_mb=number('swap'),
+        ephemeral_gb=number('ephemeral'),
+        extra_specs={
+            spec.get('name', ''): spec.text or ''
+            for spec in children(child(element, 'extraSpecs'))
+        },
     )
 
 
 def _uuid_of(parent: ElementTree.Element | None, name: str) -> str | None:
-    child = _child(parent, name) if parent is not None else None
-    return child.get('uuid') if child is not None else None
+    found = child(parent, name)
+    return found.get('uuid') if found is not None else None
 
 
-def _child(
+def child(
     element: ElementTree.Element | None, name: str
 ) -> ElementTree.Element | None:
-    # By local name: the namespace ends in the version of the metadata, which
-    # was 1.0, is 1.1 and may change again.
-    for child in element if element is not None else ():
-        if _local_name(child) == name:
-            return child
+    """Return the child with this name, in any namespace.
+
+    That of Nova's metadata ends in a version, which was 1.0, is 1.1 and may
+    change again.
+    """
+    for found in children(element):
+        if _local_name(found) == name:
+            return found
     return None
+
+
+def children(
+    element: ElementTree.Element | None,
+) -> Iterator[ElementTree.Element]:
+    """Yield the children of an element, none if there is no element."""
+    yield from element if element is not None else ()
 
 
 def _local_name(element: ElementTree.Element) -> str:

@@ -28,11 +28,14 @@ from oslo_log import log as logging
 from oslo_utils import uuidutils
 
 from nova_snap import exception
+from nova_snap.objects import host_details
 from nova_snap.objects import instance as instance_lib
+from nova_snap.objects import instance_details
 from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import details as details_lib
 from nova_snap.virt.libvirt import disk_set
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
@@ -79,13 +82,7 @@ class LibvirtDriver(driver.ComputeDriver):
         self,
     ) -> list[tuple[instance_lib.Instance, power_state.PowerState]]:
         """Return all guests of this host, without those deleted meanwhile."""
-        found = []
-        for domain_uuid, name in self._host.domain_uuids():
-            guest = guest_lib.Guest(self._host, domain_uuid, name)
-            with contextlib.suppress(exception.GuestGone):
-                instance = domain_xml.nova_instance(guest.xml())
-                found.append((instance, guest.power_state()))
-        return found
+        return [(d.instance, d.power_state) for d in self.all_details()]
 
     def instance(self, server: str) -> instance_lib.Instance:
         """Return the instance with this uuid, libvirt name or Nova name.
@@ -110,6 +107,18 @@ class LibvirtDriver(driver.ComputeDriver):
         if not found:
             raise exception.InstanceNotFound(server=server)
         return found[_only(found, server)]
+
+    def all_details(self) -> list[instance_details.InstanceDetails]:
+        """Return what libvirt and Nova's metadata say of all guests."""
+        return details_lib.read_all(self._host)
+
+    def details(self, instance_uuid: str) -> instance_details.InstanceDetails:
+        """Return what libvirt and Nova's metadata say of a guest."""
+        return details_lib.read(self._host, instance_uuid)
+
+    def host_details(self) -> host_details.HostDetails:
+        """Return what libvirt says of this host."""
+        return self._host.details()
 
     def block_devices(
         self, instance: instance_lib.Instance
@@ -258,10 +267,8 @@ class LibvirtDriver(driver.ComputeDriver):
     def _named_instances(
         self,
     ) -> Iterator[tuple[instance_lib.Instance, str]]:
-        for domain_uuid, name in self._host.domain_uuids():
-            guest = guest_lib.Guest(self._host, domain_uuid, name)
-            with contextlib.suppress(exception.GuestGone):
-                yield domain_xml.nova_instance(guest.xml()), name
+        for details in self.all_details():
+            yield details.instance, details.domain_name
 
     def _instance_by_uuid(self, domain_uuid: str) -> instance_lib.Instance:
         guest = guest_lib.Guest(self._host, domain_uuid, domain_uuid)

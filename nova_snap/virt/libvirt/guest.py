@@ -82,6 +82,11 @@ _NO_SAVED_MEMORY = (
 )
 
 
+def power_state_of(state: int) -> power_state.PowerState:
+    """Return the power state for a state of libvirt."""
+    return _STATES[state]
+
+
 class SavedMemory(enum.Enum):
     """A guest's memory in a file of libvirt (a managed save)."""
 
@@ -139,7 +144,7 @@ class Guest:
             )
         except exception.GuestGone:
             return power_state.PowerState.SHUTDOWN
-        return _STATES[state]
+        return power_state_of(state)
 
     def run(self) -> str | None:
         """Return a name for the current run of QEMU, or None if shut off.

@@ -20,6 +20,8 @@ after a restart of the daemon.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
+import dataclasses
 import functools
 import logging as python_logging
 import threading
@@ -32,6 +34,7 @@ import tenacity
 
 from nova_snap import concurrency
 from nova_snap import exception
+from nova_snap.objects import host_details
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import events
 
@@ -77,6 +80,19 @@ _VOLUME_TYPES = {
 }
 
 Version = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What libvirt knows of a domain without asking its QEMU.
+
+    ``state`` is libvirt's number; ``is_saved`` is True if the domain is shut
+    off and has a file of saved memory.
+    """
+
+    xml: str = dataclasses.field(repr=False)
+    state: int
+    is_saved: bool
 
 
 class Host:
@@ -143,6 +159,67 @@ class Host:
         )
         for domain in domains:
             yield domain.UUIDString(), domain.name()
+
+    def readings(self) -> list[Reading]:
+        """Read every domain; leave out those that are gone meanwhile.
+
+        Nothing here waits for QEMU, so a guest that hangs delays nobody.
+        """
+
+        def read(connection: Any) -> list[Reading]:
+            readings = map(_reading, connection.listAllDomains())
+            return [reading for reading in readings if reading is not None]
+
+        return self.call('list the servers', read)
+
+    def reading(self, uuid: str) -> Reading | None:
+        """Read a domain; return None if there is none."""
+
+        def read(connection: Any) -> Reading | None:
+            try:
+                return _reading(connection.lookupByUUIDString(uuid))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return None
+                raise
+
+        return self.call('read the server', read)
+
+    def leases(self, network: str) -> Mapping[str, tuple[str, ...]]:
+        """Return the addresses that a network's DHCP server has given.
+
+        By the MAC address of the interface; none where libvirt has no such
+        network, or nothing that serves networks.
+        """
+
+        def read(connection: Any) -> list[dict[str, Any]]:
+            try:
+                found = connection.networkLookupByName(network)
+                return list(found.DHCPLeases())
+            except libvirt.libvirtError as error:
+                LOG.debug('No leases of network %s: %s', network, error)
+                return []
+
+        found: dict[str, tuple[str, ...]] = {}
+        for lease in self.call(f'read the leases of {network}', read):
+            mac = str(lease['mac']).lower()
+            found[mac] = (*found.get(mac, ()), str(lease['ipaddr']))
+        return found
+
+    def details(self) -> host_details.HostDetails:
+        """Read what the host is."""
+
+        def read(connection: Any) -> host_details.HostDetails:
+            _model, memory, cpus, *_rest = connection.getInfo()
+            return host_details.HostDetails(
+                hostname=connection.getHostname(),
+                hypervisor=connection.getType(),
+                version=connection.getVersion(),
+                cpus=cpus,
+                memory_mb=memory,
+            )
+
+        return self.call('read what the host is', read)
 
     def users_of(self, path: str) -> Iterator[str]:
         """Yield the uuid of each domain whose definition names a file.
@@ -298,6 +375,22 @@ def _keep_alive(connection: Any) -> None:
 def _version(number: int) -> Version:
     """Unpack a version: major * 10^6 + minor * 10^3 + release."""
     return number // 1000000, number // 1000 % 1000, number % 1000
+
+
+def _reading(domain: Any) -> Reading | None:
+    """Read a domain; return None if it is gone."""
+    try:
+        state, _reason = domain.state()
+        is_off = state == libvirt.VIR_DOMAIN_SHUTOFF
+        return Reading(
+            xml=domain.XMLDesc(),
+            state=state,
+            is_saved=is_off and bool(domain.hasManagedSaveImage()),
+        )
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
 
 
 def _definitions(domain: Any, _connection: Any) -> str:

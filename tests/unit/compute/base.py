@@ -40,7 +40,9 @@ from nova_snap.compute import operations
 from nova_snap.image import api as image_api
 from nova_snap.image import filesystem
 from nova_snap.image import store_folder
+from nova_snap.objects import host_details
 from nova_snap.objects import instance as instance_lib
+from nova_snap.objects import instance_details
 from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver as driver_lib
@@ -155,6 +157,7 @@ class MemoryDriver(driver_lib.ComputeDriver):
         self.plan_error: Exception | None = None
         self.devices: tuple[instance_lib.BlockDevice, ...] = ()
         self.freezes = True
+        self.known: Sequence[instance_details.InstanceDetails] = ()
         self.events: list[str] = []
 
     def instances(
@@ -164,6 +167,18 @@ class MemoryDriver(driver_lib.ComputeDriver):
 
     def instance(self, server: str) -> instance_lib.Instance:
         return INSTANCE
+
+    def all_details(self) -> list[instance_details.InstanceDetails]:
+        return list(self.known)
+
+    def details(self, instance_uuid: str) -> instance_details.InstanceDetails:
+        for known in self.known:
+            if known.instance.uuid == instance_uuid:
+                return known
+        raise exception.InstanceNotFound(server=instance_uuid)
+
+    def host_details(self) -> host_details.HostDetails:
+        return host_details.HostDetails('host', 'QEMU', 7002022, 2, 4096)
 
     def block_devices(
         self, instance: instance_lib.Instance

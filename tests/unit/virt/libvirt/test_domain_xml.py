@@ -179,7 +179,7 @@ class InstanceTest(base.TestCase):
                     project_id='9a1d',
                     user_id='4fbe',
                     image_ref='2f0c3bd5-1b7a-4f4e-9d0e-52f6a7f2f2a9',
-                    flavor=instance_lib.Flavor('m1.tiny', 256, 2),
+                    flavor=instance_lib.Flavor('m1.tiny', 256, 2, vcpus=1),
                 ),
                 self.instance(samples.NOVA.format(version=version)),
             )
@@ -232,12 +232,15 @@ class InstanceTest(base.TestCase):
                 '<nova:disk>2</nova:disk>', f'<nova:disk>{text}</nova:disk>'
             )
             self.assertEqual(
-                instance_lib.Flavor('m1.tiny', 256, 0), instance.flavor
+                instance_lib.Flavor('m1.tiny', 256, 0, vcpus=1),
+                instance.flavor,
             )
 
     def test_sizes_that_are_missing(self) -> None:
         instance = self.nova('nova:memory', 'nova:other')
-        self.assertEqual(instance_lib.Flavor('m1.tiny', 0, 2), instance.flavor)
+        self.assertEqual(
+            instance_lib.Flavor('m1.tiny', 0, 2, vcpus=1), instance.flavor
+        )
 
 
 class NamesTest(base.TestCase):

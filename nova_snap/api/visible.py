@@ -1,0 +1,97 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The servers that a user may see.
+
+A server belongs to the project in Nova's metadata of its guest, or else to
+``[api] default_project_id``.
+"""
+
+from oslo_utils import uuidutils
+
+from nova_snap import exception
+from nova_snap.api import errors
+from nova_snap.api import request as request_lib
+from nova_snap.api.views import server as server_view
+from nova_snap.objects import instance_details
+
+
+def servers(
+    request: request_lib.Request, is_all: bool = False
+) -> list[server_view.Server]:
+    """Return the servers of the user's project.
+
+    :param is_all: those of all projects; see :func:`sees_all`.
+    """
+    found = (
+        _server(request, details)
+        for details in request.services.driver.all_details()
+    )
+    return [
+        server
+        for server in found
+        if is_all or server.project_id == request.context.project_id
+    ]
+
+
+def server(request: request_lib.Request, server_id: str) -> server_view.Server:
+    """Return a server by its id.
+
+    :raises NotFound: there is none that the user may see.
+    """
+    not_found = errors.NotFound(f'Instance {server_id} could not be found.')
+    # Clients try a name first, and only then list the servers by name.
+    if not uuidutils.is_uuid_like(server_id):
+        raise not_found
+    try:
+        details = request.services.driver.details(server_id)
+    except exception.InstanceNotFound:
+        raise not_found from None
+    found = _server(request, details)
+    context = request.context
+    # libvirt takes other spellings of an ID, too; Nova does not.
+    is_spelled_so = details.instance.uuid == server_id.lower()
+    if is_spelled_so and (
+        context.is_admin or found.project_id == context.project_id
+    ):
+        return found
+    raise not_found
+
+
+def sees_all(request: request_lib.Request) -> bool:
+    """Return True if a list without a choice has the servers of all projects.
+
+    With Keystone, an administrator has to ask for them, as in Nova.  Without
+    it, nobody could choose a project: the administrator of the host sees all.
+    """
+    return request.context.is_admin and request.context.token is None
+
+
+def _server(
+    request: request_lib.Request, details: instance_details.InstanceDetails
+) -> server_view.Server:
+    options = request.services.options
+    return server_view.Server(
+        details=details,
+        project_id=details.instance.project_id or options.default_project_id,
+        host=options.hostname,
+        activity=_activity(request, details.instance.uuid),
+    )
+
+
+def _activity(
+    request: request_lib.Request, instance_uuid: str
+) -> server_view.Activity:
+    """Return what this service does to a server now."""
+    snapshot = request.services.snapshots.of(instance_uuid)
+    if snapshot is None:
+        return server_view.Activity()
+    return server_view.Activity(snapshot.task_state, snapshot.per_cent)
