@@ -168,6 +168,30 @@ class TestRefused(RbdSetTestCase):
         self.assert_nothing_left_in_ceph(guest)
 
 
+class TestThawed(RbdSetTestCase):
+    """Another program thaws the guest between two of the snapshots."""
+
+    def test_pulled(self) -> None:
+        guest = self.shared_guest()
+        folder, step = self.directory(), steps.after_call(2, 'rbd-snapshot')
+        argv = self.command('image-create', guest.uuid, 'image', *ALL)
+        shell = argv.index('nova_snap.cmd.shell')
+        argv[shell : shell + 1] = [
+            *('tests.functional.hold_at', str(folder)),
+            *(step.moment, step.function),
+        ]
+        process = self.start_process(argv)
+        guest.wait_for((folder / 'held').exists, 'second snapshot', 60)
+        guest.agent('guest-fsfreeze-thaw')
+        (folder / 'go').touch()
+        done = self.finish(process)
+        self.assertEqual(['rbd_direct', 'pull'], self.methods(done))
+        self.assertIn('was not frozen while snapshots', done.stderr)
+        images = [image.id for image in self.glance.list()]
+        self.assertEqual(len(DEVICES), len(images))
+        self.assert_nothing_left_in_ceph(guest, *images)
+
+
 class TestFailed(test_rbd_direct_faults.FailTestCase, RbdSetTestCase):
     """A request for one of the disks fails once: all are pulled."""
 
