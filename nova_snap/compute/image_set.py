@@ -260,6 +260,8 @@ class _Uploads:
         self.left = [image.virtual_size for image in plan.images]
         #: The first error of an upload.
         self._failure: BaseException | None = None
+        #: Those of which the image service may have something.
+        self._sent: set[int] = set()
 
     def run(self, disks: Sequence[driver_lib.DiskData]) -> None:
         """Run all uploads, and return when every one has ended."""
@@ -273,6 +275,13 @@ class _Uploads:
         except BaseException as error:
             self._fail(error)
         self._join()
+        if self._sent and isinstance(
+            self._failure, exception.MethodUnavailable
+        ):
+            # Not another way then: a record that has data gets no other.
+            raise exception.SnapshotFailed(
+                f'{self._failure} Another image of the set is there already.'
+            ) from self._failure
         if self._failure is not None:
             raise self._failure
 
@@ -350,14 +359,23 @@ class _Uploads:
         before_active: Callable[[], None],
     ) -> None:
         others = [outcome.image_id for outcome in self._outcomes[1:]]
-        image_upload.store(
-            self._images,
-            self._outcomes[place],
-            data,
-            self._operation.entry,
-            before_active,
-            others=() if place else others,
-        )
+
+        def begin() -> None:
+            before_active()
+            self._sent.add(place)
+
+        try:
+            image_upload.store(
+                self._images,
+                self._outcomes[place],
+                data,
+                self._operation.entry,
+                begin,
+                others=() if place else others,
+            )
+        except exception.MethodUnavailable:
+            self._sent.discard(place)  # the record is as it was
+            raise
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:

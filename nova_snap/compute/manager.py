@@ -315,7 +315,10 @@ class SnapshotManager:
         update_task_state: UpdateTaskState,
     ) -> None:
         """Follow a plan, or the first available of its alternatives."""
-        operation = dataclasses.replace(operation, record=records[0])
+        root, *further = records
+        operation = dataclasses.replace(
+            operation, record=root, further_records=tuple(further)
+        )
         update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
         with image_upload.watched(
             images,

@@ -106,7 +106,8 @@ class Operation:
 
     ``entry`` takes the undo steps of the operation's changes; ``progress``
     takes its reports, and raises if it is cancelled; ``record`` is None if
-    the image goes to no record.
+    the image goes to no record; ``further_records`` are those of the disks
+    besides the root disk.
     """
 
     instance: instance_lib.Instance
@@ -114,6 +115,7 @@ class Operation:
     progress: progress_lib.Progress
     moment: Moment = dataclasses.field(default_factory=Moment)
     record: Record | None = None
+    further_records: tuple[Record, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,7 +49,8 @@ SETTLE_TIMEOUT = 30
 _shared: dict[str, guest_lib.Guest] = {}
 
 
-def _remove(guest: guest_lib.Guest, owner: int) -> None:
+def remove(guest: guest_lib.Guest, owner: int) -> None:
+    """Remove a guest, if this is the process that has made it."""
     # A forked child that ends must not end its parent's guest.
     if os.getpid() == owner:
         guest.remove()
@@ -138,7 +139,7 @@ class RbdDirectTestCase(base.SnapshotTestCase):
             )
             guest = _shared['guest'] = guest_lib.Guest(self.libvirtd, spec)
             # Before Ceph and libvirtd end, which began earlier.
-            atexit.register(_remove, guest, os.getpid())
+            atexit.register(remove, guest, os.getpid())
             guest.start()
             guest.wait_until_up()
         if guest.state() == 'paused':
@@ -160,9 +161,11 @@ class RbdDirectTestCase(base.SnapshotTestCase):
         self.assert_nothing_left_in_ceph(guest, image.id)
         return image
 
-    def export(self, path: pathlib.Path | str) -> pathlib.Path:
+    def export(
+        self, path: pathlib.Path | str, name: str = 'exported'
+    ) -> pathlib.Path:
         """Return a file with the data of an RBD image or snapshot."""
-        target = self.directory() / 'exported'
+        target = self.directory() / name
         self.lab.ceph.rbd('export', '--no-progress', path, target)
         return target
 

@@ -47,7 +47,25 @@ class TestKilled(rbd_base.RbdDirectTestCase, test_kill.KillTestCase):
         self.check_all_points()
 
 
-class TestFailed(test_rbd_direct.FallbackTestCase):
+class FailTestCase(rbd_base.RbdDirectTestCase):
+    """A test in which the command fails at a point."""
+
+    #: The command of the test fails at this point.
+    point: steps.Point | None = None
+
+    def command(self, *arguments: str) -> list[str]:
+        argv = super().command(*arguments)
+        if self.point is not None:
+            shell = argv.index('nova_snap.cmd.shell')
+            argv[shell : shell + 1] = [
+                'tests.functional.fail_at',
+                self.point.moment,
+                self.point.function,
+            ]
+        return argv
+
+
+class TestFailed(FailTestCase, test_rbd_direct.FallbackTestCase):
     """Each request fails once, before or after Ceph has done it."""
 
     REQUESTS: ClassVar[tuple[str, ...]] = (
@@ -68,19 +86,6 @@ class TestFailed(test_rbd_direct.FallbackTestCase):
             steps.after('rbd-offer'),
         ),
     )
-    #: The command of the test fails at this point.
-    point: steps.Point | None = None
-
-    def command(self, *arguments: str) -> list[str]:
-        argv = super().command(*arguments)
-        if self.point is not None:
-            shell = argv.index('nova_snap.cmd.shell')
-            argv[shell : shell + 1] = [
-                'tests.functional.fail_at',
-                self.point.moment,
-                self.point.function,
-            ]
-        return argv
 
     def test_each_request(self) -> None:
         guest = self.shared_guest()

@@ -210,6 +210,29 @@ RBD_DIRECT = points(
     after('set-location'),
 )
 
+#: Of several disks inside Ceph: what is there for some of them, not yet for
+#: all.
+SET_RBD_DIRECT = exhaustive.choose(
+    (
+        *RBD_DIRECT,
+        after_call(2, 'create-glance-record'),
+        after_call(2, 'rbd-snapshot'),
+        after_call(3, 'rbd-snapshot'),
+        after_call(2, 'rbd-clone'),
+        after_call(2, 'rbd-offer'),
+        after_call(3, 'rbd-offer'),
+        after_call(1, 'set-location'),
+        after_call(2, 'set-location'),
+        after_call(3, 'set-location'),
+        after_call(2, 'rbd-remove-snapshot'),
+    ),
+    (
+        after_call(2, 'rbd-snapshot'),
+        after_call(1, 'set-location'),
+        after_call(3, 'set-location'),
+    ),
+)
+
 #: Of the same pipelines in nova-compute, which stores in Glance for a user,
 #: the points before the image is complete.
 NOVA_MIRROR = exhaustive.choose(

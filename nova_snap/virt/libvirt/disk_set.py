@@ -23,6 +23,7 @@ import dataclasses
 from nova_snap.objects import instance as instance_lib
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import root_disk
+from nova_snap.virt.storage import disk_source as storage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,19 @@ class DiskSet:
     def volumes(self) -> tuple[disk_xml.Disk, ...]:
         """The volumes of which Cinder takes snapshots."""
         return tuple(disk for disk in self.wanted if self._is_apart(disk))
+
+    @property
+    def is_set_in_ceph(self) -> bool:
+        """True if there are several disks, and all that is wanted is in Ceph.
+
+        Volumes are not: Cinder would have to take its snapshots again if no
+        image could be made inside Ceph.
+        """
+        return bool(self.further) and all(
+            not self._is_apart(disk)
+            and isinstance(disk.source.location, storage.RbdLocation)
+            for disk in self.wanted
+        )
 
     def _is_apart(self, disk: disk_xml.Disk) -> bool:
         return self.is_set and disk.volume_id is not None

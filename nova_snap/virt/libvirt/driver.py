@@ -309,11 +309,11 @@ class LibvirtDriver(driver.ComputeDriver):
         chosen: disk_set.DiskSet,
         *excluded: decision_lib.Method,
     ) -> decision_lib.Decision:
-        if chosen.further:
-            # It can't be repeated as of the moment of the other disks.
-            excluded += (decision_lib.Method.RBD_DIRECT,)
+        is_asked = bool(self._options.rbd.pool and chosen.is_set_in_ceph)
+        can_be_still = not is_asked or quiesce.can_be_still(found)
         first, *further = (
-            self._facts(found, chosen, disk) for disk in chosen.disks
+            self._facts(found, chosen, disk, can_be_still)
+            for disk in chosen.disks
         )
         methods = [
             method
@@ -338,6 +338,7 @@ class LibvirtDriver(driver.ComputeDriver):
         found: inspection_lib.Inspection,
         chosen: disk_set.DiskSet,
         disk: disk_xml.Disk,
+        can_be_still: bool,
     ) -> policy.Facts:
         image_format = self._image_format(disk.source)
         is_root = disk == chosen.root.disk
@@ -347,9 +348,10 @@ class LibvirtDriver(driver.ComputeDriver):
             image_format,
             self._options,
             None
-            if chosen.further
+            if chosen.further and not chosen.is_set_in_ceph
             else facts.rbd_facts(found, disk, self._options.rbd.pool),
             'root disk' if is_root else f'disk {disk.device}',
+            can_be_still,
         )
 
     def _image(

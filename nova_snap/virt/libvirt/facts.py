@@ -34,11 +34,13 @@ def gather(
     options: plan.Options,
     rbd: policy.RbdFacts | None,
     name: str = 'root disk',
+    can_be_still: bool = True,
 ) -> policy.Facts:
     """Gather the facts about a guest and one of its disks.
 
     :param rbd: what :func:`rbd_facts` returns; None if that does not matter.
     :param name: what the disk is called for people.
+    :param can_be_still: see :func:`.quiesce.can_be_still`.
     """
     host, state = found.guest.host, found.power_state
     device = block_device.BlockDevice(found.guest, disk.device)
@@ -67,6 +69,7 @@ def gather(
         ),
         disk=name,
         rbd=rbd,
+        can_be_still=can_be_still,
     )
 
 

@@ -195,19 +195,15 @@ class LibvirtPlan(driver.Plan):
             },
             instance_uuid=self.instance.uuid,
         )
-        location = self.disks[0].source.location
-        if (
-            self.decision.method is decision_lib.Method.RBD_DIRECT
-            and isinstance(location, storage.RbdLocation)
-        ):
+        if self.decision.method is decision_lib.Method.RBD_DIRECT:
             with rbd_direct.extracted(
                 self.guest.guest,
-                location,
+                self._to_read(operation.progress),
                 self.quiesce,
                 operation,
                 self.options.rbd,
-            ) as made:
-                yield driver.Extraction((contextlib.nullcontext(made),))
+            ) as locations:
+                yield driver.Extraction(locations)
             return
         with (
             _refusal_translated(),

@@ -61,6 +61,8 @@ class Facts:
     """The facts about a guest and one of its disks.
 
     :ivar disk: what the disk is called for people.
+    :ivar can_be_still: the guest does not write while snapshots of several
+        disks are taken.
     """
 
     power_state: power_state.PowerState
@@ -83,6 +85,7 @@ class Facts:
     scratch_fits: bool
     disk: str = 'root disk'
     rbd: 'RbdFacts | None' = None
+    can_be_still: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +116,7 @@ def decide(
     there_are = known(facts)
     reasons = tuple(
         dataclasses.replace(reason, allows=reason.allows & there_are)
-        for reason in (*_reasons(facts), *_further_reasons(further))
+        for reason in (*_reasons(facts), *_further_reasons(facts, further))
     )
     allowed = there_are.intersection(*(reason.allows for reason in reasons))
     method = next((method for method in methods if method in allowed), None)
@@ -228,10 +231,13 @@ def _pull_reasons(facts: Facts) -> Iterator[decision.Reason]:
     )
 
 
-def _further_reasons(further: Sequence[Facts]) -> Iterator[decision.Reason]:
+def _further_reasons(
+    root: Facts, further: Sequence[Facts]
+) -> Iterator[decision.Reason]:
     """Yield a reason for each disk besides the root disk."""
     if not further:
         return
+    methods = known(root) - {MIRROR}
     yield _needs(
         {MIRROR},
         'number of disks',
@@ -240,17 +246,29 @@ def _further_reasons(further: Sequence[Facts]) -> Iterator[decision.Reason]:
         '',
         'mirrors of several disks end one after the other, not at one moment',
     )
+    if RBD_DIRECT in methods:
+        yield _needs(
+            {RBD_DIRECT},
+            'can be kept from writing',
+            root.can_be_still,
+            root.can_be_still,
+            'the guest does not write while Ceph takes snapshots of its disks',
+            'the guest can neither be frozen nor is it shut off, so snapshots '
+            'of several disks in Ceph would not be as of one moment',
+        )
     for facts in further:
-        of_disk = (
+        of_disk = [
             _source_type(facts),
             _encrypted(facts),
             _block_jobs(facts),
             _iothread(facts),
             _image_format(facts),
             _compressor(facts),
-        )
-        allows = _BOTH.intersection(*(reason.allows for reason in of_disk))
-        hindering = [r.meaning for r in of_disk if not r.allows >= {PULL}]
+        ]
+        if facts.rbd is not None:
+            of_disk += _rbd_reasons(facts.rbd, facts.image_format)
+        allows = _ALL.intersection(*(reason.allows for reason in of_disk))
+        hindering = [r.meaning for r in of_disk if not r.allows >= methods]
         yield _reason(
             facts.disk,
             facts.source_type,

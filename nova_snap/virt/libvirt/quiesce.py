@@ -76,6 +76,16 @@ def plan(
     )
 
 
+def can_be_still(found: inspection_lib.Inspection) -> bool:
+    """Return True if a guest does not write while snapshots are taken.
+
+    It can be frozen, or is shut off.  One that is paused may be resumed.
+    """
+    if found.power_state is power_state.PowerState.RUNNING:
+        return _hindrance(found) is None
+    return not found.power_state.is_active
+
+
 def _hindrance(found: inspection_lib.Inspection) -> str | None:
     if not domain_xml.has_agent(found.xml):
         return (

@@ -21,6 +21,7 @@ use up resources.
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import json
@@ -51,6 +52,10 @@ DATA_LIMITS = process.Limits(address_space=4 * units.Gi)
 #: Bytes of a map of extents, on disk and in memory; an extent has about 130.
 MAX_MAP = 16 * units.Mi
 
+#: Bytes of a cluster of a mask of holes: the largest that QEMU has, so that
+#: the tables of a mask are small.
+HOLE = 2 * units.Mi
+
 #: Bytes that one command of qemu-io writes; 2 GiB and more are an error.
 MAX_REQUEST = 1 * units.Gi
 
@@ -64,11 +69,22 @@ Progress = Callable[[float], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Extent:
+class Extent:
     """Bytes from ``start`` to before ``beyond``."""
 
     start: int
     beyond: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Holes:
+    """Parts of a disk of ``size`` bytes that are known to be zeros.
+
+    ``extents`` are in order, begin at multiples of HOLE, and do not touch.
+    """
+
+    size: int
+    extents: Sequence[Extent]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +182,10 @@ def _name(source: storage.DiskSource) -> str:
 
 
 def create_delta(
-    path: pathlib.Path, size: int, backing: storage.DiskSource | None
+    path: pathlib.Path,
+    size: int,
+    backing: storage.DiskSource | None,
+    cluster: int = 64 * units.Ki,
 ) -> storage.DiskSource:
     """Make an empty qcow2 file of ``size`` bytes over a backing file.
 
@@ -177,6 +196,7 @@ def create_delta(
     :raises ProgramFailed: the file can't be made.
     """
     argv = ['qemu-img', 'create', '-q', '-f', 'qcow2']
+    argv += ['-o', f'cluster_size={cluster}']
     if backing is not None:
         # -u: the layers below are not opened by the names in headers.
         argv += ['-u', '-F', backing.format, '-b', backing.describe()]
@@ -215,8 +235,7 @@ def flatten(delta: storage.DiskSource, progress: Progress) -> None:
     if delta.backing is None:
         return
     path = pathlib.Path(delta.describe())
-    # Some distributions have qemu-io in another package.
-    own = _allocated(delta, progress) if shutil.which('qemu-io') else None
+    own = _allocated(delta, progress) if can_mask() else None
     if own is None:
         _rebase(path, [], progress)
         return
@@ -255,7 +274,7 @@ def _rebase(
 
 def _allocated(
     delta: storage.DiskSource, progress: Progress
-) -> list[_Extent] | None:
+) -> list[Extent] | None:
     """Return the extents that the delta itself has, zeros too, merged.
 
     Return None if they are not known: with QEMU before 6.1, or if there are
@@ -273,14 +292,14 @@ def _allocated(
         return None
     if b'"present"' not in output:
         return None
-    found: list[_Extent] = []
+    found: list[Extent] = []
     for extent in _items(output.decode()):
         if not extent['present']:
             continue
         start, beyond = extent['start'], extent['start'] + extent['length']
         if found and found[-1].beyond == start:
             start = found.pop().start
-        found.append(_Extent(start, beyond))
+        found.append(Extent(start, beyond))
     return found
 
 
@@ -293,8 +312,16 @@ def _items(text: str) -> Iterator[Any]:
         yield item
 
 
+def can_mask() -> bool:
+    """Return True if extents of a disk can be hidden from qemu-img.
+
+    Some distributions have qemu-io in another package.
+    """
+    return shutil.which('qemu-io') is not None
+
+
 def _hide(
-    mask: storage.DiskSource, extents: list[_Extent], progress: Progress
+    mask: storage.DiskSource, extents: list[Extent], progress: Progress
 ) -> None:
     """Make these extents of an overlay read as zeros, without moving data.
 
@@ -353,6 +380,7 @@ def convert(
     compress: bool,
     progress: Progress,
     secrets: Mapping[str, bytes] = types.MappingProxyType({}),
+    holes: Holes | None = None,
 ) -> None:
     """Write a flat image of a disk; an encrypted one is decrypted.
 
@@ -361,6 +389,8 @@ def convert(
         of Ceph, by their secrets.
     :param progress: called about twice a second with the share that is done,
         0 to 1; when it raises, the conversion is ended.
+    :param holes: parts of the disk that are known to be zeros, and are not
+        read.
     :raises ProgramFailed: qemu-img failed, as it does on a full disk.
     """
     options = []
@@ -378,9 +408,34 @@ def convert(
         for key, file in files.items():
             name = f'secret,id={key},file=/dev/fd/{file.fileno()}'
             options += ['--object', name]
+        if holes is not None:
+            source = stack.enter_context(
+                _masked(source, target.with_suffix('.mask'), holes, progress)
+            )
         _convert(
             options, source, target, target_format, progress, *files.values()
         )
+
+
+@contextlib.contextmanager
+def _masked(
+    source: storage.DiskSource,
+    path: pathlib.Path,
+    holes: Holes,
+    progress: Progress,
+) -> Iterator[storage.DiskSource]:
+    """Lay a mask of zeros over the holes of a disk, for a block.
+
+    :param path: of the mask.
+    """
+    try:
+        mask = create_delta(path, holes.size, None, HOLE)
+        _hide(mask, list(holes.extents), progress)
+        # The header of the mask names no file below it, the name for QEMU
+        # does.
+        yield dataclasses.replace(mask, backing=source)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _convert(

@@ -166,6 +166,37 @@ class Ceph:
             'find the size', image, lambda opened: int(opened.size()), True
         )
 
+    def mark_data(
+        self,
+        image: disk_source.RbdLocation,
+        start: int,
+        length: int,
+        mark: Callable[[int, int], None],
+    ) -> None:
+        """Name all bytes of a part of an image that may not be zeros.
+
+        What a clone has of its parents counts.  Each object is asked for: the
+        object map would be quicker, and may be wrong for clones (librbd
+        before 17, https://tracker.ceph.com/issues/53784).
+
+        :param mark: called with start and length, in any order, from another
+            thread under eventlet.
+        """
+
+        def iterate(opened: Any) -> None:
+            # What is said to be discarded is marked, too: librbd may say so
+            # of an object that has data again in a parent.
+            opened.diff_iterate(
+                start,
+                length,
+                None,
+                lambda start, length, _exists: mark(start, length),
+                include_parent=True,
+                whole_object=False,
+            )
+
+        self._with('find the data', image, iterate, is_read_only=True)
+
     def clone(
         self,
         parent: disk_source.RbdLocation,

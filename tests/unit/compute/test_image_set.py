@@ -342,6 +342,23 @@ class FailureTest(SetTestCase):
         self.driver.further = tuple(base.FURTHER)
         self.images.upload = self.watched_upload  # type: ignore[method-assign,assignment]
 
+    def test_another_way_only_while_no_image_is_there(self) -> None:
+        self.parallel(1)
+        refused = exception.MethodUnavailable(method='x', reason='refused.')
+
+        def refuse(found: str) -> None:
+            if found == device:
+                raise refused
+
+        self.before_upload = refuse
+        device = 'vdb'
+        self.assertIs(refused, self.fail_set(exception.MethodUnavailable))
+        self.setUp_again()
+        device = 'vdc'
+        error = self.fail_set(exception.SnapshotFailed)
+        self.assertNotIsInstance(error, exception.MethodUnavailable)
+        self.assertIn('refused. Another image of the set', str(error))
+
     def test_in_a_way_that_nobody_foresaw(self) -> None:
         self.check_fails('vdb', ZeroDivisionError())
 

@@ -33,6 +33,7 @@ from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import requirements
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
+from nova_snap.virt.libvirt.extraction import rbd_holes
 from nova_snap.virt.storage import qemu_img
 
 LOG = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ def _flat_images(
             _require_same_disks(context)
         context.moment.take(_stillness(suspends, is_stopped))
         for target in context.disks:
-            flats.append(_flat_image(context, target))
+            flats.append(_flat_image(context, target, is_stopped))
     if is_stopped and context.guest.power_state().is_active:
         # QEMU's locks on files prevent a start; a disk in Ceph has no lock.
         raise exception.GuestStarted(server=context.guest.uuid)
@@ -164,7 +165,9 @@ def _stillness(suspends: bool, is_stopped: bool) -> driver.Stillness:
 
 
 def _flat_image(
-    context: context_lib.Context, target: context_lib.DiskToRead
+    context: context_lib.Context,
+    target: context_lib.DiskToRead,
+    is_stopped: bool,
 ) -> pathlib.Path:
     flat = context.folder / f'{uuid.uuid4()}.image'
     source = target.disk.source
@@ -177,6 +180,9 @@ def _flat_image(
             target.compress,
             lambda share: context.converting(target, share),
             {secret: host.secret(secret) for secret in source.secrets},
+            rbd_holes.find(host, source, lambda: context.converting(target, 0))
+            if is_stopped
+            else None,
         )
     context.converting(target, 1)
     return flat

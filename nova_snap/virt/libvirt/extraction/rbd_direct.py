@@ -11,13 +11,16 @@
 # under the License.
 
 
-"""The pipeline inside Ceph: the image is a clone of the root disk.
+"""The pipeline inside Ceph: images are clones of the disks.
 
-No byte of the disk passes through this host.  The image shows the moment of
-the snapshot; the guest, if it runs, is only frozen for that moment.
+No byte of a disk passes through this host.  The image shows the moment of the
+snapshot; the guest, if it runs, is only frozen for that moment.  Snapshots of
+several disks are taken one after the other, so the guest has to be frozen
+while they are, or shut off.
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import urllib.parse
@@ -27,11 +30,13 @@ from oslo_utils import units
 
 from nova_snap import exception
 from nova_snap import journal
+from nova_snap import progress as progress_lib
 from nova_snap.virt import decision
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import quiesce as quiesce_lib
 from nova_snap.virt.libvirt import rbd_steps
+from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import raw_content
 from nova_snap.virt.storage import rbd
@@ -75,38 +80,112 @@ def problem(
 @contextlib.contextmanager
 def extracted(
     guest: guest_lib.Guest,
-    disk: storage.RbdLocation,
+    targets: Sequence[context_lib.DiskToRead],
     quiesce: quiesce_lib.Quiesce,
     operation: driver.Operation,
     options: Options,
-) -> Iterator[driver.Location]:
-    """Clone the root disk into Glance's pool, and yield the location.
+) -> Iterator[tuple[driver.DiskData, ...]]:
+    """Clone disks into Glance's pool, and yield the location of each.
 
-    :raises MethodUnavailable: a step failed, or the operation has no record
-        that could get a location; the disk can be read another way.
+    :raises MethodUnavailable: a step failed, or the operation has no records
+        that could get a location; the disks can be read another way.
     :raises QuiesceNotPossible: freezing is required and failed.
     """
-    record = operation.record
-    if record is None or options.pool is None:
+    if operation.record is None or options.pool is None:
         raise _unavailable('the data is wanted, and not a place in Ceph.')
-    entry = operation.entry
+    records = (operation.record, *operation.further_records)
+    with _failure_translated(), contextlib.ExitStack() as stack:
+        disks = [
+            stack.enter_context(_opened(guest, target, operation.entry))
+            for target in targets
+        ]
+        with quiesce_lib.quiesced(guest, quiesce, operation.entry) as frozen:
+            for disk in disks:
+                disk.take_snapshot()
+            if len(disks) > 1:
+                _require_still(guest, frozen)
+        yield tuple(
+            stack.enter_context(disk.cloned(record, operation, options))
+            for disk, record in zip(disks, records, strict=True)
+        )
+
+
+@contextlib.contextmanager
+def _opened(
+    guest: guest_lib.Guest,
+    target: context_lib.DiskToRead,
+    entry: journal.Entry,
+) -> Iterator['_Disk']:
+    """Connect to the cluster of a disk; remove its snapshot in the end."""
+    location = target.disk.source.location
+    if not isinstance(location, storage.RbdLocation):
+        raise _unavailable(f'disk {target.disk.device} is not in Ceph.')
     snapshot = f'nova_snap-{uuid.uuid4()}'
-    # Not named after the record: if that is filled another way, Glance's own
-    # RBD image has this name, and must not be taken for ours.
-    image = dataclasses.replace(
-        disk, pool=options.pool, image=f'nova_snap-{uuid.uuid4()}'
-    )
-    outcome = rbd_steps.Outcome()
+    step = rbd_steps.RemoveSnapshot(dataclasses.asdict(location), snapshot)
     with (
-        _failure_translated(),
-        rbd_steps.connected(guest.host, disk) as ceph,
-        entry.undoing(
-            rbd_steps.RemoveSnapshot(dataclasses.asdict(disk), snapshot)
-        ),
+        rbd_steps.connected(guest.host, location) as ceph,
+        entry.undoing(step),
     ):
-        with quiesce_lib.quiesced(guest, quiesce, entry):
-            ceph.create_snapshot(disk, snapshot)
-        raw_content.require(ceph.read(disk, snapshot, HEADER_SIZE))
+        yield _Disk(ceph, location, snapshot, target.progress)
+
+
+def _require_still(guest: guest_lib.Guest, frozen: bool) -> None:
+    """Raise MethodUnavailable unless snapshots are as of one moment.
+
+    Called after the last of them, and before the guest is thawed: another
+    program may have thawed the guest, or started it.
+    """
+    if frozen:
+        try:
+            is_still = guest.is_frozen()
+        except exception.HypervisorError:
+            is_still = False
+    else:
+        is_still = not guest.power_state().is_active
+    if not is_still:
+        raise _unavailable(
+            'the guest was not frozen while snapshots of several disks were '
+            'taken.'
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Disk:
+    """A disk that an image is made of.
+
+    :ivar snapshot: the name of that which the image is cloned from.
+    :ivar progress: of this disk.
+    """
+
+    ceph: rbd.Ceph
+    location: storage.RbdLocation
+    snapshot: str
+    progress: progress_lib.Progress
+
+    def take_snapshot(self) -> None:
+        """Take the snapshot."""
+        self.ceph.create_snapshot(self.location, self.snapshot)
+
+    @contextlib.contextmanager
+    def cloned(
+        self,
+        record: driver.Record,
+        operation: driver.Operation,
+        options: Options,
+    ) -> Iterator[driver.DiskData]:
+        """Make the image, for a block that gives its location to a record."""
+        ceph, entry = self.ceph, operation.entry
+        raw_content.require(
+            ceph.read(self.location, self.snapshot, HEADER_SIZE)
+        )
+        # Not named after the record: if that is filled another way, Glance's
+        # own RBD image has this name, and must not be taken for ours.
+        image = dataclasses.replace(
+            self.location,
+            pool=options.pool or '',
+            image=f'nova_snap-{uuid.uuid4()}',
+        )
+        outcome = rbd_steps.Outcome()
         settling = rbd_steps.SettleImage(
             dataclasses.asdict(image),
             record.image_id,
@@ -119,15 +198,18 @@ def extracted(
             _removed_unless_given(entry, image, outcome),
         ):
             operation.progress.check()
-            ceph.clone(disk, snapshot, image)
+            ceph.clone(self.location, self.snapshot, image)
             if options.flatten.is_first:
-                rbd_steps.flatten(
-                    ceph, image, options.flatten, operation.progress
-                )
+                rbd_steps.flatten(ceph, image, options.flatten, self.progress)
             ceph.offer(image)
-            location = driver.Location(_url(ceph.fsid(), image))
-            outcome.is_given = True
-            yield location
+            yield _given(_url(ceph.fsid(), image), outcome)
+
+
+@contextlib.contextmanager
+def _given(url: str, outcome: rbd_steps.Outcome) -> Iterator[driver.Location]:
+    """Yield a location, which the image service may have from then on."""
+    outcome.is_given = True
+    yield driver.Location(url)
 
 
 @contextlib.contextmanager

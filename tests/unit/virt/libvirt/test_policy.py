@@ -357,6 +357,42 @@ class RbdDirectTest(base.TestCase):
     def test_never_encrypted(self) -> None:
         self.assertIsNone(self.decide(is_encrypted=True).method)
 
+    def decide_set(
+        self, *further: policy.RbdFacts | None, **changes: Any
+    ) -> decision_lib.Decision:
+        """Decide about a set of disks of which the first is in Ceph."""
+        root, *others = (
+            dataclasses.replace(
+                LIVE,
+                source_type=SourceType.RBD,
+                image_format='raw',
+                rbd=rbd,
+                disk=f'disk {number}',
+                **changes,
+            )
+            for number, rbd in enumerate((IN_CEPH, *further))
+        )
+        return policy.decide(root, (RBD_DIRECT, PULL, MIRROR), others)
+
+    def test_set_of_disks(self) -> None:
+        decision = self.decide_set(IN_CEPH, IN_CEPH)
+        self.assertIs(RBD_DIRECT, decision.method)
+        off = self.decide_set(IN_CEPH, power_state=State.SHUTDOWN)
+        self.assertIs(RBD_DIRECT, off.method)
+
+    def test_set_of_disks_that_are_not_frozen(self) -> None:
+        decision = self.decide_set(IN_CEPH, can_be_still=False)
+        self.assertIs(PULL, decision.method)
+        self.assertIn('as of one moment', str(decision.objections))
+
+    def test_set_with_a_disk_that_can_not_be_cloned(self) -> None:
+        other = dataclasses.replace(IN_CEPH, is_plain=False)
+        decision = self.decide_set(IN_CEPH, other)
+        self.assertIs(PULL, decision.method)
+        meanings = {r.fact: r.meaning for r in decision.reasons}
+        self.assertIn('no plain', meanings['disk 2'])
+        self.assertIn('same moment', meanings['disk 1'])
+
     def test_no_method_where_it_is_not_configured(self) -> None:
         decisions = [
             decide(PULL, MIRROR),
@@ -398,9 +434,11 @@ class EveryDecisionTest(base.TestCase):
     def test_every_fact_is_explained(self, facts: policy.Facts) -> None:
         reasons = policy.decide(facts, (MIRROR,)).reasons
         names = [reason.fact for reason in reasons]
-        # Not the name of the disk.  Those about a disk in Ceph have a test of
+        # Not the name of the disk.  Those about disks in Ceph have tests of
         # their own.
-        fields = {f.name for f in dataclasses.fields(facts)} - {'disk', 'rbd'}
+        fields = {f.name for f in dataclasses.fields(facts)} - {
+            *('disk', 'rbd', 'can_be_still')
+        }
         self.assertEqual(len(fields), len(set(names)))
         for reason in reasons:
             self.assertNotEqual('', reason.value)

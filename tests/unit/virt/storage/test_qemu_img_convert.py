@@ -58,6 +58,40 @@ class ConvertTest(base.DiskTestCase):
                 *(storage.image_name(source), target),
             )
 
+    def test_holes_are_not_read(self) -> None:
+        """They read as zeros, whatever the disk has there."""
+        size = 9 * base.MIB + 512
+        source = self.raw(size=2 * size)  # random data
+        os.truncate(source.describe(), size)
+        before = pathlib.Path(source.describe()).read_bytes()
+        hole, end = qemu_img.HOLE, qemu_img.Extent(8 * base.MIB, size)
+        holes = (qemu_img.Extent(hole, 2 * hole), end)
+        for name in ('raw', 'qcow2'):
+            target = self.directory / f'flat.{name}'
+            qemu_img.convert(
+                source,
+                target,
+                name,
+                name == 'qcow2',
+                base.ignore,
+                holes=qemu_img.Holes(size, holes),
+            )
+            raw = self.directory / 'raw'
+            base.tool(
+                *('qemu-img', 'convert', '-f', name, '-O', 'raw', target, raw)
+            )
+            zeros = bytes(hole)
+            self.assertEqual(
+                hashlib.sha256(
+                    before[:hole]
+                    + zeros
+                    + before[2 * hole : end.start]
+                    + zeros[: size - end.start]
+                ).hexdigest(),
+                hashlib.sha256(raw.read_bytes()).hexdigest(),
+            )
+        self.assertEqual([], list(self.directory.glob('*.mask')))
+
     def test_whole_chain_is_read(self) -> None:
         source = self.overlay(
             self.overlay(self.raw(), 'a', 0), 'b', 2 * base.MIB
