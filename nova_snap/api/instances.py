@@ -30,7 +30,7 @@ def find(
     :raises NotFound: there is none, or it is another project's.
     """
     options = request.services.options
-    missing = errors.NotFound(f'Instance {server_id} could not be found.')
+    missing = not_found(server_id)
     # Clients try a name first, and only then list the servers by name.
     if not uuidutils.is_uuid_like(server_id):
         raise missing
@@ -44,6 +44,11 @@ def find(
     ):
         raise missing
     return found
+
+
+def not_found(server_id: str) -> errors.NotFound:
+    """Return the error about a server that does not exist."""
+    return errors.NotFound(f'Instance {server_id} could not be found.')
 
 
 def exists(request: request_lib.Request, server_id: str) -> bool:

@@ -15,10 +15,8 @@ A server belongs to the project in Nova's metadata of its guest, or else to
 ``[api] default_project_id``.
 """
 
-from oslo_utils import uuidutils
-
 from nova_snap import exception
-from nova_snap.api import errors
+from nova_snap.api import instances
 from nova_snap.api import request as request_lib
 from nova_snap.api.views import server as server_view
 from nova_snap.objects import instance_details
@@ -31,14 +29,11 @@ def servers(
 
     :param is_all: those of all projects; see :func:`sees_all`.
     """
-    found = (
+    project_id = request.services.options.default_project_id
+    return [
         _server(request, details)
         for details in request.services.driver.all_details()
-    )
-    return [
-        server
-        for server in found
-        if is_all or server.project_id == request.context.project_id
+        if is_all or request.context.owns(details.instance, project_id)
     ]
 
 
@@ -47,23 +42,12 @@ def server(request: request_lib.Request, server_id: str) -> server_view.Server:
 
     :raises NotFound: there is none that the user may see.
     """
-    not_found = errors.NotFound(f'Instance {server_id} could not be found.')
-    # Clients try a name first, and only then list the servers by name.
-    if not uuidutils.is_uuid_like(server_id):
-        raise not_found
+    instance = instances.find(request, server_id)
     try:
-        details = request.services.driver.details(server_id)
-    except exception.InstanceNotFound:
-        raise not_found from None
-    found = _server(request, details)
-    context = request.context
-    # libvirt takes other spellings of an ID, too; Nova does not.
-    is_spelled_so = details.instance.uuid == server_id.lower()
-    if is_spelled_so and (
-        context.is_admin or found.project_id == context.project_id
-    ):
-        return found
-    raise not_found
+        details = request.services.driver.details(instance.uuid)
+    except exception.InstanceNotFound:  # deleted meanwhile
+        raise instances.not_found(server_id) from None
+    return _server(request, details)
 
 
 def sees_all(request: request_lib.Request) -> bool:

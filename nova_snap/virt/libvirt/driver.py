@@ -82,7 +82,13 @@ class LibvirtDriver(driver.ComputeDriver):
         self,
     ) -> list[tuple[instance_lib.Instance, power_state.PowerState]]:
         """Return all guests of this host, without those deleted meanwhile."""
-        return [(d.instance, d.power_state) for d in self.all_details()]
+        return [
+            (
+                domain_xml.nova_instance(reading.xml),
+                guest_lib.power_state_of(reading.state),
+            )
+            for reading in self._host.readings()
+        ]
 
     def instance(self, server: str) -> instance_lib.Instance:
         """Return the instance with this uuid, libvirt name or Nova name.
@@ -267,8 +273,9 @@ class LibvirtDriver(driver.ComputeDriver):
     def _named_instances(
         self,
     ) -> Iterator[tuple[instance_lib.Instance, str]]:
-        for details in self.all_details():
-            yield details.instance, details.domain_name
+        for reading in self._host.readings():
+            name = domain_xml.parse(reading.xml).findtext('name', '')
+            yield domain_xml.nova_instance(reading.xml), name
 
     def _instance_by_uuid(self, domain_uuid: str) -> instance_lib.Instance:
         guest = guest_lib.Guest(self._host, domain_uuid, domain_uuid)

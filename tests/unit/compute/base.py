@@ -166,7 +166,7 @@ class MemoryDriver(driver_lib.ComputeDriver):
         return [(INSTANCE, power_state.PowerState.RUNNING)]
 
     def instance(self, server: str) -> instance_lib.Instance:
-        return INSTANCE
+        return self.details(server).instance if self.known else INSTANCE
 
     def all_details(self) -> list[instance_details.InstanceDetails]:
         return list(self.known)
