@@ -15,19 +15,15 @@ There is neither Keystone nor Glance: clouds.yaml says where the services are,
 and the images are in the embedded store.
 """
 
+from collections.abc import Callable
 import contextlib
 import hashlib
-import http.client
 import io
 import json
 import os
 import pathlib
-import socket
 import subprocess
-import sys
-import time
 from typing import Any
-from typing import ClassVar
 import uuid
 
 import glanceclient
@@ -35,6 +31,7 @@ import openstack
 
 from nova_snap import progress as progress_lib
 from nova_snap.image import api as image_api
+from tests.functional import api_base
 from tests.functional import base
 from tests.lab import guest as guest_lib
 
@@ -54,21 +51,13 @@ clouds:
 DATA = os.urandom(3 << 20)
 
 
-class ClientsTestCase(base.SnapshotTestCase):
+class ClientsTestCase(api_base.ServiceTestCase):
     """A running guest, an image, and the service."""
-
-    BACKEND: ClassVar[str] = 'threading'
 
     def setUp(self) -> None:
         super().setUp()
         self.guest = self.class_guest()
-        with contextlib.closing(socket.socket()) as free:
-            free.bind(('127.0.0.1', 0))
-            self.port = free.getsockname()[1]
         self.url = f'http://127.0.0.1:{self.port}'
-        self.configure(
-            api={'concurrency_backend': self.BACKEND, 'port': str(self.port)}
-        )
         self.image_id = self.make_image('an image')
         self.start_service()
 
@@ -81,34 +70,6 @@ class ClientsTestCase(base.SnapshotTestCase):
         progress = progress_lib.Progress()
         self.images.upload(record.id, io.BytesIO(DATA), len(DATA), progress)
         return record.id
-
-    def start_service(self) -> None:
-        """Start the service, and wait until it answers."""
-        variables = base.environment()
-        variables.pop('NOVA_SNAP_CONCURRENCY_BACKEND', None)
-        process = self.start_process(
-            [
-                *(sys.executable, '-m', 'nova_snap.cmd.api'),
-                *('--config-file', str(self.config)),
-            ],
-            env=variables,
-        )
-        deadline = time.monotonic() + base.TIMEOUT
-        while not self.answers():
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                self.fail(self.finish(process).stderr)
-            time.sleep(0.1)
-
-    def answers(self) -> bool:
-        """Return True if the service answers."""
-        connection = http.client.HTTPConnection(f'127.0.0.1:{self.port}')
-        with contextlib.closing(connection):
-            try:
-                connection.request('GET', '/')
-            except ConnectionError:
-                return False
-            return connection.getresponse().status == 200
 
     @contextlib.contextmanager
     def defined_guests(self, number: int) -> Any:
@@ -164,6 +125,24 @@ class OpenStackClientTest(ClientsTestCase):
             version, 'image', 'save', '--file', str(path), 'an image'
         )
         self.assertEqual(digest(DATA), digest(path.read_bytes()))
+        self.check_images_are_made(run)
+
+    def check_images_are_made(self, run: Callable[..., Any]) -> None:
+        """Make an image and three backups, of which two are kept."""
+        uuid = self.guest.uuid
+        image = run('server', 'image', 'create', '--wait', uuid)
+        self.assertEqual('active', image['status'])
+        names = ['nightly-1', 'nightly-2', 'nightly-3']
+        for name in names:
+            backup = ('--type', 'daily', '--rotate', '2', '--name', name)
+            run('server', 'backup', 'create', *backup, '--wait', uuid)
+        kept = {image['Name'] for image in run('image', 'list')}
+        self.assertEqual(names[1:], sorted(kept.intersection(names)))
+        actions = [
+            event['Action'] for event in run('server', 'event', 'list', uuid)
+        ]
+        self.assertEqual([*['createBackup'] * 3, 'createImage'], actions)
+        self.assert_nothing_left()
 
     def test_oldest(self) -> None:
         self.check('7.4.0')
@@ -197,6 +176,10 @@ class LibrariesTest(ClientsTestCase):
         saved = io.BytesIO()
         cloud.image.download_image(self.image_id, output=saved)
         self.assertEqual(digest(DATA), digest(saved.getvalue()))
+        made = cloud.compute.create_server_image(
+            self.guest.uuid, 'by the SDK', wait=True
+        )
+        self.assertEqual('active', made.status)
 
     def test_glanceclient(self) -> None:
         glance = glanceclient.Client('2', endpoint=f'{self.url}/image')
