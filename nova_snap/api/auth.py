@@ -27,6 +27,7 @@ from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap.api import context as context_lib
 from nova_snap.api import errors
+from nova_snap.api import peer as peer_lib
 from nova_snap.api import request as request_lib
 
 #: The user of requests that are not authenticated, as in Nova's noauth2.
@@ -41,8 +42,20 @@ ALL_ROLES = ('admin', 'member', 'reader')
 CHALLENGE = {'WWW-Authenticate': 'Basic realm="nova-snap"'}
 
 
+#: Headers of a proxy, which has let the request in, whoever has sent it.
+PROXY_HEADERS = (
+    'HTTP_FORWARDED',
+    'HTTP_X_FORWARDED_FOR',
+    'HTTP_X_FORWARDED_HOST',
+)
+
+
 class NoAuth:
-    """Takes every request of this host for one of the administrator."""
+    """Takes requests of this host for requests of the administrator.
+
+    On a loopback address, of programs of root and of this user only; on a unix
+    socket, of everybody who may open it.
+    """
 
     def __init__(self, project_id: str) -> None:
         self._project_id = project_id
@@ -50,16 +63,35 @@ class NoAuth:
     def __call__(self, request: request_lib.Request) -> context_lib.Context:
         """Return the context of a request.
 
-        :raises Forbidden: it comes from another host, which another WSGI
-            server than ours has let in.
+        :raises Forbidden: it comes from somebody else, or through a proxy, or
+            was sent to a name that anybody could have given to this host.
         """
+        if any(name in request.environ for name in PROXY_HEADERS):
+            raise errors.Forbidden(
+                'With [api] auth_strategy noauth2, no request is answered '
+                'that came through a proxy.'
+            )
         peer = request.remote_addr
-        if peer not in LOCAL_PEERS and not is_loopback(peer):
+        if peer not in LOCAL_PEERS:
+            self._require_local(request, peer)
+        return _administrator(request, NOAUTH_USER, self._project_id)
+
+    def _require_local(self, request: request_lib.Request, peer: str) -> None:
+        name = request.domain.strip('[]')
+        # A web page could have a name that leads here, and a browser on this
+        # host send its requests.
+        is_named = name == 'localhost' or is_loopback(name)
+        if not (is_loopback(peer) and is_named):
             raise errors.Forbidden(
                 'With [api] auth_strategy noauth2, requests of this host only '
-                'are answered.'
+                'are answered, to localhost or a loopback address.'
             )
-        return _administrator(request, NOAUTH_USER, self._project_id)
+        if not peer_lib.is_trusted(request.environ):
+            raise errors.Forbidden(
+                'With [api] auth_strategy noauth2, programs of root and of '
+                "the service's own user only are answered on this address; "
+                'use a unix socket or http_basic for others.'
+            )
 
 
 class HttpBasic:
@@ -104,7 +136,7 @@ class HttpBasic:
 
 
 def require_safe(strategy: str, address: str, has_tls: bool) -> None:
-    """Raise an error if nobody may be listened to at an address.
+    """Raise an error if it is not safe to listen on an address.
 
     :param address: an IP address, or the path of a unix socket.
     :raises InvalidConfiguration: others could do, or read, what is only for

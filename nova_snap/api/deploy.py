@@ -14,6 +14,7 @@
 
 from collections.abc import Callable
 import fcntl
+import os
 import pathlib
 from typing import IO
 from typing import Any
@@ -84,7 +85,10 @@ def _require_alone(path: pathlib.Path) -> None:
 
     What another one has begun would be taken for interrupted.
     """
-    held = path.open('w')
+    # Not readable for others, who could lock it then.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    held = os.fdopen(os.open(path, flags, 0o600), 'r+')
+    os.fchmod(held.fileno(), 0o600)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -75,6 +75,8 @@ class Recovery:
                     instance_uuid=action.instance_uuid,
                 )
                 continue
+            if is_active and not is_done:
+                continue  # a step may still have to verify the image
             self._actions.end(
                 action.id,
                 EVENTS[action.action],

@@ -18,6 +18,7 @@ application knows nothing of the server that runs it.
 
 from collections.abc import Callable
 import dataclasses
+import errno
 import os
 import pathlib
 import socket
@@ -25,6 +26,7 @@ import stat
 from typing import Any
 
 from oslo_log import log as logging
+from oslo_utils import units
 
 from nova_snap import concurrency
 
@@ -41,10 +43,13 @@ THREADS = 16
 
 BACKLOG = 512
 
-#: Requests of one connection after another; each is over in a moment.
+#: Bytes of the line and the headers of a request.
+MAX_HEADERS = 64 * units.Ki
+
+#: A WSGI application.
 Wsgi = Callable[..., Any]
 
-#: Stops a server that was started.
+#: What stops a server.
 Stop = Callable[[], None]
 
 
@@ -67,6 +72,7 @@ def listening(address: str, port: int) -> socket.socket:
 
 def _listening_on_path(path: pathlib.Path) -> socket.socket:
     if path.exists() and stat.S_ISSOCK(path.lstat().st_mode):
+        _require_unused(path)
         path.unlink()  # of a process that was killed
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o117)
@@ -76,6 +82,15 @@ def _listening_on_path(path: pathlib.Path) -> socket.socket:
         os.umask(mask)
     found.listen(BACKLOG)
     return found
+
+
+def _require_unused(path: pathlib.Path) -> None:
+    with socket.socket(socket.AF_UNIX) as asking:
+        try:
+            asking.connect(str(path))
+        except ConnectionRefusedError:
+            return
+    raise OSError(errno.EADDRINUSE, 'another program listens', str(path))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +167,20 @@ def _start_cheroot(
             """Log what cheroot would print."""
             LOG.logger.log(level, msg, exc_info=traceback)
 
+    class Adapter(builtin.BuiltinSSLAdapter):
+        """TLS that is negotiated by the thread of the connection.
+
+        Not by the one that accepts connections: it would wait for a client
+        that says nothing, and all others with it.
+        """
+
+        def wrap(self, sock: Any) -> Any:
+            """Return the connection, and variables of its requests."""
+            made = self.context.wrap_socket(
+                sock, do_handshake_on_connect=False, server_side=True
+            )
+            return made, {'wsgi.url_scheme': 'https', 'HTTPS': 'on'}
+
     server = Server(
         listener.getsockname(),
         application,
@@ -159,10 +188,10 @@ def _start_cheroot(
         request_queue_size=BACKLOG,
         timeout=SOCKET_TIMEOUT,
     )
+    # Of a request; eventlet has limits of its own.
+    server.max_request_header_size = MAX_HEADERS
     if tls is not None:
-        server.ssl_adapter = builtin.BuiltinSSLAdapter(
-            tls.cert_file, tls.key_file
-        )
+        server.ssl_adapter = Adapter(tls.cert_file, tls.key_file)
     server.prepare()
     concurrency.start_thread('api-server', server.serve)
     return server.stop

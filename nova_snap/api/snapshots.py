@@ -216,7 +216,12 @@ class Snapshots:
             self._end(snapshot, watcher, error)
             call.answer(error)
 
-        concurrency.start_thread(f'snapshot-{wanted.instance.uuid}', take)
+        uuid = wanted.instance.uuid
+        try:
+            concurrency.start_thread(f'snapshot-{uuid}', take)
+        except RuntimeError:  # the host has no more threads
+            self._forget(uuid)
+            raise QueueFull(limit=self._limit) from None
         call.wait(snapshot)
         return snapshot.image_id
 

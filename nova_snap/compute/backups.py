@@ -40,15 +40,18 @@ def rotate(
 ) -> None:
     """Delete the oldest backups of an instance beyond a number.
 
-    Only backups of the same type count.  One that can't be deleted is logged:
-    the new backup is a success all the same.
+    Only backups of the same type and project count.  One that can't be
+    deleted is logged: the new backup is a success all the same.
 
     :param rotation: how many are kept; 0 keeps none, as in Nova.
     :param latest: the ID of the new one.  Of others that were created in the
         same second it is the latest.
     """
-    found = images.list(instance_uuid=instance_uuid, **properties(backup_type))
-    for image in _oldest_first(list(found), latest)[: -rotation or None]:
+    wanted = {'instance_uuid': instance_uuid, **properties(backup_type)}
+    owner = images.get(latest).owner
+    # Anybody can write these properties into an image of their own project.
+    found = [image for image in images.list(**wanted) if image.owner == owner]
+    for image in _oldest_first(found, latest)[: -rotation or None]:
         try:
             images.delete(image.id)
         except exception.NovaSnapError as error:

@@ -162,7 +162,7 @@ class SnapshotManager:
                 image_set.created(operation, images, records) as created,
             ):
                 accepted(created)
-                with self._operations.slot(progress):
+                with self._turn(operation, images, created):
                     update_task_state(task_states.TaskState.IMAGE_SNAPSHOT)
                     if named is None:
                         # The guest may be another one by now.
@@ -305,6 +305,25 @@ class SnapshotManager:
                 plan, root, base_properties
             )
         return plan, image_set.records(root, plan, metadata)
+
+    @contextlib.contextmanager
+    def _turn(
+        self,
+        operation: driver_lib.Operation,
+        images: image_api.ImageService,
+        records: Sequence[image_api.Image],
+    ) -> Iterator[None]:
+        """Wait for a slot, as long as nobody deletes one of the records."""
+        with contextlib.ExitStack() as stack:
+            with image_upload.watched(
+                images,
+                [record.id for record in records],
+                operation.instance,
+                operation.progress,
+                self._cancel_check_interval,
+            ):
+                stack.enter_context(self._operations.slot(operation.progress))
+            yield
 
     def _send(
         self,

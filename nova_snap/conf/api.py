@@ -43,8 +43,8 @@ it has no effect.
         choices=[
             (
                 'noauth2',
-                'Everybody who can reach the service is the administrator. '
-                'Only on loopback or a unix socket',
+                'No identity. Only on a loopback address, for root and the '
+                'user of the service, or on a unix socket, for its group',
             ),
             (
                 'http_basic',

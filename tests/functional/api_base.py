@@ -54,17 +54,21 @@ class ServiceTestCase(content.ContentTestCase):
     def start_service(self, **sections: dict[str, str]) -> Any:
         """Start the service; return its process when it answers."""
         self.configure(**sections)
-        process = self.start_process(
+        process = self.start_service_process()
+        self.wait_until(
+            process, 'the service answers', lambda: self.get('/')[0] == 200
+        )
+        return process
+
+    def start_service_process(self) -> 'subprocess.Popen[str]':
+        """Start the service; it may fail."""
+        return self.start_process(
             [
                 *(sys.executable, '-m', 'nova_snap.cmd.api'),
                 *('--config-file', str(self.config)),
             ],
             env=without_backend(),
         )
-        self.wait_until(
-            process, 'the service answers', lambda: self.get('/')[0] == 200
-        )
-        return process
 
     def wait_until(
         self, process: 'subprocess.Popen[str]', what: str, is_so: Any

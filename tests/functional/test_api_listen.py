@@ -20,13 +20,17 @@ import socket
 import ssl
 import stat
 import subprocess
-import sys
 from typing import Any
 
 import bcrypt
 
 from tests.functional import api_base
 from tests.functional import base
+
+
+#: Seconds in which a request is answered; less than a connection may say
+#: nothing.
+PATIENCE = 40
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -62,16 +66,25 @@ class TestListening(api_base.ServiceTestCase):
         service.terminate()
         self.assertEqual(0, self.finish(service).returncode)
 
+    def test_other_users_of_this_host(self) -> None:
+        """A guest can connect to loopback as the user of its QEMU."""
+        self.start_service()
+        asking = (
+            'import http.client as client\n'
+            f'connection = client.HTTPConnection("127.0.0.1", {self.port})\n'
+            f'connection.request("GET", "{self.PATH}")\n'
+            'print(connection.getresponse().status)'
+        )
+        # Not the one of the tests: others may not read its directory.
+        python = ('/usr/bin/python3', '-c', asking)
+        nobody = ('setpriv', '--reuid=65534', '--clear-groups')
+        for user, status in (((), '404'), (nobody, '403')):
+            found = subprocess.check_output((*user, *python), text=True)
+            self.assertEqual(status, found.strip(), user)
+
     def test_without_identity_only_on_this_host(self) -> None:
         self.configure(api={'listen': '0.0.0.0'})
-        done = self.finish(
-            self.start_process(
-                [
-                    *(sys.executable, '-m', 'nova_snap.cmd.api'),
-                    *('--config-file', str(self.config)),
-                ]
-            )
-        )
+        done = self.finish(self.start_service_process())
         self.assertEqual(1, done.returncode)
         self.assertIn('[api] listen', done.stderr)
 
@@ -82,7 +95,7 @@ class TestListening(api_base.ServiceTestCase):
         certificate, key = certificate_in(self.state_path)
         context = ssl.create_default_context(cafile=str(certificate))
         self.make_connection = lambda: http.client.HTTPSConnection(
-            'localhost', self.port, timeout=base.TIMEOUT, context=context
+            'localhost', self.port, timeout=PATIENCE, context=context
         )
         self.start_service(
             api={
@@ -93,7 +106,9 @@ class TestListening(api_base.ServiceTestCase):
                 'key_file': str(key),
             }
         )
-        self.assertEqual(401, self.get(self.PATH)[0])
+        with socket.create_connection(('127.0.0.1', self.port)):
+            # A client that says nothing keeps nobody waiting.
+            self.assertEqual(401, self.get(self.PATH)[0])
         token = base64.b64encode(b'you:word').decode()
         self.headers['Authorization'] = f'Basic {token}'
         self.assertEqual(404, self.get(self.PATH)[0])

@@ -16,9 +16,11 @@ Open this file for how the database is opened; ``../actions.py`` knows what
 is in it.
 """
 
+from collections.abc import Iterator
 import contextlib
 import os
 import pathlib
+import threading
 
 from alembic import command
 from alembic import config as alembic_config
@@ -36,7 +38,9 @@ class Database:
 
     def __init__(self, path: pathlib.Path) -> None:
         # SQLite would make it readable for everybody.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
+        os.close(os.open(path, flags, 0o600))
+        self._lock = threading.Lock()
         self._facade = enginefacade.transaction_context()
         self._facade.configure(connection=f'sqlite:///{path}', sqlite_fk=True)
         self._migrate()
@@ -46,10 +50,15 @@ class Database:
         found: Transaction = self._facade.reader.using(_Context())
         return found
 
-    def writing(self) -> Transaction:
-        """Return a transaction that is committed at the end of its block."""
-        found: Transaction = self._facade.writer.using(_Context())
-        return found
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[orm.Session]:
+        """Begin a transaction that is committed at the end of the block.
+
+        One at a time: of two that read first and then write, SQLite would
+        refuse one at once.
+        """
+        with self._lock, self._facade.writer.using(_Context()) as session:
+            yield session
 
     def _migrate(self) -> None:
         """Bring the tables up to date."""

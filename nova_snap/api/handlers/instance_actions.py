@@ -126,7 +126,7 @@ def _time(request: request_lib.Request, name: str) -> datetime.datetime | None:
         return None
     try:
         return timeutils.normalize_time(timeutils.parse_isotime(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise errors.BadRequest(f'{name} is no time: {text!r}') from None
 
 

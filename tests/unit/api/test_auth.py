@@ -11,7 +11,9 @@
 # under the License.
 
 import base64
+import os
 import pathlib
+import socket
 from typing import Any
 import uuid
 
@@ -21,8 +23,11 @@ from nova_snap import exception
 from nova_snap.api import app
 from nova_snap.api import auth
 from nova_snap.api import context as context_lib
+from nova_snap.api import peer as peer_lib
 from nova_snap.api import request as request_lib
+from nova_snap.api import server
 from nova_snap.objects import instance as instance_lib
+from tests.unit import base as unit_base
 from tests.unit.api import base
 from tests.unit.compute import base as compute_base
 
@@ -33,20 +38,72 @@ PATH = f'/v2.1/servers/{SERVER}/os-instance-actions'
 class TestNoAuth(base.ApiTestCase):
     """Without an identity."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.users = {0}
+        self.patch(peer_lib, 'uids', lambda *ports: self.users)
+
     def test_requests_of_this_host(self) -> None:
         for peer in ('127.0.0.1', '127.9.9.9', '::1', '::ffff:127.0.0.1', ''):
             self.assertEqual(200, self.status(peer), peer)
+
+    def test_requests_of_other_users(self) -> None:
+        for users in ({os.geteuid() + 1}, {0, os.geteuid() + 1}, set()):
+            self.users = users
+            self.assertEqual(403, self.status('127.0.0.1'), users)
+            self.assertEqual(200, self.status(''), users)
+
+    def test_requests_through_a_proxy(self) -> None:
+        for name in ('Forwarded', 'X-Forwarded-For', 'X-Forwarded-Host'):
+            answer = self.status('127.0.0.1', **{name: 'for=127.0.0.1'})
+            self.assertEqual(403, answer, name)
+
+    def test_requests_to_names_of_others(self) -> None:
+        for host in ('localhost:8774', '127.0.0.1', '[::1]:8774'):
+            self.assertEqual(200, self.status('127.0.0.1', Host=host), host)
+        for host in ('evil.example:8774', '192.0.2.1', 'localhost.example'):
+            self.assertEqual(403, self.status('127.0.0.1', Host=host), host)
 
     def test_requests_of_others(self) -> None:
         for peer in ('192.0.2.1', '::ffff:192.0.2.1', 'fe80::1', '0.0.0.0'):
             self.assertEqual(403, self.status(peer), peer)
 
-    def status(self, peer: str) -> int:
+    def status(self, peer: str, **headers: str) -> int:
         """Return the status of an answer to this address."""
         request = self.request('GET', PATH)
-        request.environ['REMOTE_ADDR'] = peer
+        request.headers.update(headers)
+        request.environ.update(REMOTE_ADDR=peer, REMOTE_PORT='1')
         found: int = request.get_response(self.application).status_int
         return found
+
+
+class TestPeer(unit_base.TestCase):
+    """Whose program is connected."""
+
+    def test_connected(self) -> None:
+        with socket.create_server(('127.0.0.1', 0)) as server:
+            there = server.getsockname()[1]
+            with socket.create_connection(('127.0.0.1', there)) as client:
+                here = client.getsockname()[1]
+                self.assertEqual({os.geteuid()}, peer_lib.uids(here, there))
+                self.assertEqual(set(), peer_lib.uids(there, there))
+            # What is closed is shown as root's, whoever has closed it.
+            self.assertEqual(set(), peer_lib.uids(here, there))
+
+
+class TestUnixSocket(unit_base.TestCase):
+    """The path of a socket."""
+
+    def test_of_another_program(self) -> None:
+        path = str(self.folder() / 'socket')
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(path)
+            other.listen()
+            self.assertRaises(OSError, server.listening, path, 0)
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+        # Now nobody listens there any more.
+        server.listening(path, 0).close()
 
 
 class TestHttpBasic(base.ApiTestCase):

@@ -10,10 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import io
 from typing import Any
 import uuid
 
 from nova_snap import exception
+from nova_snap import progress as progress_lib
 from nova_snap.image import api as image_api
 from nova_snap.image import filesystem
 from nova_snap.objects import instance as instance_lib
@@ -94,6 +96,27 @@ class TestCreateBackup(test_create_image.CreateImageTestCase):
             {snapshot, weekly, other.id, unfinished.id, daily},
             set(self.kept()),
         )
+
+    def test_those_of_other_projects_are_left_alone(self) -> None:
+        """Anybody can write the properties of a backup."""
+        forged = image_api.Image(
+            id=str(uuid.uuid4()),
+            name='x',
+            status='queued',
+            owner='somebody',
+            properties={
+                'image_type': 'backup',
+                'backup_type': 'daily',
+                'instance_uuid': SERVER,
+            },
+        )
+        self.images.create(forged)
+        self.images.upload(
+            forged.id, io.BytesIO(b'x'), 1, progress_lib.Progress()
+        )
+        first = self.backup(2).json['image_id']
+        second = self.backup(2).json['image_id']
+        self.assertEqual({forged.id, first, second}, set(self.kept()))
 
     def test_a_failed_one_deletes_none(self) -> None:
         first = self.backup(1).json['image_id']

@@ -12,6 +12,7 @@
 
 import threading
 from typing import Any
+from unittest import mock
 import uuid
 
 from nova_snap import concurrency
@@ -125,6 +126,22 @@ class TestCreateImage(CreateImageTestCase):
             self.assertEqual('queued', self.images.get(image_id).status)
         self.wait_for_end()
         self.assertEqual('active', self.images.get(image_id).status)
+
+    def test_deleting_the_image_of_one_that_waits_cancels_it(self) -> None:
+        with self.locks.snapshot_slot(progress_lib.Progress()):
+            self.images.delete(self.create().json['image_id'])
+            self.wait_for_end()
+        self.assertIn('its image was deleted', self.log.output)
+        self.assert_nothing_is_left()
+
+    def test_without_a_thread_another_time(self) -> None:
+        def fail(_name: str, _function: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with mock.patch.object(concurrency, 'start_thread', fail):
+            answer = self.create()
+        self.assert_error(answer, 503, 'serviceUnavailable', 'try again')
+        self.assertEqual(202, self.create().status_int)
 
     def test_deletes_the_record_of_a_failure(self) -> None:
         def fail(_request: compute_base.Request) -> None:

@@ -163,6 +163,7 @@ class TestPages(base.ApiTestCase):
             ('limit=1&limit=2', '2.58'),
             ('marker=req-9', '2.58'),
             ('changes-since=x', '2.58'),
+            ('changes-since=0001-01-01T00:00:00%2B01:00', '2.58'),
             ('changes-before=2026-01-01', '2.58'),
             ('changes-since=2026-01-02&changes-before=2026-01-01', '2.66'),
         ):
