@@ -27,7 +27,6 @@ import bcrypt
 from tests.functional import api_base
 from tests.functional import base
 
-
 #: Seconds in which a request is answered; less than a connection may say
 #: nothing.
 PATIENCE = 40

@@ -18,10 +18,12 @@ from alembic.runtime import migration
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap.api import actions as actions_lib
+from nova_snap.api import context as context_lib
 from nova_snap.api import recovery
 from nova_snap.api.db import api as db_api
 from nova_snap.api.db import models
 from nova_snap.image import api as image_api
+from tests.unit import base as unit_base
 from tests.unit.api import base
 from tests.unit.api import test_create_image
 from tests.unit.compute import base as compute_base
@@ -30,6 +32,25 @@ SERVER = compute_base.INSTANCE.uuid
 PATH = f'/v2.1/servers/{SERVER}/os-instance-actions'
 
 TIME = r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$'
+
+
+class TestTogether(test_create_image.CreateImageTestCase):
+    """Several threads that write at once."""
+
+    def test_each_is_written(self) -> None:
+        context = context_lib.Context('req', 'me', base.PROJECT)
+
+        def write() -> None:
+            for _ in range(20):
+                action = self.services.actions.begin(
+                    context, SERVER, 'createImage', 'an image'
+                )
+                self.services.actions.begin_event(action, 'step')
+                self.services.actions.end(action, 'step', None)
+
+        writers = [unit_base.Attempt(write) for _ in range(4)]
+        self.assertEqual([None] * 4, [w.wait().error for w in writers])
+        self.assertEqual(80, len(self.services.actions.list(SERVER)))
 
 
 class TestShapes(test_create_image.CreateImageTestCase):
