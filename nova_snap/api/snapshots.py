@@ -221,7 +221,9 @@ class Snapshots:
             concurrency.start_thread(f'snapshot-{uuid}', take)
         except RuntimeError:  # the host has no more threads
             self._forget(uuid)
-            raise QueueFull(limit=self._limit) from None
+            raise exception.Unavailable(
+                'The host can start no more threads; try again later.'
+            ) from None
         call.wait(snapshot)
         return snapshot.image_id
 

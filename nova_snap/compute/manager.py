@@ -120,10 +120,7 @@ class SnapshotManager:
                     plan,
                     operation,
                     images,
-                    [
-                        driver_lib.Record(image.id, image.owner)
-                        for image in created
-                    ],
+                    created,
                     lambda state: _log_task_state(instance, state),
                 )
         return tuple(images.get(record.id) for record in records)
@@ -174,10 +171,7 @@ class SnapshotManager:
                         plan,
                         operation,
                         images,
-                        [
-                            driver_lib.Record(image.id, image.owner)
-                            for image in created
-                        ],
+                        created,
                         update_task_state,
                     )
 
@@ -212,10 +206,7 @@ class SnapshotManager:
                     plan,
                     operation,
                     images,
-                    [
-                        driver_lib.Record(record.id, record.owner)
-                        for record in records
-                    ],
+                    records,
                     update_task_state,
                 )
 
@@ -330,18 +321,20 @@ class SnapshotManager:
         plan: driver_lib.Plan,
         operation: driver_lib.Operation,
         images: image_api.ImageService,
-        records: Sequence[driver_lib.Record],
+        records: Sequence[image_api.Image],
         update_task_state: UpdateTaskState,
     ) -> None:
         """Follow a plan, or the first available of its alternatives."""
-        root, *further = records
+        root, *further = (
+            driver_lib.Record(record.id, record.owner) for record in records
+        )
         operation = dataclasses.replace(
             operation, record=root, further_records=tuple(further)
         )
         update_task_state(task_states.TaskState.IMAGE_PENDING_UPLOAD)
         with image_upload.watched(
             images,
-            [record.image_id for record in records],
+            [record.id for record in records],
             operation.instance,
             operation.progress,
             self._cancel_check_interval,

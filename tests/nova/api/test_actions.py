@@ -12,54 +12,33 @@
 
 """Answers of the API about actions and versions, by Nova's own schemas."""
 
-from collections.abc import Callable
-from typing import Any
-
-from nova.api.openstack import api_version_request
 from nova.api.openstack.compute import create_backup
 from nova.api.openstack.compute import instance_actions
 from nova.api.openstack.compute import servers
 from nova.api.openstack.compute import versions
-from nova.api.validation import validators
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from tests.nova.api import schemas
 from tests.unit.api import test_create_image
 from tests.unit.compute import base as compute_base
 
 SERVER = compute_base.INSTANCE.uuid
 PATH = f'/v2.1/servers/{SERVER}/os-instance-actions'
 
-#: The second numbers of all microversions that are offered.
-MINORS = range(1, 91)
-
 Controller = instance_actions.InstanceActionsController
-Method = Callable[..., Any]
-
-
-def validate(method: Method, minor: int, document: Any) -> None:
-    """Raise Nova's ValidationError if Nova would not answer so."""
-    wanted = api_version_request.APIVersionRequest(f'2.{minor}')
-    schemas = method.response_body_schemas._schemas  # type: ignore[attr-defined]
-    (schema,) = (
-        schema
-        for schema, first, last in schemas
-        if (first.is_null() or first <= wanted)
-        and (last.is_null() or wanted <= last)
-    )
-    validators._SchemaValidator(schema).validate(document)
 
 
 class ActionsTest(test_create_image.CreateImageTestCase):
     """In every version that is offered."""
 
     def test_versions(self) -> None:
-        for minor in MINORS:
+        for minor in schemas.MINORS:
             version = f'2.{minor}'
             answer = self.get('/', version=version)
-            validate(versions.Versions.index, minor, answer.json)
+            schemas.validate(versions.Versions.index, minor, answer.json)
             answer = self.get('/v2.1/', version=version)
-            validate(versions.VersionsV2.index, minor, answer.json)
+            schemas.validate(versions.VersionsV2.index, minor, answer.json)
 
     def test_actions_that_succeed_fail_and_wait(self) -> None:
         self.create()
@@ -80,23 +59,23 @@ class ActionsTest(test_create_image.CreateImageTestCase):
 
     def assert_actions(self, result: str | None) -> None:
         """Check the answers, and the result of the last action."""
-        for minor in MINORS:
+        for minor in schemas.MINORS:
             version = f'2.{minor}'
             listed = self.get(PATH, version=version).json
-            validate(Controller.index, minor, listed)
+            schemas.validate(Controller.index, minor, listed)
             request_id = listed['instanceActions'][0]['request_id']
             shown = self.get(f'{PATH}/{request_id}', version=version).json
-            validate(Controller.show, minor, shown)
+            schemas.validate(Controller.show, minor, shown)
             results = [e['result'] for e in shown['instanceAction']['events']]
             self.assertEqual([result] if result else [], results)
         page = self.get(f'{PATH}?limit=1', version='2.58').json
         self.assertIn('links', page)
-        validate(Controller.index, 58, page)
+        schemas.validate(Controller.index, 58, page)
 
     def test_images_and_backups(self) -> None:
         for minor in (1, 38, 39, 44, 45, 90):
             answer = self.create(version=f'2.{minor}')
-            validate(
+            schemas.validate(
                 servers.ServersController._create_image,
                 *(minor, answer.json if answer.body else None),
             )
@@ -113,7 +92,7 @@ class ActionsTest(test_create_image.CreateImageTestCase):
                 },
                 version=f'2.{minor}',
             )
-            validate(
+            schemas.validate(
                 create_backup.CreateBackupController._create_backup,
                 *(minor, answer.json if answer.body else None),
             )
