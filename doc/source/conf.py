@@ -21,23 +21,19 @@ release = version
 
 extensions = [
     'cliff.sphinxext',
-    'openstackdocstheme',
     'oslo_config.sphinxext',
     'reno.sphinxext',
 ]
 
 root_doc = 'index'
 nitpicky = True
-pygments_style = 'native'
 # Two dashes are an option of a command, not a typographer's dash.
 smartquotes = False
+# A block without a language is a tree of files, or output: no Python.
+highlight_language = 'none'
 
-html_theme = 'openstackdocs'
-# The theme would take these from the git repository and from Launchpad.
-openstackdocs_auto_name = False
-openstackdocs_auto_version = False
-openstackdocs_use_storyboard = False
-html_theme_options = {'show_other_versions': False}
+html_theme = 'furo'
+html_title = f'{project} {release}'
 
 man_pages = [
     (

@@ -20,16 +20,11 @@ version = pbr.version.VersionInfo('nova-snap').version_string()
 release = version
 
 extensions = [
-    'openstackdocstheme',
     'reno.sphinxext',
 ]
 
 root_doc = 'index'
-pygments_style = 'native'
 smartquotes = False
 
-html_theme = 'openstackdocs'
-openstackdocs_auto_name = False
-openstackdocs_auto_version = False
-openstackdocs_use_storyboard = False
-html_theme_options = {'show_other_versions': False}
+html_theme = 'furo'
+html_title = f'{project} {release}'
