@@ -82,14 +82,16 @@ timed() {
         tee -a "$folder/times"
 }
 
-install_debootstrap() {
+# Not by two runs at a time, of two suites.
+install_debootstrap() (
+    flock 8
     command -v debootstrap >/dev/null || {
         say 'installing debootstrap on this host'
         apt-get update -qq &&
             DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
                 --no-install-recommends debootstrap
     } </dev/null || fail 'debootstrap is not to be had, and nothing else will do'
-}
+) 8>"${folder%/*}/lock"
 
 # The URIs of the Debian archive in the host's apt sources that has a release.
 archive_of() {
