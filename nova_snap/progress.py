@@ -53,6 +53,13 @@ class Report:
     done: int
     total: int | None
 
+    @property
+    def per_cent(self) -> int:
+        """How much of the stage is done; 0 where that is not known."""
+        if not self.total:
+            return 0
+        return min(100, 100 * self.done // self.total)
+
 
 class Progress:
     """Channel between an operation and its caller: progress, cancellation.

@@ -111,10 +111,7 @@ class Snapshot:
     @property
     def per_cent(self) -> int:
         """How much of the current stage is done."""
-        report = self.report
-        if report is None or not report.total:
-            return 0
-        return min(100, 100 * report.done // report.total)
+        return self.report.per_cent if self.report else 0
 
     def enter(self, state: task_states.TaskState) -> None:
         """Note a new task state."""

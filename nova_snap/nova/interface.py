@@ -228,6 +228,7 @@ NAMES: tuple[Name, ...] = (
     # The instance.
     Name(INSTANCE, 'get_by_uuid', ('context', 'uuid'), ('expected_attrs',)),
     Name(INSTANCE, 'get_pci_devices', (), ('source',)),
+    Name(INSTANCE, 'save', ()),
     Name(INSTANCE, 'flavor', value='nova.objects:Flavor'),
     Name(INSTANCE, 'image_meta', value='nova.objects:ImageMeta'),
     Name(INSTANCE, 'info_cache', value='nova.objects:InstanceInfoCache'),
@@ -240,6 +241,7 @@ NAMES: tuple[Name, ...] = (
         'numa_topology',
         'pci_devices',
         'pci_requests',
+        'progress',
         'project_id',
         'system_metadata',
         'task_state',

@@ -13,13 +13,10 @@
 """Conversion of a request of nova-compute to the types of the core."""
 
 from collections.abc import Callable
-import time
 from typing import Any
 
 from nova.compute import task_states as nova_states
 
-from nova_snap import concurrency
-from nova_snap import progress as progress_lib
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import task_state
 
@@ -57,13 +54,6 @@ def image_properties(instance: Any) -> dict[str, str]:
     """Return the properties of the base image that the core uses."""
     required = instance.image_meta.properties.get('os_require_quiesce', False)
     return {'os_require_quiesce': str(required)}
-
-
-def progress_for(instance: Any) -> progress_lib.Progress:
-    """Return a progress; under eventlet, its reports yield to the hub."""
-    if concurrency.is_eventlet():
-        return progress_lib.Progress(instance.uuid, lambda _: time.sleep(0))
-    return progress_lib.Progress(instance.uuid)
 
 
 class TaskStates:

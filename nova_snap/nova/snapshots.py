@@ -34,6 +34,7 @@ from nova_snap.nova import glance_pool
 from nova_snap.nova import hooks as hooks_lib
 from nova_snap.nova import images
 from nova_snap.nova import request
+from nova_snap.nova import server_progress
 from nova_snap.nova import settings
 from nova_snap.objects import instance as instance_lib
 from nova_snap.virt.libvirt import driver as driver_lib
@@ -86,15 +87,16 @@ class Snapshots:
             options = self._options
             if is_in_ceph:
                 options = self._in_ceph(context, instance, hooks)
-            self._manager(hooks, options).snapshot_to_record(
-                request.instance_of(instance, wanted.choice),
-                image_id,
-                request.image_properties(instance),
-                self._images(context, instance, image_id, metadata),
-                request.progress_for(instance),
-                update_task_state,
-                wanted.metadata,
-            )
+            with server_progress.followed(instance.uuid) as progress:
+                self._manager(hooks, options).snapshot_to_record(
+                    request.instance_of(instance, wanted.choice),
+                    image_id,
+                    request.image_properties(instance),
+                    self._images(context, instance, image_id, metadata),
+                    progress,
+                    update_task_state,
+                    wanted.metadata,
+                )
 
     def unlink(
         self,
@@ -161,6 +163,8 @@ class Snapshots:
         done = not contents.unreadable
         for recovery in self._manager(hooks, self._options).recover(service):
             _log(recovery)
+            if not (recovery.running or recovery.elsewhere):
+                server_progress.write(recovery.entry.instance_uuid, 0)
             done = done and not recovery.left
         return done
 

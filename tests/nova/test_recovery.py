@@ -71,6 +71,26 @@ class RecoveryTest(base.NovaTestCase):
     def test_nothing_to_do(self) -> None:
         self.assertTrue(recovery.recover(self.snapshots))
 
+    def test_progress_is_taken_back(self) -> None:
+        written: list[int] = []
+
+        def load(*_arguments: object, **_keywords: object) -> object:
+            instance = self.instance(
+                task_state=None,
+                vm_state='active',
+                host=base.CONF.host,
+                progress=40,
+            )
+            self.patch(
+                instance, 'save', lambda: written.append(instance.progress)
+            )
+            return instance
+
+        self.patch(nova_instance.Instance, 'get_by_uuid', load)
+        self.leave(undo_steps.RemoveFolder(str(self.folder_left)))
+        self.assertTrue(recovery.recover(self.snapshots))
+        self.assertEqual([0], written)
+
     def test_journal_among_packages_is_warned_of(self) -> None:
         driver = self.driver()
         snapshots.Snapshots(driver)
