@@ -61,8 +61,31 @@ class Report:
         return min(100, 100 * self.done // self.total)
 
 
+@dataclasses.dataclass
+class Measured:
+    """Measurements of one operation, for its log line and for metrics.
+
+    :ivar method: how the disks are read: a live method, ``cold``, or
+        ``volumes`` if none is; '' until a plan was made.
+    :ivar image_bytes: of the images that were sent, without those whose
+        location was given; 0 until they are complete.
+    :ivar frozen_seconds: how long this operation has kept the guest's file
+        systems frozen; None if it has not frozen them.
+    """
+
+    method: str = ''
+    image_bytes: int = 0
+    frozen_seconds: float | None = None
+
+    def add_frozen(self, seconds: float) -> None:
+        """Note that the guest was frozen; another method may do it again."""
+        self.frozen_seconds = (self.frozen_seconds or 0) + seconds
+
+
 class Progress:
     """Channel between an operation and its caller: progress, cancellation.
+
+    :ivar measured: what is known of the operation so far.
 
     :param server: the name or id of the server, for messages.
     :param listener: called with each :class:`Report`, in the thread that
@@ -78,6 +101,7 @@ class Progress:
         self._listener = listener
         self._reason: str | None = None
         self._left: int | None = None
+        self.measured = Measured()
 
     def cancel(self, reason: str) -> None:
         """Ask the snapshot to stop; the first reason given is kept.

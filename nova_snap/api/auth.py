@@ -66,32 +66,16 @@ class NoAuth:
         :raises Forbidden: it comes from somebody else, or through a proxy, or
             was sent to a name that anybody could have given to this host.
         """
-        if any(name in request.environ for name in PROXY_HEADERS):
-            raise errors.Forbidden(
-                'With [api] auth_strategy noauth2, no request is answered '
-                'that came through a proxy.'
-            )
-        peer = request.remote_addr
-        if peer not in LOCAL_PEERS:
-            self._require_local(request, peer)
-        return _administrator(request, NOAUTH_USER, self._project_id)
-
-    def _require_local(self, request: request_lib.Request, peer: str) -> None:
-        name = request.domain.strip('[]')
-        # A web page could have a name that leads here, and a browser on this
-        # host send its requests.
-        is_named = name == 'localhost' or is_loopback(name)
-        if not (is_loopback(peer) and is_named):
-            raise errors.Forbidden(
-                'With [api] auth_strategy noauth2, requests of this host only '
-                'are answered, to localhost or a loopback address.'
-            )
-        if not peer_lib.is_trusted(request.environ):
+        require_this_host(request, '[api] auth_strategy noauth2')
+        if request.remote_addr not in LOCAL_PEERS and not peer_lib.is_trusted(
+            request.environ
+        ):
             raise errors.Forbidden(
                 'With [api] auth_strategy noauth2, programs of root and of '
                 "the service's own user only are answered on this address; "
                 'use a unix socket or http_basic for others.'
             )
+        return _administrator(request, NOAUTH_USER, self._project_id)
 
 
 class HttpBasic:
@@ -135,13 +119,49 @@ class HttpBasic:
         return _administrator(request, name, self._project_id)
 
 
-def require_safe(strategy: str, address: str, has_tls: bool) -> None:
+def require_this_host(request: request_lib.Request, rule: str) -> None:
+    """Raise Forbidden if a request may come from another host.
+
+    Or through a proxy, or was sent to a name that anybody could have given to
+    this host.
+
+    :param rule: the option that says so, for the message.
+    """
+    if any(name in request.environ for name in PROXY_HEADERS):
+        raise errors.Forbidden(
+            f'With {rule}, no request is answered that came through a proxy.'
+        )
+    peer = request.remote_addr
+    if peer in LOCAL_PEERS:
+        return
+    name = request.domain.strip('[]')
+    # A web page could have a name that leads here, and a browser on this
+    # host send its requests.
+    is_named = name == 'localhost' or is_loopback(name)
+    if not (is_loopback(peer) and is_named):
+        raise errors.Forbidden(
+            f'With {rule}, requests of this host only are answered, to '
+            'localhost or a loopback address.'
+        )
+
+
+def require_safe(
+    strategy: str, address: str, has_tls: bool, is_for_all: bool = False
+) -> None:
     """Raise an error if it is not safe to listen on an address.
 
     :param address: an IP address, or the path of a unix socket.
+    :param is_for_all: every user of this host may connect to the unix socket.
     :raises InvalidConfiguration: others could do, or read, what is only for
         the administrator.
     """
+    if strategy == 'noauth2' and is_for_all:
+        raise exception.InvalidConfiguration(
+            option='SocketMode',
+            reason=f'every user of this host may connect to {address}, and '
+            'with auth_strategy noauth2 everybody is the administrator; set '
+            '0660.',
+        )
     if address.startswith('/') or is_loopback(address):
         return
     if strategy == 'noauth2':

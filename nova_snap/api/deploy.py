@@ -16,6 +16,7 @@ from collections.abc import Callable
 import fcntl
 import os
 import pathlib
+import socket
 from typing import IO
 from typing import Any
 
@@ -26,9 +27,12 @@ from oslo_middleware import request_id
 from nova_snap import exception
 from nova_snap import factory
 from nova_snap.api import actions as actions_lib
+from nova_snap.api import activation
 from nova_snap.api import app
 from nova_snap.api import auth
 from nova_snap.api import context as context_lib
+from nova_snap.api import cross_origin
+from nova_snap.api import metrics as metrics_lib
 from nova_snap.api import recovery
 from nova_snap.api import services as services_lib
 from nova_snap.api import snapshots
@@ -64,19 +68,25 @@ def from_conf(conf: cfg.ConfigOpts) -> services_lib.Services:
     actions.forget_old()
     recovery.Recovery(manager, images, actions).start()
 
+    metrics = metrics_lib.Metrics()
+    running = snapshots.Snapshots(manager, _limit(conf), metrics)
+    metrics.observe(running)
+
     def images_of(_context: context_lib.Context) -> image_api.ImageService:
         return images
 
     return services_lib.Services(
         driver=driver,
         manager=manager,
-        snapshots=snapshots.Snapshots(manager, _limit(conf)),
+        snapshots=running,
         actions=actions,
         images=images_of,
         options=services_lib.Options(
             default_project_id=conf.api.default_project_id,
             hostname=conf.api.host_name,
+            metrics=conf.api.metrics,
         ),
+        metrics=metrics,
     )
 
 
@@ -108,21 +118,37 @@ def _limit(conf: cfg.ConfigOpts) -> int:
 
 
 def application(
-    services: services_lib.Services, authenticate: app.Authenticate
+    services: services_lib.Services,
+    authenticate: app.Authenticate,
+    conf: cfg.ConfigOpts | None = None,
 ) -> Wsgi:
-    """Put the application and its middleware together."""
+    """Put the application and its middleware together.
+
+    :param conf: has the options of the middleware; None: their defaults.
+    """
     wsgi: Wsgi = app.Application(services, authenticate)
-    wsgi = http_proxy_to_wsgi.HTTPProxyToWSGI(wsgi)
+    if conf is not None:
+        wsgi = cross_origin.wrapped(wsgi, conf)
+    wsgi = http_proxy_to_wsgi.HTTPProxyToWSGI(wsgi, conf)
     return RequestId(wsgi)
 
 
-def authentication(conf: cfg.ConfigOpts) -> app.Authenticate:
+def authentication(
+    conf: cfg.ConfigOpts, listener: socket.socket | None = None
+) -> app.Authenticate:
     """Make what finds out who sends a request.
 
+    :param listener: listens already, wherever; None: ``[api] listen`` does.
     :raises InvalidConfiguration: the service could be misused.
     """
     own = conf.api
-    auth.require_safe(own.auth_strategy, own.listen, bool(own.cert_file))
+    address, is_for_all = own.listen, False
+    if listener is not None:
+        address = activation.address(listener)
+        is_for_all = activation.is_for_all(listener)
+    auth.require_safe(
+        own.auth_strategy, address, bool(own.cert_file), is_for_all
+    )
     if own.auth_strategy == 'http_basic':
         return auth.HttpBasic(
             own.http_basic_auth_user_file, own.default_project_id

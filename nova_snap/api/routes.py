@@ -31,6 +31,7 @@ from nova_snap.api.handlers import health
 from nova_snap.api.handlers import hypervisors
 from nova_snap.api.handlers import images
 from nova_snap.api.handlers import instance_actions
+from nova_snap.api.handlers import metrics
 from nova_snap.api.handlers import server_actions
 from nova_snap.api.handlers import servers
 from nova_snap.api.handlers import snapshots
@@ -54,6 +55,7 @@ PUBLIC = (
     Route('GET', '/v2.1', versions.show),
     Route('GET', '/v2.1/', versions.show),
     Route('GET', '/healthcheck', health.show),
+    Route('GET', '/metrics', metrics.show),
     Route('GET', '/image', images.versions),
     Route('GET', '/image/', images.versions),
 )

@@ -17,8 +17,10 @@ import dataclasses
 
 from nova_snap.api import actions as actions_lib
 from nova_snap.api import context as context_lib
+from nova_snap.api import metrics as metrics_lib
 from nova_snap.api import snapshots as snapshots_lib
 from nova_snap.compute import manager as manager_lib
+from nova_snap.conf import api as api_conf
 from nova_snap.image import api as image_api
 from nova_snap.virt import driver as driver_lib
 
@@ -29,6 +31,7 @@ class Options:
 
     default_project_id: str
     hostname: str
+    metrics: str = api_conf.METRICS_LOCAL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,3 +48,6 @@ class Services:
     actions: actions_lib.Actions
     images: Callable[[context_lib.Context], image_api.ImageService]
     options: Options
+    metrics: metrics_lib.Metrics = dataclasses.field(
+        default_factory=metrics_lib.Metrics
+    )

@@ -85,7 +85,8 @@ class Snapshot:
     :ivar image_id: of the root disk's image; '' until its record exists.
     :ivar report: the last report of its progress.
     :ivar stage_began: the first report of its current stage.
-    :ivar began_at: seconds of the monotonic clock at which it got its turn.
+    :ivar accepted_at: seconds of the monotonic clock at which it was made.
+    :ivar began_at: the same, at which it got its turn.
     """
 
     instance: instance_lib.Instance
@@ -96,6 +97,7 @@ class Snapshot:
     report: progress_lib.Report | None = None
     stage_began: progress_lib.Report | None = None
     stage_began_at: float = 0
+    accepted_at: float = dataclasses.field(default_factory=time.monotonic)
     began_at: float | None = None
     progress: progress_lib.Progress = dataclasses.field(init=False)
 
@@ -152,13 +154,18 @@ class Snapshots:
     """The snapshots of one service.
 
     :param limit: how many run and wait at most; 0: any number.
+    :param watcher: is told of all, besides the watcher of each.
     """
 
     def __init__(
-        self, manager: manager_lib.SnapshotManager, limit: int
+        self,
+        manager: manager_lib.SnapshotManager,
+        limit: int,
+        watcher: Watcher | None = None,
     ) -> None:
         self._manager = manager
         self._limit = limit
+        self._watcher = watcher or Watcher()
         self._lock = threading.Lock()
         self._by_instance: dict[str, Snapshot] = {}
         self._is_stopping = False
@@ -187,6 +194,7 @@ class Snapshots:
             def accepted(records: Sequence[image_api.Image]) -> None:
                 snapshot.image_id = records[0].id
                 watcher.accepted(snapshot)
+                self._watcher.accepted(snapshot)
                 call.answer(None)
 
             def enter(state: task_states.TaskState) -> None:
@@ -194,6 +202,7 @@ class Snapshots:
                 snapshot.enter(state)
                 if was_waiting:
                     watcher.began(snapshot)
+                    self._watcher.began(snapshot)
 
             error: Exception | None = None
             try:
@@ -277,8 +286,13 @@ class Snapshots:
         if error is None:
             LOG.info(
                 'The snapshot of server %(server)s is complete: image '
-                '%(image)s.',
-                {'server': uuid, 'image': snapshot.image_id},
+                '%(image)s, by %(method)s, %(bytes)d bytes sent.',
+                {
+                    'server': uuid,
+                    'image': snapshot.image_id,
+                    'method': snapshot.progress.measured.method,
+                    'bytes': snapshot.progress.measured.image_bytes,
+                },
                 instance_uuid=uuid,
             )
         elif snapshot.image_id:
@@ -286,6 +300,7 @@ class Snapshots:
         with contextlib.ExitStack() as stack:
             stack.callback(self._forget, uuid)
             if snapshot.image_id:
+                stack.callback(self._watcher.ended, snapshot, error)
                 watcher.ended(snapshot, error)
 
     def _forget(self, uuid: str) -> None:

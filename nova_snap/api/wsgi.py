@@ -24,5 +24,5 @@ from nova_snap.conf import api as api_conf
 api_conf.set_up(conf.CONF, [])
 
 application = deploy.application(
-    deploy.from_conf(conf.CONF), deploy.authentication(conf.CONF)
+    deploy.from_conf(conf.CONF), deploy.authentication(conf.CONF), conf.CONF
 )

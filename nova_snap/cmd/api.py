@@ -62,15 +62,18 @@ class Signals:
 def serve() -> None:
     """Serve until a signal ends that."""
     # Imported on demand: only now is it known that they are needed.
+    from nova_snap.api import activation
     from nova_snap.api import deploy
     from nova_snap.api import server
 
     signals = Signals()
     own = conf.CONF.api
-    authentication = deploy.authentication(conf.CONF)
+    listener = activation.inherited()
+    authentication = deploy.authentication(conf.CONF, listener)
     services = deploy.from_conf(conf.CONF)
-    application = deploy.application(services, authentication)
-    listener = server.listening(own.listen, own.port)
+    application = deploy.application(services, authentication, conf.CONF)
+    if listener is None:
+        listener = server.listening(own.listen, own.port)
     LOG.info('Listening on %s.', listener.getsockname())
     tls = server.Tls(own.cert_file, own.key_file) if own.cert_file else None
     stop = server.start(listener, application, tls)

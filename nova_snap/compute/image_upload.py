@@ -63,9 +63,11 @@ class Outcome:
 
     :ivar is_verified: it is what was sent.
     :ivar is_deleted: it was not, and this process has deleted it.
+    :ivar size: bytes that were sent; 0 until they are known.
     """
 
     image_id: str
+    size: int = 0
     is_verified: bool = False
     is_deleted: bool = False
 
@@ -181,6 +183,7 @@ def _upload(
 
         def register(sent: image_api.Sent) -> None:
             before_active()
+            outcome.size = sent.size
             step = VerifyImage(
                 image_id,
                 *(sent.size, sent.algorithm, sent.digest),

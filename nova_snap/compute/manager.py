@@ -151,6 +151,7 @@ class SnapshotManager:
             instance, progress, images, takes_slot=False
         ) as operation:
             plan, records = self._plan(instance, name, metadata, images)
+            progress.measured.method = plan.method
             records[0] = _with_properties(records[0], own or {})
             _require_image_service(images, records[0].id)
             named = plan.named_step()
@@ -340,6 +341,7 @@ class SnapshotManager:
             self._cancel_check_interval,
         ) as outcomes:
             for candidate in itertools.chain((plan,), plan.alternatives()):
+                operation.progress.measured.method = candidate.method
                 try:
                     with candidate.extracted(operation) as extraction:
                         update_task_state(
@@ -353,6 +355,9 @@ class SnapshotManager:
                             operation,
                             self._parallel_disks,
                         )
+                    operation.progress.measured.image_bytes = sum(
+                        outcome.size for outcome in outcomes
+                    )
                     return
                 except exception.MethodUnavailable as error:
                     failure = error

@@ -23,6 +23,11 @@ from nova_snap import conf as conf_lib
 
 GROUP = 'api'
 
+#: The values of [api] metrics.
+METRICS_OFF = 'off'
+METRICS_LOCAL = 'local'
+METRICS_ALL = 'all'
+
 OPTS = [
     cfg.StrOpt(
         'concurrency_backend',
@@ -98,6 +103,23 @@ Address to listen on: an IP address, or the absolute path of a unix socket.
 Maximum number of snapshots that wait for others to end ([DEFAULT]
 max_concurrent_snapshots). Further requests are answered with 503 and
 Retry-After.
+""",
+    ),
+    cfg.StrOpt(
+        'metrics',
+        default=METRICS_LOCAL,
+        choices=[
+            (METRICS_OFF, 'Nobody: there is no /metrics'),
+            (
+                METRICS_LOCAL,
+                'Programs of this host, by a loopback address or a unix '
+                'socket, and not through a proxy',
+            ),
+            (METRICS_ALL, 'Whoever can reach the service'),
+        ],
+        help="""
+Who may read /metrics without an identity. It has counts, times, and bytes, and
+names no server, image, or project.
 """,
     ),
     cfg.IntOpt(

@@ -35,7 +35,10 @@ from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
 
 #: Makes a context manager that freezes an instance and yields True if frozen.
-Quiesced = Callable[[journal.Entry], contextlib.AbstractContextManager[bool]]
+Quiesced = Callable[
+    [journal.Entry, progress_lib.Progress],
+    contextlib.AbstractContextManager[bool],
+]
 
 
 class Stillness(enum.Enum):
@@ -181,6 +184,11 @@ class Plan(abc.ABC):
 
     instance: instance_lib.Instance
     images: tuple[DiskImage, ...]
+
+    @property
+    @abc.abstractmethod
+    def method(self) -> str:
+        """How the disks are read; see :class:`.progress.Measured`."""
 
     @abc.abstractmethod
     def extracted(

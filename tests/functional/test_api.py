@@ -12,12 +12,14 @@
 
 """``nova-snap-api`` as a process, with real guests and a client of Nova."""
 
+import contextlib
 import signal
 import sys
 from typing import Any
 from typing import ClassVar
 
 import openstack
+from prometheus_client import parser
 
 from tests.functional import api_base
 from tests.functional import base
@@ -77,6 +79,29 @@ class ApiTestCase(api_base.ServiceTestCase):
         )
         return image_id
 
+    def assert_measured(self, size: int) -> None:
+        """Check what Prometheus is told after an image of the guest."""
+        with contextlib.closing(self.make_connection()) as connection:
+            connection.request('GET', '/metrics')
+            said = connection.getresponse().read().decode()
+        found = {
+            (sample.name, sample.labels.get('result')): sample.value
+            for family in parser.text_string_to_metric_families(said)
+            for sample in family.samples
+            if sample.labels.get('method') == 'mirror'
+        }
+        self.assertEqual(1, found['nova_snap_snapshots_total', 'done'])
+        self.assertEqual(size, found['nova_snap_image_bytes_total', None])
+        self.assertEqual(0, found['nova_snap_snapshots_running', None])
+        # Its agent has frozen the guest once.
+        frozen = 'nova_snap_guest_frozen_seconds'
+        self.assertEqual(1, found[f'{frozen}_count', None])
+        self.assertGreater(found[f'{frozen}_sum', None], 0)
+        took = found['nova_snap_snapshot_duration_seconds_sum', None]
+        self.assertGreater(took, found[f'{frozen}_sum', None])
+        for name in (self.guest.uuid, self.guest.name):
+            self.assertNotIn(name, said)
+
     def assert_undone(self, image_id: str) -> None:
         """Check that nothing of an image is left, and the guest is well."""
         ids = [image.id for image in self.images.list()]
@@ -103,9 +128,11 @@ class TestService(ApiTestCase):
         self.assertEqual(202, answer.status_code, answer.text)
         event = self.wait_for_result(service)
         self.assertEqual('Success', event['result'], event)
-        self.assert_one_moment(self.image(answer.json()["image_id"]), ticks)
+        image_id = answer.json()['image_id']
+        self.assert_one_moment(self.image(image_id), ticks)
         self.assert_as_found(self.guest, self.found)
         self.assert_nothing_left()
+        self.assert_measured(self.image_file(image_id).stat().st_size)
 
     def test_killed_and_started_again(self) -> None:
         service = self.start_service(snapshot=self.SLOW)

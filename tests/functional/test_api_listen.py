@@ -15,11 +15,13 @@
 import base64
 import contextlib
 import http.client
+import os
 import pathlib
 import socket
 import ssl
 import stat
 import subprocess
+import sys
 from typing import Any
 
 import bcrypt
@@ -120,6 +122,83 @@ class TestListening(api_base.ServiceTestCase):
 
 class TestListeningEventlet(TestListening):
     """With eventlet."""
+
+    BACKEND = 'eventlet'
+
+
+class TestActivation(api_base.ServiceTestCase):
+    """A socket from the parent, as systemd gives it, with native threads."""
+
+    def start_with(
+        self, listener: socket.socket, **api: str
+    ) -> 'subprocess.Popen[str]':
+        """Start the service with a listening socket; it may fail."""
+        self.configure(api={**api, 'listen': '192.0.2.1'})
+        given = os.dup(listener.fileno())
+        self.addCleanup(os.close, given)
+        # systemd starts a service in the process that the variable names.
+        giving = (
+            'import os, sys\n'
+            f'os.dup2({given}, 3)\n'
+            'os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")\n'
+            'os.execv(sys.argv[1], sys.argv[1:])\n'
+        )
+        return self.start_process(
+            [
+                *(sys.executable, '-c', giving),
+                *(sys.executable, '-m', 'nova_snap.cmd.api'),
+                *('--config-file', str(self.config)),
+            ],
+            env=api_base.without_backend(),
+            pass_fds=[given],
+        )
+
+    def test_on_a_loopback_address(self) -> None:
+        with socket.create_server(('127.0.0.1', self.port)) as listener:
+            # It is answered when the service has started.
+            service = self.start_with(listener)
+            self.assertEqual(200, self.get('/')[0])
+            # The rules are those of the socket, not of [api] listen.
+            self.assertEqual(404, self.get(TestListening.PATH)[0])
+            service.terminate()
+            self.assertEqual(0, self.finish(service).returncode)
+            # Meanwhile others wait for the next process.
+            service = self.start_with(listener)
+            self.assertEqual(200, self.get('/')[0])
+
+    def test_on_a_unix_socket(self) -> None:
+        path = self.state_path / 'api.sock'
+        self.make_connection = lambda: UnixConnection(path)
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            path.chmod(0o666)
+            refused = self.finish(self.start_with(listener))
+            self.assertEqual(1, refused.returncode)
+            self.assertIn('SocketMode', refused.stderr)
+            path.chmod(0o660)
+            service = self.start_with(listener)
+            self.assertEqual(404, self.get(TestListening.PATH)[0])
+            service.terminate()
+            self.assertEqual(0, self.finish(service).returncode)
+            # It is systemd's, and stays.
+            self.assertTrue(path.is_socket())
+
+    def test_without_identity_only_on_this_host(self) -> None:
+        with socket.create_server(('0.0.0.0', self.port)) as listener:
+            refused = self.finish(self.start_with(listener))
+        self.assertEqual(1, refused.returncode)
+        self.assertIn('0.0.0.0 can be reached', refused.stderr)
+
+    def test_what_is_no_listening_socket(self) -> None:
+        with contextlib.closing(socket.socket()) as connection:
+            refused = self.finish(self.start_with(connection))
+        self.assertEqual(1, refused.returncode)
+        self.assertIn('Accept=no', refused.stderr)
+
+
+class TestActivationEventlet(TestActivation):
+    """With eventlet, whose process begins twice."""
 
     BACKEND = 'eventlet'
 

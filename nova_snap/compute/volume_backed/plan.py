@@ -270,6 +270,11 @@ class VolumeBackedPlan(driver_lib.Plan):
     quiesce_required: bool
     options: volume_moment.Options
 
+    @property
+    def method(self) -> str:
+        """Return ``volumes``: no disk is read."""
+        return 'volumes'
+
     @contextlib.contextmanager
     def extracted(
         self, operation: driver_lib.Operation
@@ -286,7 +291,7 @@ class VolumeBackedPlan(driver_lib.Plan):
             moment = volume_moment.SnapshotMoment(
                 snapshots, self.options, self.quiesce_required, operation
             )
-            with self.quiesced(operation.entry) as frozen:
+            with self.quiesced(operation.entry, progress) as frozen:
                 if frozen:
                     moment.take(driver_lib.Stillness.HELD)
                 else:

@@ -47,6 +47,11 @@ class SetPlan(driver_lib.Plan):
     quiesce_required: bool
     options: volume_moment.Options
 
+    @property
+    def method(self) -> str:
+        """The method of the disks that are read."""
+        return self.disks.method
+
     @contextlib.contextmanager
     def extracted(
         self, operation: driver_lib.Operation

@@ -162,8 +162,8 @@ class LibvirtDriver(driver.ComputeDriver):
         """Return a function that freezes a guest by its agent."""
         found = inspection_lib.inspect(self._guest(instance))
         plan = self._plan_quiesce(found, image_properties)
-        return lambda entry: quiesce.quiesced(
-            found.guest, plan, entry, limit=None
+        return lambda entry, progress: quiesce.quiesced(
+            found.guest, plan, entry, progress, limit=None
         )
 
     def explain(

@@ -175,6 +175,11 @@ class LibvirtPlan(driver.Plan):
     hooks: hooks_lib.Hooks
     without: Callable[[decision_lib.Method], 'LibvirtPlan']
 
+    @property
+    def method(self) -> str:
+        """The method of the live path, or ``cold``."""
+        return self.decision.method or self.decision.path
+
     def hardware(self) -> Mapping[str, str]:
         """Return the image properties by the XML."""
         return hardware_lib.image_properties(

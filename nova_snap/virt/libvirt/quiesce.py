@@ -23,7 +23,7 @@ from oslo_log import log as logging
 from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import journal
-from nova_snap import progress
+from nova_snap import progress as progress_lib
 from nova_snap.objects import power_state
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
@@ -136,7 +136,7 @@ class _Watch:
 
     def _run(self, limit: float) -> None:
         began = time.monotonic()
-        while not self._over.wait(progress.POLL_INTERVAL):
+        while not self._over.wait(progress_lib.POLL_INTERVAL):
             try:
                 state = self._guest.power_state()
             except exception.NovaSnapError as error:
@@ -170,6 +170,7 @@ def quiesced(
     guest: guest_lib.Guest,
     quiesce: Quiesce,
     entry: journal.Entry,
+    progress: progress_lib.Progress,
     limit: float | None = FROZEN_LIMIT,
 ) -> Iterator[bool]:
     """Freeze the guest for the block, and always thaw it.
@@ -194,17 +195,28 @@ def quiesced(
         yield True
         _require_still_frozen(guest, quiesce)
         return
-    with entry.undoing(undo_steps.Thaw()):
-        frozen = _freeze(guest, quiesce)
-        began = time.monotonic()
-        with _Watch(guest, limit if frozen else None):
-            yield frozen
-    if frozen:
-        LOG.info(
-            'The file systems of server %(server)s were frozen for %(ms)d ms.',
-            {'server': guest.uuid, 'ms': (time.monotonic() - began) * 1000},
-            instance_uuid=guest.uuid,
-        )
+    began: float | None = None
+    try:
+        with entry.undoing(undo_steps.Thaw()):
+            frozen = _freeze(guest, quiesce)
+            if frozen:
+                began = time.monotonic()
+            with _Watch(guest, limit if frozen else None):
+                yield frozen
+    finally:
+        if began is not None:
+            _note_thawed(guest, progress, time.monotonic() - began)
+
+
+def _note_thawed(
+    guest: guest_lib.Guest, progress: progress_lib.Progress, seconds: float
+) -> None:
+    progress.measured.add_frozen(seconds)
+    LOG.info(
+        'The file systems of server %(server)s were frozen for %(ms)d ms.',
+        {'server': guest.uuid, 'ms': seconds * 1000},
+        instance_uuid=guest.uuid,
+    )
 
 
 def _can_freeze(guest: guest_lib.Guest, quiesce: Quiesce) -> bool:

@@ -23,6 +23,7 @@ from nova_snap.api import app
 from nova_snap.api import auth
 from nova_snap.api import context as context_lib
 from nova_snap.api import deploy
+from nova_snap.api import metrics
 from nova_snap.api import request as request_lib
 from nova_snap.api import services as services_lib
 from nova_snap.api import snapshots
@@ -43,11 +44,15 @@ class ApiTestCase(base.ManagerTestCase):
         self.database_path = self.folder() / 'api.sqlite'
         self.database = db_api.Database(self.database_path)
         self.actions = actions.Actions(self.database, 'host')
+        self.metrics = metrics.Metrics()
+        running = snapshots.Snapshots(self.manager, self.LIMIT, self.metrics)
+        self.metrics.observe(running)
         self.services = services_lib.Services(
             driver=self.driver,
             manager=self.manager,
             actions=self.actions,
-            snapshots=snapshots.Snapshots(self.manager, self.LIMIT),
+            snapshots=running,
+            metrics=self.metrics,
             images=lambda _context: self.images,
             options=services_lib.Options(
                 default_project_id=PROJECT, hostname='host'

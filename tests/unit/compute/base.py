@@ -99,6 +99,10 @@ class MemoryPlan(driver_lib.Plan):
 
     driver: 'MemoryDriver'
 
+    @property
+    def method(self) -> str:
+        return 'pull'
+
     @contextlib.contextmanager
     def extracted(
         self, operation: driver_lib.Operation
@@ -196,7 +200,9 @@ class MemoryDriver(driver_lib.ComputeDriver):
         return self.frozen
 
     @contextlib.contextmanager
-    def frozen(self, entry: journal_lib.Entry) -> Iterator[bool]:
+    def frozen(
+        self, entry: journal_lib.Entry, progress: progress_lib.Progress
+    ) -> Iterator[bool]:
         """Freezing, as far as the one who asks for it can tell."""
         with entry.undoing(Thaw()):
             self.events.append('freeze')

@@ -61,7 +61,12 @@ def extracted(
                 or _without_devices(context, detach_timeout)
             )
             stack.enter_context(
-                quiesce.quiesced(context.guest, context.quiesce, context.entry)
+                quiesce.quiesced(
+                    context.guest,
+                    context.quiesce,
+                    context.entry,
+                    context.progress,
+                )
             )
             stack.enter_context(_suspended(context))
         flats = _flat_images(context, suspends, is_stopped)

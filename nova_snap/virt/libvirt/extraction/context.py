@@ -86,7 +86,7 @@ class Context:
         """
         limit = quiesce_lib.FROZEN_LIMIT + self.moment.limit
         with quiesce_lib.quiesced(
-            self.guest, self.quiesce, self.entry, limit
+            self.guest, self.quiesce, self.entry, self.progress, limit
         ) as frozen:
             yield
             self.moment.take(

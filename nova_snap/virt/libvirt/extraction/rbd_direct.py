@@ -99,7 +99,9 @@ def extracted(
             stack.enter_context(_opened(guest, target, operation.entry))
             for target in targets
         ]
-        with quiesce_lib.quiesced(guest, quiesce, operation.entry) as frozen:
+        with quiesce_lib.quiesced(
+            guest, quiesce, operation.entry, operation.progress
+        ) as frozen:
             for disk in disks:
                 disk.take_snapshot()
             if len(disks) > 1:

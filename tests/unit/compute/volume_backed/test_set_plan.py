@@ -49,6 +49,10 @@ class SetPlan(driver_lib.Plan):
 
     driver: 'SetDriver'
 
+    @property
+    def method(self) -> str:
+        return 'pull'
+
     @contextlib.contextmanager
     def extracted(
         self, operation: driver_lib.Operation

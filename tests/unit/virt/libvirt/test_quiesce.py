@@ -22,6 +22,7 @@ import libvirt
 import testtools
 
 from nova_snap import exception
+from nova_snap import progress as progress_lib
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import inspection
 from nova_snap.virt.libvirt import quiesce
@@ -47,6 +48,7 @@ class QuiesceTestCase(base.GuestTestCase):
         super().setUp()
         self.domain = fake_libvirt.Domain(samples.raw_disk())
         self.guest = self.use(self.domain)
+        self.progress = progress_lib.Progress()
 
 
 class PlanTest(QuiesceTestCase):
@@ -114,7 +116,7 @@ class QuiescedTest(QuiesceTestCase):
         plan = quiesce.Quiesce(wanted, required, TIMEOUT)
         with (
             self.begun(self.guest) as entry,
-            quiesce.quiesced(self.guest, plan, entry),
+            quiesce.quiesced(self.guest, plan, entry, self.progress),
         ):
             was_frozen = self.domain.is_frozen
             block()
@@ -124,6 +126,23 @@ class QuiescedTest(QuiesceTestCase):
         self.assertTrue(self.frozen_within())
         self.assertFalse(self.domain.is_frozen)
         self.assertIn('were frozen for', self.log.output)
+
+    def test_the_frozen_time_is_measured(self) -> None:
+        self.frozen_within(wanted=False)
+        measured = self.progress.measured
+        self.assertIsNone(measured.frozen_seconds)
+        self.frozen_within(block=lambda: time.sleep(0.01))
+        first = measured.frozen_seconds
+        assert first is not None
+        self.assertGreaterEqual(first, 0.01)
+
+        def fail() -> None:
+            raise ValueError
+
+        # The guest was frozen, whatever became of the image.
+        self.assertRaises(ValueError, self.frozen_within, block=fail)
+        assert measured.frozen_seconds is not None
+        self.assertGreater(measured.frozen_seconds, first)
 
     def test_agent_has_the_configured_time(self) -> None:
         self.frozen_within()
