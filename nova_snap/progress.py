@@ -71,15 +71,41 @@ class Measured:
         location was given; 0 until they are complete.
     :ivar frozen_seconds: how long this operation has kept the guest's file
         systems frozen; None if it has not frozen them.
+    :ivar stages: the seconds of each stage, in the order in which they began.
     """
 
     method: str = ''
     image_bytes: int = 0
     frozen_seconds: float | None = None
+    stages: dict[Stage, float] = dataclasses.field(default_factory=dict)
+    _stage: Stage | None = None
+    _stage_since: float = 0
+
+    def enter(self, stage: Stage | None) -> None:
+        """Note the current stage; None: the last one has ended."""
+        if stage is self._stage:
+            return
+        now = time.monotonic()
+        if self._stage is not None:
+            before = self.stages.get(self._stage, 0)
+            self.stages[self._stage] = before + now - self._stage_since
+        self._stage, self._stage_since = stage, now
 
     def add_frozen(self, seconds: float) -> None:
         """Note that the guest was frozen; another method may do it again."""
         self.frozen_seconds = (self.frozen_seconds or 0) + seconds
+
+    def __str__(self) -> str:
+        words = [self.method]
+        words += (f'{name} {took:.1f} s' for name, took in self.stages.items())
+        if self.image_bytes:
+            words.append(f'{self.image_bytes / 2**20:.1f} MiB sent')
+        took = self.stages.get(Stage.UPLOADING)
+        if self.image_bytes and took:
+            words.append(f'{self.image_bytes / 2**20 / took:.1f} MiB/s')
+        if self.frozen_seconds is not None:
+            words.append(f'frozen for {self.frozen_seconds * 1000:.0f} ms')
+        return ', '.join(words)
 
 
 class Progress:
@@ -134,6 +160,7 @@ class Progress:
     def report(self, stage: Stage, done: int, total: int | None) -> None:
         """Tell the listener how far a stage is; check for a cancellation."""
         self.check()
+        self.measured.enter(stage)
         self._left = None if total is None else total - done
         if self._listener is not None:
             self._listener(Report(stage, done, total))

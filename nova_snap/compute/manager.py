@@ -355,9 +355,7 @@ class SnapshotManager:
                             operation,
                             self._parallel_disks,
                         )
-                    operation.progress.measured.image_bytes = sum(
-                        outcome.size for outcome in outcomes
-                    )
+                    _log_measured(operation, outcomes)
                     return
                 except exception.MethodUnavailable as error:
                     failure = error
@@ -378,6 +376,23 @@ def _entered(
             failure = error
             _log_unavailable(operation, error)
     raise failure
+
+
+def _log_measured(
+    operation: driver_lib.Operation, outcomes: Sequence[image_upload.Outcome]
+) -> None:
+    measured = operation.progress.measured
+    measured.enter(None)
+    measured.image_bytes = sum(outcome.size for outcome in outcomes)
+    LOG.info(
+        'Image %(image)s of server %(server)s: %(measured)s.',
+        {
+            'image': operation.record and operation.record.image_id,
+            'server': operation.instance.uuid,
+            'measured': measured,
+        },
+        instance_uuid=operation.instance.uuid,
+    )
 
 
 def _log_unavailable(

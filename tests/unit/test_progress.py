@@ -23,6 +23,49 @@ from tests.unit import base
 STAGE = progress_lib.Stage.COPYING
 
 
+class MeasuredTest(base.TestCase):
+    """What the log line at the end of an image says."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = 100.0
+        self.patch(time, 'monotonic', lambda: self.now)
+        self.progress = progress_lib.Progress()
+
+    def stage(self, stage: progress_lib.Stage, seconds: float) -> None:
+        """Report twice in a stage that takes so long."""
+        self.progress.report(stage, 0, 10)
+        self.now += seconds
+        self.progress.report(stage, 10, 10)
+
+    def test_all_that_is_known(self) -> None:
+        measured = self.progress.measured
+        measured.method = 'mirror'
+        self.stage(progress_lib.Stage.COPYING, 2.0)
+        self.stage(progress_lib.Stage.UPLOADING, 4.0)
+        measured.enter(None)
+        measured.image_bytes = 3 << 20
+        measured.add_frozen(0.012)
+        self.assertEqual(
+            'mirror, copying 2.0 s, uploading 4.0 s, 3.0 MiB sent, '
+            '0.8 MiB/s, frozen for 12 ms',
+            str(measured),
+        )
+
+    def test_stages_side_by_side(self) -> None:
+        for stage in (STAGE, progress_lib.Stage.UPLOADING, STAGE):
+            self.stage(stage, 1.0)
+        self.progress.measured.enter(None)
+        self.assertEqual(
+            {STAGE: 2.0, progress_lib.Stage.UPLOADING: 1.0},
+            self.progress.measured.stages,
+        )
+
+    def test_no_bytes(self) -> None:
+        self.progress.measured.method = 'rbd_direct'
+        self.assertEqual('rbd_direct', str(self.progress.measured))
+
+
 class MonitorTest(base.TestCase):
     """What a stage tells its progress, and is told by it."""
 
