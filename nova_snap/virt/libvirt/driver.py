@@ -10,22 +10,19 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The driver for libvirt: finds guests, decides and plans.
+"""The driver for libvirt: decides how guests are read, and plans.
 
 Open this file for the checks that are made before a snapshot begins.
 """
 
-from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
 import itertools
-import uuid
 
 from oslo_log import log as logging
-from oslo_utils import uuidutils
 
 from nova_snap import exception
 from nova_snap.objects import host_details
@@ -44,6 +41,7 @@ from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import host as host_lib
 from nova_snap.virt.libvirt import inspection as inspection_lib
+from nova_snap.virt.libvirt import lookup
 from nova_snap.virt.libvirt import plan as plan_lib
 from nova_snap.virt.libvirt import plan_checks
 from nova_snap.virt.libvirt import policy
@@ -82,37 +80,11 @@ class LibvirtDriver(driver.ComputeDriver):
         self,
     ) -> list[tuple[instance_lib.Instance, power_state.PowerState]]:
         """Return all guests of this host, without those deleted meanwhile."""
-        return [
-            (
-                domain_xml.nova_instance(reading.xml),
-                guest_lib.power_state_of(reading.state),
-            )
-            for reading in self._host.readings()
-        ]
+        return lookup.instances(self._host)
 
     def instance(self, server: str) -> instance_lib.Instance:
-        """Return the instance with this uuid, libvirt name or Nova name.
-
-        Users choose the names in Nova, so an ID is none of them: a name may
-        not keep others from finding a guest by its ID.
-        """
-        if uuidutils.is_uuid_like(server):
-            wanted = str(uuid.UUID(server))
-            uuids = {
-                domain_uuid
-                for domain_uuid, name in self._host.domain_uuids()
-                if domain_uuid == wanted or name == server
-            }
-            if uuids:
-                return self._instance_by_uuid(_only(uuids, server))
-        found = {
-            instance.uuid: instance
-            for instance, domain_name in self._named_instances()
-            if server in (instance.name, domain_name)
-        }
-        if not found:
-            raise exception.InstanceNotFound(server=server)
-        return found[_only(found, server)]
+        """Return the instance with this uuid, libvirt name or Nova name."""
+        return lookup.find(self._host, server)
 
     def all_details(self) -> list[instance_details.InstanceDetails]:
         """Return what libvirt and Nova's metadata say of all guests."""
@@ -269,20 +241,6 @@ class LibvirtDriver(driver.ComputeDriver):
 
     def _guest(self, instance: instance_lib.Instance) -> guest_lib.Guest:
         return guest_lib.Guest(self._host, instance.uuid, instance.name)
-
-    def _named_instances(
-        self,
-    ) -> Iterator[tuple[instance_lib.Instance, str]]:
-        for reading in self._host.readings():
-            name = domain_xml.parse(reading.xml).findtext('name', '')
-            yield domain_xml.nova_instance(reading.xml), name
-
-    def _instance_by_uuid(self, domain_uuid: str) -> instance_lib.Instance:
-        guest = guest_lib.Guest(self._host, domain_uuid, domain_uuid)
-        try:
-            return domain_xml.nova_instance(guest.xml())
-        except exception.GuestGone:
-            raise exception.InstanceNotFound(server=domain_uuid) from None
 
     def _disks(
         self,
@@ -473,18 +431,6 @@ def _left_out(
             allows=known,
             meaning=left.reason,
         )
-
-
-def _only(uuids: Collection[str], server: str) -> str:
-    """Return the only uuid.
-
-    :raises InstanceAmbiguous: there are several.
-    """
-    if len(uuids) > 1:
-        raise exception.InstanceAmbiguous(
-            server=server, uuids=', '.join(sorted(uuids))
-        )
-    return next(iter(uuids))
 
 
 def _block_device(disk: disk_xml.Disk) -> instance_lib.BlockDevice:
