@@ -17,8 +17,12 @@ https://docs.openstack.org/api-ref/image/v2/#list-images
 from collections.abc import Callable
 from collections.abc import Iterable
 import csv
+import datetime
 import functools
+import operator
 from typing import Any
+
+from oslo_utils import timeutils
 
 from nova_snap.api import errors
 from nova_snap.api import request as request_lib
@@ -31,6 +35,17 @@ _OTHERS = frozenset(('limit', 'marker', 'sort', 'sort_dir', 'sort_key'))
 
 #: Fields of which a query may name several values, after "in:".
 _LISTS = frozenset(('container_format', 'disk_format', 'id', 'name', 'status'))
+
+#: Fields that are times, and how a query may compare them.
+_TIMES = frozenset(('created_at', 'updated_at'))
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    'eq': operator.eq,
+    'neq': operator.ne,
+    'gt': operator.gt,
+    'gte': operator.ge,
+    'lt': operator.lt,
+    'lte': operator.le,
+}
 
 _SORT_KEYS = frozenset(
     [
@@ -98,6 +113,8 @@ def _matches(image: Fields, name: str, value: str) -> bool:
         return value in image['tags']
     if name in ('size_min', 'size_max'):
         return _is_of_size(image['size'], name, value)
+    if name in _TIMES:
+        return _is_of_time(image[name], name, value)
     found = image.get(name)
     if isinstance(found, bool):
         return str(found).lower() == value.lower()
@@ -120,3 +137,22 @@ def _is_of_size(size: int | None, name: str, value: str) -> bool:
     if size is None:
         return False
     return size >= int(value) if name == 'size_min' else size <= int(value)
+
+
+def _is_of_time(found: str | None, name: str, value: str) -> bool:
+    """Compare a time with a value such as ``gte:2026-01-31T00:00:00Z``."""
+    word, colon, text = value.partition(':')
+    if not colon or word not in _OPERATORS:
+        word, text = 'eq', value
+    wanted = _time(text)
+    if wanted is None:
+        raise errors.BadRequest(f'Invalid value of {name}: {value}')
+    known = None if found is None else _time(found)
+    return known is not None and _OPERATORS[word](known, wanted)
+
+
+def _time(text: str) -> datetime.datetime | None:
+    try:
+        return timeutils.normalize_time(timeutils.parse_isotime(text))
+    except (ValueError, OverflowError):
+        return None

@@ -22,6 +22,7 @@ from nova_snap.api import context as context_lib
 from nova_snap.api import request as request_lib
 from nova_snap.api.handlers import images as images_handler
 from nova_snap.image import api as image_api
+from nova_snap.image import filesystem
 from tests.unit.api import base
 
 DATA = bytes(range(256)) * 4096
@@ -107,8 +108,28 @@ class ImageRoutesTest(ImagesTestCase):
         ):
             self.assertEqual(expected, self.names(query), query)
 
+    def test_times(self) -> None:
+        now = '2020-01-02T03:04:05Z'
+        everything = {'old', 'plain, 1', 'foreign', 'queued'}
+        self.patch(filesystem, '_now', lambda: now)
+        self.image('ancient')
+        for query, expected in (
+            (f'created_at={now}', {'ancient'}),
+            (f'updated_at=eq:{now}', {'ancient'}),
+            (f'created_at=neq:{now}', everything),
+            (f'created_at=lte:{now}', {'ancient'}),
+            (f'created_at=lt:{now}', set()),
+            ('created_at=lt:2020-01-02T04:04:06%2B01:00', {'ancient'}),
+            (f'created_at=gt:{now}', everything),
+            (f'created_at=gte:{now}', everything | {'ancient'}),
+        ):
+            self.assertEqual(expected, self.names(query), query)
+
     def test_what_is_no_filter(self) -> None:
         for query in (
+            'created_at=x',
+            'updated_at=gt:',
+            'created_at=after:2020-01-02T03:04:05Z',
             'limit=x',
             'marker=x',
             'sort=colour',
