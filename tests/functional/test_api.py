@@ -14,6 +14,7 @@
 
 import contextlib
 import signal
+import stat
 import sys
 from typing import Any
 from typing import ClassVar
@@ -178,6 +179,7 @@ class TestService(ApiTestCase):
         self.assert_undone(image_id)
 
     def test_one_service_for_a_directory(self) -> None:
+        (self.state_path / 'api.lock').touch(mode=0o644)
         self.start_service()
         second = self.start_process(
             [
@@ -188,6 +190,9 @@ class TestService(ApiTestCase):
         done = self.finish(second)
         self.assertEqual(1, done.returncode)
         self.assertIn('Another nova-snap-api', done.stderr)
+        # Others could hold a lock that they may open.
+        mode = (self.state_path / 'api.lock').stat().st_mode
+        self.assertEqual(0o600, stat.S_IMODE(mode))
 
 
 class TestServiceEventlet(TestService):

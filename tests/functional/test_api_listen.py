@@ -26,6 +26,7 @@ from typing import Any
 
 import bcrypt
 
+from nova_snap.api import server
 from tests.functional import api_base
 from tests.functional import base
 
@@ -82,6 +83,17 @@ class TestListening(api_base.ServiceTestCase):
         for user, status in (((), '404'), (nobody, '403')):
             found = subprocess.check_output((*user, *python), text=True)
             self.assertEqual(status, found.strip(), user)
+
+    def test_a_limit_of_headers(self) -> None:
+        """A client may not have any amount of memory used."""
+        self.start_service()
+        self.headers['X-Long'] = 'x' * (server.MAX_HEADERS + 1)
+        status = None
+        with contextlib.suppress(ConnectionError):
+            status = self.get('/')[0]
+        self.assertIn(status, (None, 400, 413, 431))
+        del self.headers['X-Long']
+        self.assertEqual(200, self.get('/')[0])
 
     def test_without_identity_only_on_this_host(self) -> None:
         self.configure(api={'listen': '0.0.0.0'})
