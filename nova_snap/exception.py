@@ -101,9 +101,32 @@ class InstanceAmbiguous(Conflict):
 
 class SnapshotInProgress(Conflict):
     message = (
-        'A snapshot of server %(server)s is already running, or is being '
-        'undone, in %(holder)s; wait until that has ended, then try again.'
+        'Another operation on server %(server)s, such as a snapshot, is '
+        'already running, or is being undone, in %(holder)s; wait until that '
+        'has ended, then try again.'
     )
+
+
+class InvalidState(Conflict):
+    """An instance is in a state in which an action is not possible.
+
+    ``attr`` is ``vm_state`` or ``task_state``; the sentences are Nova's.
+    """
+
+    message = (
+        "Cannot '%(action)s' instance %(server)s while it is in %(attr)s "
+        '%(state)s'
+    )
+
+
+class UnknownState(Conflict):
+    message = "Instance %(server)s is in an invalid state for '%(action)s'"
+
+
+class PowerActionRefused(Conflict):
+    """The guest could not come back, or would lose something."""
+
+    message = "Cannot '%(action)s' server %(server)s: %(reason)s"
 
 
 class BlockJobRunning(Conflict):

@@ -36,6 +36,7 @@ from nova_snap.virt.libvirt import driver
 from nova_snap.virt.libvirt import hooks
 from nova_snap.virt.libvirt import host
 from nova_snap.virt.libvirt import plan
+from nova_snap.virt.libvirt import power
 from nova_snap.virt.libvirt import rbd_steps
 from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.virt.libvirt.extraction import rbd_direct
@@ -63,6 +64,9 @@ def libvirt_driver(
         options.with_image_pool(conf.snapshot.rbd_pool),
         _locks(conf).disk_operation_slot,
         guest_hooks,
+        power.Timeouts(
+            conf.shutdown_timeout, conf.libvirt.wait_soft_reboot_seconds
+        ),
     )
 
 

@@ -17,6 +17,7 @@ or options of the callers.
 """
 
 from collections.abc import Iterator
+import itertools
 import time
 
 from nova_snap import progress as progress_lib
@@ -53,3 +54,13 @@ def polls(
         if time.monotonic() >= deadline:
             return
         progress.wait(interval)
+
+
+def pauses(first: float, longest: float) -> Iterator[float]:
+    """Yield the seconds between attempts for ever, each pause twice as long.
+
+    :param longest: no pause is longer.
+    """
+    for doubled in itertools.count():
+        # The exponent of what is never used would grow for ever.
+        yield min(longest, first * 2 ** min(doubled, 30))

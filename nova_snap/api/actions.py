@@ -16,16 +16,24 @@ https://docs.openstack.org/api-ref/compute/#servers-actions-servers-os-instance-
 """
 
 from collections.abc import Sequence
+import dataclasses
 import datetime
+import threading
+import time
 from typing import Any
 
+from oslo_log import log as logging
 import sqlalchemy
 from sqlalchemy import orm
 
+from nova_snap import concurrency
+from nova_snap import waiting
+from nova_snap.api import calls
 from nova_snap.api import context as context_lib
-from nova_snap.api import snapshots
 from nova_snap.api.db import api as db_api
 from nova_snap.api.db import models
+
+LOG = logging.getLogger(__name__)
 
 #: The results of an event, with Nova's words.
 SUCCESS = 'Success'
@@ -34,10 +42,15 @@ ERROR = 'Error'
 #: How long an action is kept after its last change.
 KEPT = datetime.timedelta(days=90)
 
-#: Why an action has failed that nobody has ended.
+#: Why the making of an image has failed that nobody has ended.
 INTERRUPTED = (
     'The service ended while the image was being made; the image was removed.'
 )
+
+
+#: Seconds between two attempts to write: at first, and at most.
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
 
 
 class MarkerNotFound(Exception):
@@ -57,15 +70,20 @@ class Actions:
     def __init__(self, database: db_api.Database, host: str) -> None:
         self._database = database
         self._host = host
+        self._lock = threading.Lock()
+        self._unwritten: list[_End] = []
 
     def begin(
         self,
         context: context_lib.Context,
         instance_uuid: str,
         action: str,
-        image_id: str,
+        image_id: str = '',
     ) -> int:
-        """Note an action that a request begins; return its number."""
+        """Note an action that a request begins; return its number.
+
+        :param image_id: of the image that it makes; '' if it makes none.
+        """
         now = _now()
         made = models.Action(
             instance_uuid=instance_uuid,
@@ -83,25 +101,40 @@ class Actions:
             return made.id
 
     def begin_event(self, action_id: int, event: str) -> None:
-        """Note the beginning of a step of an action."""
+        """Note the beginning of a step of an action.
+
+        If that can't be written, the step goes on: its end is noted with it.
+        """
         now = _now()
-        with self._database.writing() as session:
-            action = session.get_one(models.Action, action_id)
-            action.updated_at = now
-            action.events.append(
-                models.Event(event=event, host=self._host, start_time=now)
-            )
+        try:
+            with self._database.writing() as session:
+                action = session.get_one(models.Action, action_id)
+                action.updated_at = now
+                action.events.append(
+                    models.Event(event=event, host=self._host, start_time=now)
+                )
+        except db_api.UNWRITABLE as error:
+            LOG.warning('Cannot write that %s has begun: %s', event, error)
 
     def end(self, action_id: int, event: str, error: str | None) -> None:
         """Note the end of an action and of its step.
+
+        If that can't be written now, a thread writes it later.
 
         :param event: it is noted even if it has never begun, since it has the
             error.
         :param error: None is a success.
         """
-        with self._database.writing() as session:
-            action = session.get_one(models.Action, action_id)
-            self._end(action, event, error)
+        end = _End(action_id, event, error, _now())
+        try:
+            self._write_end(end)
+        except db_api.UNWRITABLE as failure:
+            LOG.error(
+                'Cannot write how action %(action)s ended, and try again: '
+                '%(error)s',
+                {'action': action_id, 'error': failure},
+            )
+            self._write_later(end)
 
     def list(
         self,
@@ -157,19 +190,54 @@ class Actions:
         with self._database.writing() as session:
             session.execute(sqlalchemy.delete(models.Action).where(old))
 
-    def _end(
-        self, action: models.Action, event: str, error: str | None
-    ) -> None:
-        now = _now()
-        action.updated_at = now
-        action.message = None if error is None else ERROR
-        found = next((e for e in action.events if e.event == event), None)
-        if found is None:
-            found = models.Event(event=event, host=self._host, start_time=now)
-            action.events.append(found)
-        found.finish_time = now
-        found.result = SUCCESS if error is None else ERROR
-        found.details = error
+    def _write_end(self, end: '_End') -> None:
+        with self._database.writing() as session:
+            action = session.get(models.Action, end.action_id)
+            if action is None:
+                return
+            action.updated_at = end.time
+            action.message = None if end.error is None else ERROR
+            events = (e for e in action.events if e.event == end.event)
+            found = next(events, None)
+            if found is None:
+                found = models.Event(
+                    event=end.event, host=self._host, start_time=end.time
+                )
+                action.events.append(found)
+            found.finish_time = end.time
+            found.result = SUCCESS if end.error is None else ERROR
+            found.details = end.error
+
+    def _write_later(self, end: '_End') -> None:
+        with self._lock:
+            self._unwritten.append(end)
+            is_first = len(self._unwritten) == 1
+        if is_first:
+            concurrency.start_thread('unwritten-actions', self._try_to_write)
+
+    def _try_to_write(self) -> None:
+        """Write what could not be written, one after the other."""
+        for pause in waiting.pauses(FIRST_PAUSE, LONGEST_PAUSE):
+            time.sleep(pause)
+            try:
+                while True:
+                    self._write_end(self._unwritten[0])
+                    with self._lock:
+                        del self._unwritten[0]
+                        if not self._unwritten:
+                            return
+            except db_api.UNWRITABLE as error:
+                LOG.debug('Still cannot write: %s', error)
+
+
+@dataclasses.dataclass(frozen=True)
+class _End:
+    """The end of an action, which is to be written."""
+
+    action_id: int
+    event: str
+    error: str | None
+    time: datetime.datetime
 
 
 def _read(
@@ -181,8 +249,8 @@ def _read(
     return found
 
 
-class Watcher(snapshots.Watcher):
-    """Notes what becomes of a snapshot.
+class Watcher(calls.Watcher):
+    """Notes what becomes of a work as an instance action.
 
     :param action: Nova's name of the action, such as ``createImage``.
     :param event: Nova's name of what the host does for it.
@@ -201,22 +269,17 @@ class Watcher(snapshots.Watcher):
         self._event = event
         self._id = 0
 
-    def accepted(self, snapshot: snapshots.Snapshot) -> None:
+    def accepted(self, instance_uuid: str, image_id: str = '') -> None:
         """Note the action."""
         self._id = self._actions.begin(
-            self._context,
-            snapshot.instance.uuid,
-            self._action,
-            snapshot.image_id,
+            self._context, instance_uuid, self._action, image_id
         )
 
-    def began(self, snapshot: snapshots.Snapshot) -> None:
+    def began(self) -> None:
         """Note the event."""
         self._actions.begin_event(self._id, self._event)
 
-    def ended(
-        self, snapshot: snapshots.Snapshot, error: Exception | None
-    ) -> None:
+    def ended(self, error: Exception | None) -> None:
         """Note the result."""
         if self._id:
             message = None if error is None else str(error)

@@ -33,10 +33,12 @@ from nova_snap.api import auth
 from nova_snap.api import context as context_lib
 from nova_snap.api import cross_origin
 from nova_snap.api import metrics as metrics_lib
+from nova_snap.api import power as power_lib
 from nova_snap.api import recovery
 from nova_snap.api import services as services_lib
 from nova_snap.api import snapshots
 from nova_snap.api.db import api as db_api
+from nova_snap.compute import power
 from nova_snap.image import api as image_api
 
 Wsgi = Callable[..., Any]
@@ -66,7 +68,10 @@ def from_conf(conf: cfg.ConfigOpts) -> services_lib.Services:
         db_api.Database(state_path / 'api.sqlite'), conf.api.host_name
     )
     actions.forget_old()
-    recovery.Recovery(manager, images, actions).start()
+    powers = power.PowerManager(
+        driver, manager, conf.api.power_actions_on_nova_servers
+    )
+    recovery.Recovery(manager, images, actions, powers.vm_state).start()
 
     metrics = metrics_lib.Metrics()
     running = snapshots.Snapshots(manager, _limit(conf), metrics)
@@ -79,6 +84,7 @@ def from_conf(conf: cfg.ConfigOpts) -> services_lib.Services:
         driver=driver,
         manager=manager,
         snapshots=running,
+        power=power_lib.PowerActions(powers),
         actions=actions,
         images=images_of,
         options=services_lib.Options(

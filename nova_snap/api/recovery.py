@@ -17,26 +17,39 @@ actions know what clients were told.  Both have to be put right before a
 client asks.
 """
 
+from collections.abc import Callable
 import time
+import uuid
 
 from oslo_log import log as logging
 
 from nova_snap import concurrency
 from nova_snap import exception
+from nova_snap import waiting
 from nova_snap.api import actions as actions_lib
+from nova_snap.api.db import models
 from nova_snap.compute import manager as manager_lib
+from nova_snap.compute import power
 from nova_snap.image import api as image_api
+from nova_snap.objects import vm_state as vm_states
 
 LOG = logging.getLogger(__name__)
 
-#: The event of each action, by which it ends.
-EVENTS = {
+#: The event of each action that makes an image.
+IMAGE_EVENTS = {
     'createBackup': 'compute_backup_instance',
     'createImage': 'compute_snapshot_instance',
 }
 
-#: Seconds between two attempts.
-INTERVAL = 30
+#: The power actions, by their names.
+_CHANGES = {change.name: change for change in power.CHANGES}
+
+#: Seconds between two attempts: at first, and at most.
+FIRST_PAUSE = 30.0
+LONGEST_PAUSE = 3600.0
+
+#: Returns the state of an instance, None if there is none.
+VmStateOf = Callable[[str], vm_states.VmState | None]
 
 
 class Recovery:
@@ -50,10 +63,12 @@ class Recovery:
         manager: manager_lib.SnapshotManager,
         images: image_api.ImageService,
         actions: actions_lib.Actions,
+        vm_state: VmStateOf,
     ) -> None:
         self._manager = manager
         self._images = images
         self._actions = actions
+        self._vm_state = vm_state
         self._interrupted = list(actions.unfinished())
 
     def start(self) -> None:
@@ -66,40 +81,92 @@ class Recovery:
         is_done = self._undo()
         for action in list(self._interrupted):
             try:
-                is_active = _is_active(self._images, action.image_id)
+                if action.image_id:
+                    has_ended = self._end_image(action, is_done)
+                else:
+                    has_ended = self._end_power(action)
             except exception.NovaSnapError as error:
                 LOG.error(
-                    'Cannot find out what became of image %(image)s: '
-                    '%(error)s',
-                    {'image': action.image_id, 'error': error},
+                    'Cannot find out what became of action %(action)s on '
+                    'server %(server)s: %(error)s',
+                    {
+                        'action': action.action,
+                        'server': action.instance_uuid,
+                        'error': error,
+                    },
                     instance_uuid=action.instance_uuid,
                 )
                 continue
-            if is_active and not is_done:
-                continue  # a step may still have to verify the image
-            self._actions.end(
-                action.id,
-                EVENTS[action.action],
-                None if is_active else actions_lib.INTERRUPTED,
-            )
-            self._interrupted.remove(action)
+            if has_ended:
+                self._interrupted.remove(action)
         return is_done and not self._interrupted
 
+    def _end_image(self, action: models.Action, is_done: bool) -> bool:
+        """End an action by its image; return False if that is too early.
+
+        :param is_done: nothing of the journal is left to undo.
+        """
+        is_active = _is_active(self._images, action.image_id)
+        if is_active and not is_done:
+            return False  # a step may still have to verify the image
+        self._actions.end(
+            action.id,
+            IMAGE_EVENTS[action.action],
+            None if is_active else actions_lib.INTERRUPTED,
+        )
+        return True
+
+    def _end_power(self, action: models.Action) -> bool:
+        """End a power action by the state of its server.
+
+        A reboot leaves no trace by which a success could be told.
+        """
+        change = _CHANGES[action.action]
+        found = self._vm_state(action.instance_uuid)
+        is_success = found is change.target and change.name != 'reboot'
+        error = (
+            'The service ended during this action; the server is in vm_state '
+            f'{found}.'
+        )
+        self._actions.end(
+            action.id, change.event, None if is_success else error
+        )
+        return True
+
     def _undo(self) -> bool:
-        """Undo the entries of the journal; return True if nothing is left."""
-        is_done = True
+        """Undo the entries of the journal; return True if nothing is left.
+
+        While the image service does not answer, only what guests need is
+        undone: each step would wait for the service, with the lock of its
+        guest.
+        """
+        is_done = answers = self._answers()
         try:
-            for found in self._manager.recover(self._images):
+            for found in self._manager.recover(
+                self._images, only_blocking=not answers
+            ):
                 is_done = is_done and not found.left
         except exception.NovaSnapError as error:
             LOG.error('Cannot recover now: %s', error)
             is_done = False
         return is_done
 
+    def _answers(self) -> bool:
+        """Return True if the image service answers."""
+        try:
+            self._images.get(str(uuid.uuid4()))
+        except exception.ImageNotFound:
+            return True
+        except exception.NovaSnapError as error:
+            LOG.error('The image service can not be asked: %s', error)
+            return False
+        return True
+
     def _repeat(self) -> None:
-        time.sleep(INTERVAL)
-        while not self.attempt():
-            time.sleep(INTERVAL)
+        for pause in waiting.pauses(FIRST_PAUSE, LONGEST_PAUSE):
+            time.sleep(pause)
+            if self.attempt():
+                return
 
 
 def _is_active(images: image_api.ImageService, image_id: str) -> bool:

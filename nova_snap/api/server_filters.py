@@ -40,7 +40,7 @@ EXACT: dict[str, Callable[[Server], str | None]] = {
     'user_id': lambda server: server.details.instance.user_id,
     'host': lambda server: server.host,
     'node': lambda server: server.host,
-    'vm_state': lambda server: server.details.vm_state,
+    'vm_state': lambda server: server.vm_state,
     'task_state': lambda server: server.activity.task_state,
     'power_state': lambda server: str(int(server.details.power_state)),
 }

@@ -42,7 +42,7 @@ KEYS: dict[str, Callable[[Server], Any]] = {
     'task_state': lambda server: server.activity.task_state or '',
     'user_id': lambda server: server.details.instance.user_id or '',
     'uuid': lambda server: server.details.instance.uuid,
-    'vm_state': lambda server: server.details.vm_state or '',
+    'vm_state': lambda server: server.vm_state or '',
 }
 
 #: Keys that Nova has, and whose values no host without Nova knows.

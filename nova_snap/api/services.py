@@ -14,10 +14,12 @@
 
 from collections.abc import Callable
 import dataclasses
+import time
 
 from nova_snap.api import actions as actions_lib
 from nova_snap.api import context as context_lib
 from nova_snap.api import metrics as metrics_lib
+from nova_snap.api import power as power_lib
 from nova_snap.api import snapshots as snapshots_lib
 from nova_snap.compute import manager as manager_lib
 from nova_snap.conf import api as api_conf
@@ -45,9 +47,20 @@ class Services:
     driver: driver_lib.ComputeDriver
     manager: manager_lib.SnapshotManager
     snapshots: snapshots_lib.Snapshots
+    power: power_lib.PowerActions
     actions: actions_lib.Actions
     images: Callable[[context_lib.Context], image_api.ImageService]
     options: Options
     metrics: metrics_lib.Metrics = dataclasses.field(
         default_factory=metrics_lib.Metrics
     )
+
+    def stop(self, timeout: float) -> None:
+        """Begin nothing any more; return when everything has ended.
+
+        :param timeout: seconds for what is going on to end by itself.
+        """
+        ends_at = time.monotonic() + timeout
+        self.power.close()
+        self.snapshots.stop(timeout)
+        self.power.stop(max(0, ends_at - time.monotonic()))

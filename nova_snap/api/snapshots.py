@@ -29,19 +29,15 @@ import time
 
 from oslo_log import log as logging
 
-from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap.api import calls
 from nova_snap.compute import manager as manager_lib
 from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import task_state as task_states
 
 LOG = logging.getLogger(__name__)
-
-#: Seconds within which the record of an image has to exist.  Reading the
-#: guest and asking the image service have limits of their own.
-ACCEPT_TIMEOUT = 120
 
 #: Seconds between two looks at what is still running.
 POLL_INTERVAL = 0.1
@@ -72,12 +68,6 @@ class QueueFull(exception.NovaSnapError):
     )
 
 
-class Stopping(exception.NovaSnapError):
-    """No snapshot is accepted any more."""
-
-    message = 'This service is being stopped; try again later.'
-
-
 @dataclasses.dataclass
 class Snapshot:
     """A snapshot from its request until its end.
@@ -87,6 +77,8 @@ class Snapshot:
     :ivar stage_began: the first report of its current stage.
     :ivar accepted_at: seconds of the monotonic clock at which it was made.
     :ivar began_at: the same, at which it got its turn.
+    :ivar is_complete: the image is active; what follows, such as the rotation
+        of backups, can't be cancelled.
     """
 
     instance: instance_lib.Instance
@@ -99,6 +91,7 @@ class Snapshot:
     stage_began_at: float = 0
     accepted_at: float = dataclasses.field(default_factory=time.monotonic)
     began_at: float | None = None
+    is_complete: bool = False
     progress: progress_lib.Progress = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -138,7 +131,7 @@ class Snapshot:
 
 
 class Watcher:
-    """What is told of a snapshot.  Every method may be overridden."""
+    """What is told of every snapshot.  Every method may be overridden."""
 
     def accepted(self, snapshot: Snapshot) -> None:
         """Note that its record exists, and its request is about to succeed."""
@@ -176,7 +169,10 @@ class Snapshots:
         return self._is_stopping
 
     def start(
-        self, wanted: Wanted, images: image_api.ImageService, watcher: Watcher
+        self,
+        wanted: Wanted,
+        images: image_api.ImageService,
+        watcher: calls.Watcher,
     ) -> str:
         """Begin a snapshot; return the ID of its image, which is not active.
 
@@ -188,12 +184,16 @@ class Snapshots:
         """
         snapshot = Snapshot(wanted.instance)
         self._admit(snapshot)
-        call = _Call()
+        call = calls.Call(
+            snapshot.progress,
+            'no image record exists',
+            'its record was not created in time.',
+        )
 
         def take() -> None:
             def accepted(records: Sequence[image_api.Image]) -> None:
                 snapshot.image_id = records[0].id
-                watcher.accepted(snapshot)
+                watcher.accepted(snapshot.instance.uuid, snapshot.image_id)
                 self._watcher.accepted(snapshot)
                 call.answer(None)
 
@@ -201,7 +201,7 @@ class Snapshots:
                 was_waiting = snapshot.is_waiting
                 snapshot.enter(state)
                 if was_waiting:
-                    watcher.began(snapshot)
+                    watcher.began()
                     self._watcher.began(snapshot)
 
             error: Exception | None = None
@@ -216,6 +216,7 @@ class Snapshots:
                     enter,
                     wanted.own,
                 )
+                snapshot.is_complete = True
                 _follow_up(wanted, snapshot)
             except Exception as failure:
                 error = failure
@@ -223,14 +224,10 @@ class Snapshots:
             call.answer(error)
 
         uuid = wanted.instance.uuid
-        try:
-            concurrency.start_thread(f'snapshot-{uuid}', take)
-        except RuntimeError:  # the host has no more threads
-            self._forget(uuid)
-            raise exception.Unavailable(
-                'The host can start no more threads; try again later.'
-            ) from None
-        call.wait(snapshot)
+        calls.start_thread(
+            f'snapshot-{uuid}', take, lambda: self._forget(uuid)
+        )
+        call.wait()
         return snapshot.image_id
 
     def of(self, instance_uuid: str) -> Snapshot | None:
@@ -266,7 +263,7 @@ class Snapshots:
         uuid = snapshot.instance.uuid
         with self._lock:
             if self._is_stopping:
-                raise Stopping()
+                raise calls.Stopping()
             if uuid in self._by_instance:
                 raise exception.SnapshotInProgress(
                     server=uuid, holder='this service'
@@ -276,7 +273,10 @@ class Snapshots:
             self._by_instance[uuid] = snapshot
 
     def _end(
-        self, snapshot: Snapshot, watcher: Watcher, error: Exception | None
+        self,
+        snapshot: Snapshot,
+        watcher: calls.Watcher,
+        error: Exception | None,
     ) -> None:
         """Forget a snapshot, after its end was noted.
 
@@ -301,7 +301,7 @@ class Snapshots:
             stack.callback(self._forget, uuid)
             if snapshot.image_id:
                 stack.callback(self._watcher.ended, snapshot, error)
-                watcher.ended(snapshot, error)
+                watcher.ended(error)
 
     def _forget(self, uuid: str) -> None:
         with self._lock:
@@ -330,31 +330,3 @@ def _log_failure(uuid: str, error: Exception) -> None:
         instance_uuid=uuid,
         exc_info=None if is_known else error,
     )
-
-
-class _Call:
-    """What the thread of a request waits for."""
-
-    def __init__(self) -> None:
-        self._is_answered = threading.Event()
-        self._error: Exception | None = None
-
-    def answer(self, error: Exception | None) -> None:
-        """Let the request go on; only the first answer counts."""
-        if not self._is_answered.is_set():
-            self._error = error
-            self._is_answered.set()
-
-    def wait(self, snapshot: Snapshot) -> None:
-        """Wait for the record of the image.
-
-        :raises NovaSnapError: there is none.
-        """
-        if not self._is_answered.wait(ACCEPT_TIMEOUT):
-            snapshot.progress.cancel('its record was not created in time.')
-            raise exception.Unavailable(
-                f'No image record exists after {ACCEPT_TIMEOUT} s; libvirt or '
-                'the image service is too slow.'
-            )
-        if self._error is not None:
-            raise self._error

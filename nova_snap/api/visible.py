@@ -16,6 +16,7 @@ A server belongs to the project in Nova's metadata of its guest, or else to
 """
 
 from nova_snap import exception
+from nova_snap.api import activity
 from nova_snap.api import instances
 from nova_snap.api import request as request_lib
 from nova_snap.api.views import server as server_view
@@ -67,15 +68,5 @@ def _server(
         details=details,
         project_id=details.instance.project_id or options.default_project_id,
         host=options.hostname,
-        activity=_activity(request, details.instance.uuid),
+        activity=activity.of(request.services, details.instance.uuid),
     )
-
-
-def _activity(
-    request: request_lib.Request, instance_uuid: str
-) -> server_view.Activity:
-    """Return what this service does to a server now."""
-    snapshot = request.services.snapshots.of(instance_uuid)
-    if snapshot is None:
-        return server_view.Activity()
-    return server_view.Activity(snapshot.task_state, snapshot.per_cent)

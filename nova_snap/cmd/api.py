@@ -78,9 +78,9 @@ def serve() -> None:
     tls = server.Tls(own.cert_file, own.key_file) if own.cert_file else None
     stop = server.start(listener, application, tls)
     signals.wait()
-    LOG.info('Stopping: no snapshot is accepted any more.')
+    LOG.info('Stopping: no action is accepted any more.')
     # Meanwhile clients may ask what becomes of theirs.
-    services.snapshots.stop(own.graceful_shutdown_timeout)
+    services.stop(own.graceful_shutdown_timeout)
     stop()
 
 

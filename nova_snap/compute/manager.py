@@ -108,7 +108,7 @@ class SnapshotManager:
         :raises NovaSnapError: as the driver and the image service do.
         """
         image_record.validate(name, metadata)
-        with self._begun(instance, progress, images) as operation:
+        with self.begun(instance, progress, images) as operation:
             plan, records = self._plan(instance, name, metadata, images)
             _require_image_service(images, records[0].id)
             _log_task_state(instance, task_states.TaskState.IMAGE_SNAPSHOT)
@@ -147,7 +147,7 @@ class SnapshotManager:
         :raises SnapshotFailed: or what :meth:`snapshot_instance` raises.
         """
         image_record.validate(name, metadata)
-        with self._begun(
+        with self.begun(
             instance, progress, images, takes_slot=False
         ) as operation:
             plan, records = self._plan(instance, name, metadata, images)
@@ -196,7 +196,7 @@ class SnapshotManager:
         :param image_properties: those of the base image.
         :param metadata: additional properties of the records that are made.
         """
-        with self._begun(
+        with self.begun(
             instance, progress, images, image_upload.RemoveRecord(image_id)
         ) as operation:
             plan = self._driver.plan(instance, image_properties)
@@ -224,7 +224,7 @@ class SnapshotManager:
         :param images: the image service that may have the base image.
         :raises SnapshotFailed: writing to the target failed.
         """
-        with self._begun(instance, progress, images) as operation:
+        with self.begun(instance, progress, images) as operation:
             base = _base_image(instance, images)
             plan = self._driver.plan(instance, base.properties if base else {})
             with (
@@ -238,12 +238,17 @@ class SnapshotManager:
         return self._operations.unreadable()
 
     def recover(
-        self, images: image_api.ImageService
+        self, images: image_api.ImageService, only_blocking: bool = False
     ) -> Iterator[operations.Recovery]:
-        """Undo interrupted operations; safe to run at any time."""
-        return self._operations.recover(*self._services(images))
+        """Undo interrupted operations; safe to run at any time.
 
-    def _begun(
+        :param only_blocking: see :meth:`.Operations.recover`.
+        """
+        return self._operations.recover(
+            *self._services(images), only_blocking=only_blocking
+        )
+
+    def begun(
         self,
         instance: instance_lib.Instance,
         progress: progress_lib.Progress,
@@ -251,6 +256,10 @@ class SnapshotManager:
         first_step: image_upload.RemoveRecord | None = None,
         takes_slot: bool = True,
     ) -> contextlib.AbstractContextManager[driver_lib.Operation]:
+        """Begin an operation on an instance; see :meth:`.Operations.begun`.
+
+        What undo steps work on are the services that operations here use.
+        """
         return self._operations.begun(
             instance,
             progress,

@@ -109,7 +109,9 @@ class Operations:
         """Return the files of the journal that can't be read."""
         return self._journal.contents().unreadable
 
-    def recover(self, *services: object) -> Iterator[Recovery]:
+    def recover(
+        self, *services: object, only_blocking: bool = False
+    ) -> Iterator[Recovery]:
         """Undo interrupted operations; safe to run at any time.
 
         The steps that block the next operation on a guest come first, for all
@@ -117,6 +119,8 @@ class Operations:
 
         Files of the journal that can't be read are skipped; :meth:`unreadable`
         returns them.
+
+        :param only_blocking: leave the other steps for another time.
         """
         self._journal.tidy()
         entries = list(self._journal.entries())
@@ -128,6 +132,10 @@ class Operations:
             ):
                 self._recover(entry, services, blocking=True)
                 begun.add(entry.id)
+        if only_blocking:
+            for entry in self._journal.entries():
+                yield Recovery(entry, left=entry.kinds)
+            return
         for entry in entries:
             blocking = False if entry.id in begun else None
             try:
@@ -216,8 +224,8 @@ class Operations:
             return Recovery(entry)  # ended meanwhile
         if blocking is not False:
             LOG.warning(
-                'Undoing the snapshot of server %(server)s that was begun at '
-                '%(time)s and interrupted.',
+                'Undoing what was begun with server %(server)s at %(time)s '
+                'and interrupted.',
                 {'server': entry.instance_uuid, 'time': entry.begun_at},
                 instance_uuid=entry.instance_uuid,
             )

@@ -131,6 +131,15 @@ Seconds that running snapshots get to end when the service is stopped. What
 still runs then is undone.
 """,
     ),
+    cfg.BoolOpt(
+        'power_actions_on_nova_servers',
+        default=False,
+        help="""
+Whether guests with Nova's metadata are paused, stopped, rebooted, etc. If
+nova-compute manages the guests of this host, it would undo such changes. Only
+for hosts whose guests nova-compute does not manage any more.
+""",
+    ),
     cfg.PortOpt('port', default=8774, help='Port to listen on.'),
 ]
 

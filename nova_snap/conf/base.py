@@ -44,6 +44,15 @@ Maximum number of disk-intensive operations (conversions of disk images) that
 run at the same time on this host; others wait. 0 means no limit.
 """,
     ),
+    cfg.IntOpt(
+        'shutdown_timeout',
+        default=60,
+        min=0,
+        help="""
+Seconds that a guest gets to shut down when it is stopped by nova-snap-api;
+then its power is switched off. 0 switches it off at once.
+""",
+    ),
     cfg.ListOpt(
         'non_inheritable_image_properties',
         default=['cache_in_nova', 'bittorrent'],

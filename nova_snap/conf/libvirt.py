@@ -70,6 +70,15 @@ Seconds that a guest is given to let go of a PCI device before it is suspended
 for a cold snapshot.
 """,
     ),
+    cfg.IntOpt(
+        'wait_soft_reboot_seconds',
+        default=120,
+        min=0,
+        help="""
+Seconds that a guest gets to shut down when it is rebooted the soft way by
+nova-snap-api; then it is rebooted the hard way.
+""",
+    ),
     cfg.StrOpt(
         'images_rbd_ceph_conf',
         default='/etc/ceph/ceph.conf',

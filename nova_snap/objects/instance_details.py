@@ -41,6 +41,7 @@ class InstanceDetails:
     :ivar domain_name: libvirt's name of the guest.
     :ivar flavor: that of the instance, or else one made from the guest.
     :ivar is_saved: libvirt has the memory of the guest in a file.
+    :ivar is_of_nova: Nova has written its metadata into the guest.
     :ivar created_at: None if it is not known, as ``updated_at``.
     :ivar volumes: ids of the volumes of Cinder that are attached.
     :ivar root_device: name of the root disk in the guest, such as
@@ -52,6 +53,7 @@ class InstanceDetails:
     flavor: instance_lib.Flavor
     power_state: power_state_lib.PowerState
     is_saved: bool = False
+    is_of_nova: bool = False
     created_at: datetime.datetime | None = None
     updated_at: datetime.datetime | None = None
     description: str | None = None

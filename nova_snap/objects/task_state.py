@@ -10,15 +10,26 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The task states of an instance during a snapshot, with Nova's names."""
+"""The task states of an instance, with Nova's names."""
 
 import enum
 
 
 class TaskState(enum.StrEnum):
-    """A task state; in the order in which a snapshot goes through them."""
+    """A task state; first those of a snapshot, in their order."""
 
     IMAGE_SNAPSHOT_PENDING = 'image_snapshot_pending'
     IMAGE_SNAPSHOT = 'image_snapshot'
     IMAGE_PENDING_UPLOAD = 'image_pending_upload'
     IMAGE_UPLOADING = 'image_uploading'
+
+    PAUSING = 'pausing'
+    UNPAUSING = 'unpausing'
+    SUSPENDING = 'suspending'
+    RESUMING = 'resuming'
+    POWERING_ON = 'powering-on'
+    POWERING_OFF = 'powering-off'
+    REBOOTING = 'rebooting'
+    REBOOT_STARTED = 'reboot_started'
+    REBOOTING_HARD = 'rebooting_hard'
+    REBOOT_STARTED_HARD = 'reboot_started_hard'

@@ -24,6 +24,7 @@ class VmState(enum.StrEnum):
     PAUSED = 'paused'
     STOPPED = 'stopped'
     SUSPENDED = 'suspended'
+    ERROR = 'error'
 
     @classmethod
     def of_guest(
@@ -32,8 +33,9 @@ class VmState(enum.StrEnum):
         """Return the state that Nova has for such a guest; None if unknown.
 
         Nova suspends a guest by libvirt's managed save, so one that does not
-        run and ``is_saved`` is suspended.  Nova stops an instance that has
-        crashed.
+        run and ``is_saved`` is suspended.  A guest that has crashed, and that
+        libvirt preserves for whoever wants to know why, is an error: it can
+        only be stopped, or rebooted the hard way.
         """
         if not power_state.is_active and is_saved:
             return cls('suspended')
@@ -45,6 +47,6 @@ _NAMES = {
     power_state_lib.PowerState.RUNNING: 'active',
     power_state_lib.PowerState.PAUSED: 'paused',
     power_state_lib.PowerState.SHUTDOWN: 'stopped',
-    power_state_lib.PowerState.CRASHED: 'stopped',
+    power_state_lib.PowerState.CRASHED: 'error',
     power_state_lib.PowerState.SUSPENDED: 'suspended',
 }

@@ -59,7 +59,11 @@ class ClientsTestCase(api_base.ServiceTestCase):
         self.guest = self.class_guest()
         self.url = f'http://127.0.0.1:{self.port}'
         self.image_id = self.make_image('an image')
-        self.start_service()
+        # The guest has no agent, and does not hear that it is to shut down.
+        self.service = self.start_service(
+            DEFAULT={'shutdown_timeout': '1'},
+            libvirt={'wait_soft_reboot_seconds': '1'},
+        )
 
     def make_image(self, name: str) -> str:
         """Make an image, as a snapshot would."""
@@ -126,6 +130,7 @@ class OpenStackClientTest(ClientsTestCase):
         )
         self.assertEqual(digest(DATA), digest(path.read_bytes()))
         self.check_images_are_made(run)
+        self.check_power(run, lambda *words: self.openstack(version, *words))
 
     def check_images_are_made(self, run: Callable[..., Any]) -> None:
         """Make an image and three backups, of which two are kept."""
@@ -143,6 +148,39 @@ class OpenStackClientTest(ClientsTestCase):
         ]
         self.assertEqual([*['createBackup'] * 3, 'createImage'], actions)
         self.assert_nothing_left()
+
+    def check_power(
+        self, run: Callable[..., Any], tell: Callable[..., Any]
+    ) -> None:
+        """Switch the guest on and off in every way."""
+        uuid = self.guest.uuid
+        for command, status in (
+            (('pause',), 'PAUSED'),
+            (('unpause',), 'ACTIVE'),
+            (('suspend',), 'SUSPENDED'),
+            (('resume',), 'ACTIVE'),
+            (('stop',), 'SHUTOFF'),
+            (('start',), 'ACTIVE'),
+            (('reboot', '--wait'), 'ACTIVE'),
+            (('reboot', '--hard', '--wait'), 'ACTIVE'),
+        ):
+            tell('server', *command, uuid)
+            self.wait_until(
+                self.service,
+                f'{command} has ended',
+                lambda: self.shown()['OS-EXT-STS:task_state'] is None,
+            )
+            self.assertEqual(status, self.shown()['status'], command)
+        self.guest.wait_until_up()
+        actions = [
+            event['Action'] for event in run('server', 'event', 'list', uuid)
+        ]
+        names = 'pause unpause suspend resume stop start reboot reboot'
+        self.assertEqual(names.split(), list(reversed(actions[:8])))
+
+    def shown(self) -> Any:
+        """Return the guest as the service shows it."""
+        return self.get(f'/v2.1/servers/{self.guest.uuid}')[1]['server']
 
     def test_oldest(self) -> None:
         self.check('7.4.0')

@@ -90,6 +90,15 @@ exit 1
 END
 chmod 755 /bin/freeze-hook
 
+# What the agent runs when the guest is asked to shut down.
+mkdir -p /sbin
+cat >/sbin/shutdown <<'END'
+#!/bin/sh
+echo SHUTDOWN >/dev/console
+echo o >/proc/sysrq-trigger
+END
+chmod 755 /sbin/shutdown
+
 start_agent() {
     load agent
     port=

@@ -24,10 +24,16 @@ import threading
 
 from alembic import command
 from alembic import config as alembic_config
+from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
+import sqlalchemy
 from sqlalchemy import orm
 
 Transaction = contextlib.AbstractContextManager[orm.Session]
+
+#: Errors of a database that can't be written at the moment: its disk is full,
+#: or another program has locked it.
+UNWRITABLE = (db_exception.DBError, sqlalchemy.exc.DBAPIError, OSError)
 
 
 class Database:

@@ -22,6 +22,8 @@ import webob
 
 from nova_snap import exception
 from nova_snap.api import actions as actions_lib
+from nova_snap.api import activity
+from nova_snap.api import calls
 from nova_snap.api import errors
 from nova_snap.api import instances
 from nova_snap.api import recovery
@@ -29,16 +31,28 @@ from nova_snap.api import request as request_lib
 from nova_snap.api import responses
 from nova_snap.api import snapshots
 from nova_snap.api import validation
+from nova_snap.api.handlers import power_actions
 from nova_snap.api.schemas import server_actions as schemas
 from nova_snap.compute import backups
 from nova_snap.compute import image_record
+from nova_snap.compute import power
 from nova_snap.objects import instance as instance_lib
-from nova_snap.objects import task_state as task_states
+from nova_snap.objects import vm_state as vm_states
 
 Action = Callable[
     [request_lib.Request, instance_lib.Instance, dict[str, Any]],
     webob.Response,
 ]
+
+#: The states in which Nova makes images.
+IMAGE_STATES = frozenset(
+    (
+        vm_states.VmState.ACTIVE,
+        vm_states.VmState.PAUSED,
+        vm_states.VmState.STOPPED,
+        vm_states.VmState.SUSPENDED,
+    )
+)
 
 
 def run(request: request_lib.Request, server_id: str) -> webob.Response:
@@ -122,24 +136,23 @@ def _begun(
     """Begin a snapshot; return the ID of its image."""
     services, uuid = request.services, wanted.instance.uuid
     watcher = actions_lib.Watcher(
-        services.actions, request.context, action, recovery.EVENTS[action]
+        services.actions,
+        request.context,
+        action,
+        recovery.IMAGE_EVENTS[action],
     )
     try:
+        power.require_vm_state(
+            services.driver.details(uuid), action, IMAGE_STATES
+        )
+        if services.power.of(uuid) is not None:
+            raise activity.conflict(services, uuid, action)
         return services.snapshots.start(
             wanted, services.images(request.context), watcher
         )
     except exception.SnapshotInProgress:
-        running = services.snapshots.of(uuid)
-        state = (
-            running.task_state
-            if running is not None
-            else task_states.TaskState.IMAGE_SNAPSHOT
-        )
-        raise errors.Conflict(
-            f"Cannot '{action}' instance {uuid} while it is in task_state "
-            f'{state}'
-        ) from None
-    except (snapshots.QueueFull, snapshots.Stopping) as error:
+        raise activity.conflict(services, uuid, action) from None
+    except (snapshots.QueueFull, calls.Stopping) as error:
         raise errors.Unavailable(str(error)) from None
     except exception.ImageTooLarge as error:
         raise errors.OverLimit(str(error)) from None
@@ -148,4 +161,5 @@ def _begun(
 ACTIONS: dict[str, Action] = {
     'createBackup': create_backup,
     'createImage': create_image,
+    **power_actions.ACTIONS,
 }

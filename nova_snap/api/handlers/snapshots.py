@@ -40,8 +40,16 @@ def show(
 def cancel(
     request: request_lib.Request, server_id: str, image_id: str
 ) -> webob.Response:
-    """Cancel a snapshot; its image goes, and the guest is as it was."""
+    """Cancel a snapshot; its image goes, and the guest is as it was.
+
+    :raises Conflict: the image is complete already.
+    """
     found = _find(request, server_id, image_id)
+    if found.is_complete:
+        raise errors.Conflict(
+            f'Image {image_id} is complete, so that it can not be cancelled '
+            'any more; delete it instead.'
+        )
     found.progress.cancel('a user has cancelled it.')
     return responses.empty(202)
 

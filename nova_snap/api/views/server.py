@@ -38,6 +38,15 @@ _STATUSES = {
     vm_state_lib.VmState.PAUSED: 'PAUSED',
     vm_state_lib.VmState.STOPPED: 'SHUTOFF',
     vm_state_lib.VmState.SUSPENDED: 'SUSPENDED',
+    vm_state_lib.VmState.ERROR: 'ERROR',
+}
+
+#: Of active servers that are rebooted.
+_REBOOTS = {
+    task_state_lib.TaskState.REBOOTING: 'REBOOT',
+    task_state_lib.TaskState.REBOOT_STARTED: 'REBOOT',
+    task_state_lib.TaskState.REBOOTING_HARD: 'HARD_REBOOT',
+    task_state_lib.TaskState.REBOOT_STARTED_HARD: 'HARD_REBOOT',
 }
 
 #: Returns a URL of the service; see ``nova_snap.api.request.Request.link``.
@@ -48,10 +57,16 @@ Json = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Activity:
-    """What is done to a server now; ``progress`` is in per cent."""
+    """What is done to a server now.
 
-    task_state: task_state_lib.TaskState | str | None = None
+    :ivar progress: in per cent.
+    :ivar vm_state: the state that the server keeps until it is done; None if
+        that is the state of the guest.
+    """
+
+    task_state: task_state_lib.TaskState | None = None
     progress: int = 0
+    vm_state: vm_state_lib.VmState | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +83,19 @@ class Server:
     activity: Activity = Activity()
 
     @property
+    def vm_state(self) -> vm_state_lib.VmState | None:
+        """The state in Nova's words, None if it is not known."""
+        return self.activity.vm_state or self.details.vm_state
+
+    @property
     def status(self) -> str:
         """The status in Nova's words, such as ``ACTIVE``."""
-        vm_state = self.details.vm_state
-        return UNKNOWN if vm_state is None else _STATUSES[vm_state]
+        vm_state, task_state = self.vm_state, self.activity.task_state
+        if vm_state is None:
+            return UNKNOWN
+        if vm_state is vm_state_lib.VmState.ACTIVE and task_state in _REBOOTS:
+            return _REBOOTS[task_state]
+        return _STATUSES[vm_state]
 
     @property
     def hostname(self) -> str:
@@ -253,14 +277,13 @@ def timestamp(moment: datetime.datetime) -> str:
 
 def _state(server: Server) -> Json:
     details, activity = server.details, server.activity
-    vm_state = details.vm_state
     document: Json = {
         'status': server.status,
         'OS-EXT-STS:task_state': activity.task_state,
-        'OS-EXT-STS:vm_state': vm_state,
+        'OS-EXT-STS:vm_state': server.vm_state,
         'OS-EXT-STS:power_state': int(details.power_state),
     }
-    if vm_state is vm_state_lib.VmState.ACTIVE:
+    if server.status == 'ACTIVE':
         # As in Nova: only servers of some statuses have the field.
         document['progress'] = activity.progress
     return document

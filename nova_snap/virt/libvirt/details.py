@@ -99,6 +99,7 @@ def _details(
         flavor=instance.flavor or _flavor(root),
         power_state=guest_lib.power_state_of(reading.state),
         is_saved=reading.is_saved,
+        is_of_nova=domain_xml.nova_element(root) is not None,
         created_at=created,
         updated_at=max(changed, default=created),
         description=root.findtext('description'),

@@ -35,7 +35,6 @@ from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import details as details_lib
 from nova_snap.virt.libvirt import disk_set
 from nova_snap.virt.libvirt import disk_xml
-from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import facts
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import hooks as hooks_lib
@@ -45,6 +44,7 @@ from nova_snap.virt.libvirt import lookup
 from nova_snap.virt.libvirt import plan as plan_lib
 from nova_snap.virt.libvirt import plan_checks
 from nova_snap.virt.libvirt import policy
+from nova_snap.virt.libvirt import power as power_lib
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt import undo_steps
@@ -62,6 +62,7 @@ class LibvirtDriver(driver.ComputeDriver):
 
     :param disk_operation_slot: held while an image is converted.
     :param hooks: of the program that owns the guests.
+    :param timeouts: of guests that are asked to shut down.
     """
 
     def __init__(
@@ -70,11 +71,13 @@ class LibvirtDriver(driver.ComputeDriver):
         options: plan_lib.Options,
         disk_operation_slot: context_lib.DiskOperationSlot,
         hooks: hooks_lib.Hooks = hooks_lib.NONE,
+        timeouts: power_lib.Timeouts = power_lib.DEFAULT,
     ) -> None:
         self._host = host
         self._options = options
         self._disk_operation_slot = disk_operation_slot
         self._hooks = hooks
+        self._timeouts = timeouts
 
     def instances(
         self,
@@ -229,6 +232,12 @@ class LibvirtDriver(driver.ComputeDriver):
         plan_checks.require_no_data_file(disk, decision)
         reader = self._options.chain_reader
         return disk.with_source(reader.completed(disk.source))
+
+    def power(self, instance: instance_lib.Instance) -> power_lib.LibvirtPower:
+        """Return what changes the power of a guest."""
+        directory, *_scratch = self._options.directories()
+        guest = self._guest(instance)
+        return power_lib.LibvirtPower(guest, self._timeouts, directory)
 
     def resources(self, instance_uuid: str) -> Sequence[object]:
         """Return what the undo steps of a guest work on.

@@ -67,13 +67,11 @@ _STATES = {
     libvirt.VIR_DOMAIN_PMSUSPENDED: power_state.PowerState.SUSPENDED,
 }
 
-
 #: State and reason of a domain whose QEMU is gone, though nobody ended it.
 _CRASHED = (
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED),
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED),
 )
-
 
 #: Errors of libvirt if there is no file of saved memory.
 _NO_SAVED_MEMORY = (
@@ -316,14 +314,16 @@ class Guest:
 
     def remove_managed_save(self) -> None:
         """Remove the guest's saved memory."""
-        self.call(
-            'remove its saved memory',
-            lambda domain: domain.managedSaveRemove(),
-        )
+        action = 'remove its saved memory'
+        self.call(action, lambda domain: domain.managedSaveRemove())
 
-    def start(self, paused: bool) -> None:
-        """Start the guest, from its saved memory if there is any."""
+    def start(self, paused: bool, anew: bool = False) -> None:
+        """Start the guest, from its saved memory if there is any.
+
+        :param anew: remove saved memory; the guest boots.
+        """
         flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
+        flags |= libvirt.VIR_DOMAIN_START_FORCE_BOOT if anew else 0
 
         def start(domain: Any) -> None:
             # A retry may find that the first call was successful.
@@ -345,9 +345,31 @@ class Guest:
             libvirt.VIR_DOMAIN_PAUSED_IOERROR,
         )
 
+    def pause(self) -> None:
+        """Pause the guest."""
+        self.call('pause it', lambda domain: domain.suspend())
+
     def resume(self) -> None:
         """Resume a paused guest."""
         self.call('resume it', lambda domain: domain.resume())
+
+    def wake_up(self) -> None:
+        """Wake up a guest that sleeps, with its memory in QEMU."""
+        self.call('wake it up', lambda domain: domain.pMWakeup())
+
+    def shut_down(self) -> None:
+        """Ask the guest to shut down, by its agent or else by ACPI.
+
+        Without a flag, libvirt would wait a minute for an agent that hangs.
+        """
+        flags = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
+        if self.is_agent_alive():
+            flags = libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT
+        self.call('shut it down', lambda domain: domain.shutdownFlags(flags))
+
+    def destroy(self) -> None:
+        """Switch the power of the guest off."""
+        self.call('switch it off', lambda domain: domain.destroy())
 
     # The guest agent
 

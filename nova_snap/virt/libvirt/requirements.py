@@ -26,6 +26,7 @@ import pathlib
 import xml.etree.ElementTree as ElementTree  # nosec B405
 
 from nova_snap import exception
+from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import host as host_lib
 
@@ -44,13 +45,18 @@ def require(guest: guest_lib.Guest, xml: str, advice: str = '') -> None:
     :param advice: a sentence on what to do instead.
     :raises UnsupportedGuest: names everything that is missing.
     """
-    missing = tuple(_missing(guest.host, ElementTree.fromstring(xml)))  # noqa: S314  # nosec B314
-    if missing:
+    what = missing(guest, xml)
+    if what:
         raise exception.UnsupportedGuest(
             server=guest.uuid,
             reason='it would have to be suspended, and could not be started '
-            f'again: {"; ".join(missing)}. {advice}'.rstrip(),
+            f'again: {"; ".join(what)}. {advice}'.rstrip(),
         )
+
+
+def missing(guest: guest_lib.Guest, xml: str) -> tuple[str, ...]:
+    """Return what is missing for a guest to be started, as phrases."""
+    return tuple(_missing(guest.host, domain_xml.parse(xml)))
 
 
 def _missing(

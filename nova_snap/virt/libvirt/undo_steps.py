@@ -42,6 +42,9 @@ LOG = logging.getLogger(__name__)
 #: Seconds to wait for a managed save that libvirtd carries on alone.
 SAVE_TIMEOUT = 3600
 
+#: Seconds to wait for a guest that may be shutting down.
+SHUTDOWN_GRACE = 60
+
 #: Seconds to wait for a device that the guest is about to release.
 DETACH_GRACE = 20
 
@@ -244,24 +247,93 @@ class Resume(undo.Step, kind='start the guest again'):
             )
 
 
+@dataclasses.dataclass(frozen=True)
+class EndSave(undo.Step, kind='end the suspension'):
+    """End a managed save that a user has asked for."""
+
+    def undo(self, resources: undo.Resources) -> None:
+        """Wait until the save has ended; remove what a failed one left.
+
+        A guest that was saved stays suspended.
+        """
+        guest = resources.get(guest_lib.Guest)
+        with contextlib.suppress(exception.GuestGone):
+            _wait_for_save(guest)
+            if guest.power_state().is_active:
+                _remove_broken_save(guest)
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishReboot(undo.Step, kind='finish the reboot'):
+    """Finish a reboot: a guest that was asked to shut down has to start.
+
+    :ivar run: of QEMU, which is to end; None if the guest did not run.
+    :ivar is_soft: the guest was asked to shut down, or is about to be asked.
+    """
+
+    run: str | None
+    is_soft: bool
+
+    def undo(self, resources: undo.Resources) -> None:
+        """Start the guest, unless it runs.
+
+        A recovery does not know whether the guest was asked to shut down, and
+        is about to: it waits, and switches the guest off.  A guest that can't
+        be started stays off, since nobody would expect it to start later.
+
+        :raises MayHaveMoved: another host may run the guest now.
+        """
+        guest = resources.get(guest_lib.Guest)
+        try:
+            if self.is_soft and resources.find(this_host.Origin) is not None:
+                self._end(guest)
+            if guest.run() is None:
+                _start(guest, False, resources, anew=True)
+        except exception.GuestGone:
+            LOG.warning(
+                'Server %s was undefined while it was rebooted.',
+                guest.uuid,
+                instance_uuid=guest.uuid,
+            )
+        except exception.HypervisorError as error:
+            LOG.error(
+                'Server %(server)s does not run after its reboot: %(error)s',
+                {'server': guest.uuid, 'error': error},
+                instance_uuid=guest.uuid,
+            )
+
+    def _end(self, guest: guest_lib.Guest) -> None:
+        """Wait for the end of the run that a process has begun to end."""
+        for _poll in waiting.polls(SHUTDOWN_GRACE):
+            if self.run is None or guest.run() != self.run:
+                return
+        guest.destroy()
+
+
 def _start(
-    guest: guest_lib.Guest, paused: bool, resources: undo.Resources
+    guest: guest_lib.Guest,
+    paused: bool,
+    resources: undo.Resources,
+    anew: bool = False,
 ) -> None:
-    """Start a guest from its saved memory, if this host has to."""
+    """Start a guest, if this host has to.
+
+    :param anew: without its saved memory.
+    """
     if _has_left(guest, resources, guest.xml):
         return
     hooks = resources.get(hooks_lib.Hooks)
     is_recovery = resources.find(this_host.Origin) is not None
     if is_recovery and not hooks.has_to_run(guest.uuid):
         LOG.warning(
-            'Server %s is to be shut off, so it is not started. Its memory is '
-            'saved, and is used when it is started.',
+            'Server %s is to be shut off, so it is not started. Memory that '
+            'is saved is used when it is started.',
             guest.uuid,
             instance_uuid=guest.uuid,
         )
         return
     hooks.prepare_start(guest.uuid)
-    guest.start(paused=paused)
+    guest.start(paused=paused, anew=anew)
 
 
 def _is_saved(guest: guest_lib.Guest) -> bool:

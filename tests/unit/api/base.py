@@ -24,10 +24,12 @@ from nova_snap.api import auth
 from nova_snap.api import context as context_lib
 from nova_snap.api import deploy
 from nova_snap.api import metrics
+from nova_snap.api import power as power_lib
 from nova_snap.api import request as request_lib
 from nova_snap.api import services as services_lib
 from nova_snap.api import snapshots
 from nova_snap.api.db import api as db_api
+from nova_snap.compute import power
 from tests.unit.compute import base
 
 PROJECT = 'admin'
@@ -47,12 +49,14 @@ class ApiTestCase(base.ManagerTestCase):
         self.metrics = metrics.Metrics()
         running = snapshots.Snapshots(self.manager, self.LIMIT, self.metrics)
         self.metrics.observe(running)
+        self.power = power.PowerManager(self.driver, self.manager)
         self.services = services_lib.Services(
             driver=self.driver,
             manager=self.manager,
             actions=self.actions,
             snapshots=running,
             metrics=self.metrics,
+            power=power_lib.PowerActions(self.power),
             images=lambda _context: self.images,
             options=services_lib.Options(
                 default_project_id=PROJECT, hostname='host'

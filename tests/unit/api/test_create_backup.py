@@ -19,6 +19,7 @@ from nova_snap import progress as progress_lib
 from nova_snap.image import api as image_api
 from nova_snap.image import filesystem
 from nova_snap.objects import instance as instance_lib
+from tests.unit import base as unit_base
 from tests.unit.api import test_create_image
 from tests.unit.compute import base as compute_base
 
@@ -138,6 +139,33 @@ class TestCreateBackup(test_create_image.CreateImageTestCase):
         second = self.backup(1).json['image_id']
         self.assertEqual({first, second}, set(self.kept()))
         self.assertIn('it is protected', self.log.output)
+
+    def test_what_is_complete_can_not_be_cancelled(self) -> None:
+        """While the old ones are deleted, a client is told so."""
+        self.backup(1)
+        delete = self.images.delete
+
+        def hold(image_id: str) -> None:
+            self.begun.set()
+            self.shall_end.wait(unit_base.PATIENCE)
+            delete(image_id)
+
+        self.images.delete = hold  # type: ignore[method-assign]
+        wanted = {'name': 'x', 'backup_type': 'daily', 'rotation': 1}
+        image_id = self.call(
+            'POST',
+            test_create_image.PATH,
+            {'createBackup': wanted},
+            version='2.45',
+        ).json['image_id']
+        self.assertTrue(self.begun.wait(unit_base.PATIENCE))
+        answer = self.call(
+            'DELETE', f'/v2.1/servers/{SERVER}/snapshots/{image_id}'
+        )
+        self.assert_error(answer, 409, 'conflictingRequest', 'is complete')
+        self.shall_end.set()
+        self.wait_for_end()
+        self.assertEqual([image_id], self.kept())
 
     def test_rotation_0_keeps_none(self) -> None:
         self.backup()

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import sqlite3
 from typing import Any
 
 from alembic import autogenerate
@@ -17,13 +18,16 @@ from alembic.runtime import migration
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap import waiting
 from nova_snap.api import actions as actions_lib
 from nova_snap.api import context as context_lib
 from nova_snap.api import recovery
 from nova_snap.api.db import api as db_api
 from nova_snap.api.db import models
 from nova_snap.image import api as image_api
+from nova_snap.objects import power_state
 from tests.unit import base as unit_base
+from tests.unit import journals
 from tests.unit.api import base
 from tests.unit.api import test_create_image
 from tests.unit.compute import base as compute_base
@@ -234,11 +238,15 @@ class TestDatabase(base.ApiTestCase):
 class TestRecovery(base.ApiTestCase):
     """What becomes of actions that a killed process leaves."""
 
+    def recovery(self) -> recovery.Recovery:
+        """Return the recovery of the next process."""
+        return recovery.Recovery(
+            self.manager, self.images, self.actions, self.power.vm_state
+        )
+
     def recover(self) -> bool:
         """Recover as the next process does."""
-        return recovery.Recovery(
-            self.manager, self.images, self.actions
-        ).attempt()
+        return self.recovery().attempt()
 
     def left(self, image_id: str) -> Any:
         """Leave an action behind; return a function that shows its event."""
@@ -280,7 +288,7 @@ class TestRecovery(base.ApiTestCase):
 
     def test_without_the_image_service_it_is_tried_again(self) -> None:
         event = self.left(self.snapshot().id)
-        found = recovery.Recovery(self.manager, self.images, self.actions)
+        found = self.recovery()
         get = self.images.get
 
         def fail(image_id: str) -> image_api.Image:
@@ -298,3 +306,115 @@ class TestRecovery(base.ApiTestCase):
         running = self.actions.get(SERVER, 'req-2')
         assert running is not None
         self.assertEqual([], running.events)
+
+    def test_no_success_before_the_image_is_verified(self) -> None:
+        """A step of the journal may still delete it."""
+        event = self.left(self.snapshot().id)
+        journals.leave(
+            self.journal_directory, SERVER, 'web', compute_base.Start()
+        )
+
+        def fail(_data: Any) -> None:
+            raise exception.SnapshotFailed('It can not be known now.')
+
+        self.driver.undo = fail
+        found = self.recovery()
+        self.assertFalse(found.attempt())
+        self.assertRaises(ValueError, event)  # none yet
+        self.driver.undo = lambda data: None
+        self.assertTrue(found.attempt())
+        self.assertEqual('Success', event().result)
+
+    def test_guests_do_not_wait_for_the_image_service(self) -> None:
+        """Nor does anything else hold their locks meanwhile."""
+        undone: list[Any] = []
+        locked: list[str] = []
+        self.driver.undo = undone.append
+        record = self.leave_behind()
+
+        def fail(image_id: str) -> image_api.Image:
+            try:
+                with self.locks.instance(SERVER):
+                    pass
+            except exception.SnapshotInProgress:
+                locked.append(image_id)
+            raise exception.ImageServiceUnavailable(
+                endpoint='x', reason='it is not there'
+            )
+
+        found, get = self.recovery(), self.images.get
+        self.images.get = fail  # type: ignore[method-assign]
+        self.assertFalse(found.attempt())
+        self.assertEqual(1, len(undone))
+        self.assertEqual([], locked)
+        self.images.get = get  # type: ignore[method-assign]
+        self.assertEqual('queued', self.images.get(record.id).status)
+        self.assertTrue(found.attempt())
+        self.assert_nothing_is_left()
+
+    def test_pauses_grow(self) -> None:
+        pauses = waiting.pauses(recovery.FIRST_PAUSE, recovery.LONGEST_PAUSE)
+        found = [next(pauses) for _ in range(2000)]
+        self.assertEqual([30, 60, 120], found[:3])
+        self.assertEqual(3600, found[-1])
+
+    def test_a_power_action_ends_by_the_state_of_the_server(self) -> None:
+        for action, state, result in (
+            ('pause', power_state.PowerState.PAUSED, 'Success'),
+            ('pause', power_state.PowerState.RUNNING, 'Error'),
+            ('stop', power_state.PowerState.SHUTDOWN, 'Success'),
+            ('reboot', power_state.PowerState.RUNNING, 'Error'),
+        ):
+            self.driver.state = (state, False)
+            number = self.actions.begin(self.context('r'), SERVER, action)
+            self.actions.begin_event(number, f'compute_{action}_instance')
+            self.assertTrue(self.recover())
+            (event,) = self.actions.list(SERVER)[0].events
+            self.assertEqual(result, event.result, action)
+            if result == 'Error':
+                self.assertIn('service ended', event.details or '')
+
+
+class TestUnwritten(test_create_image.CreateImageTestCase):
+    """A database that can't be written for a while."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(actions_lib, 'FIRST_PAUSE', 0.05)
+        self.patch(actions_lib, 'LONGEST_PAUSE', 0.05)
+
+    def results(self) -> list[str | None]:
+        """Return the results of the actions, the latest first."""
+        found = self.services.actions.list(SERVER)
+        return [event.result for a in found for event in a.events]
+
+    def test_the_end_is_written_later(self) -> None:
+        self.driver.behave = self.hold
+        self.create()
+        self.assertTrue(self.begun.wait(unit_base.PATIENCE))
+        other = sqlite3.connect(self.database_path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute('BEGIN IMMEDIATE')
+        self.shall_end.set()
+        self.wait_for_end()
+        self.assertIn('Cannot write how action', self.log.output)
+        self.assertEqual([None], self.results())
+        other.execute('ROLLBACK')
+        self.wait_until(
+            'the end is written', lambda: self.results() == ['Success']
+        )
+
+    def test_an_image_is_made_though_its_beginning_is_not_noted(self) -> None:
+        with self.locks.snapshot_slot(progress_lib.Progress()):
+            image_id = self.create().json['image_id']
+            other = sqlite3.connect(self.database_path, isolation_level=None)
+            self.addCleanup(other.close)
+            other.execute('BEGIN IMMEDIATE')
+        self.wait_until(
+            'that is logged', lambda: 'has begun' in self.log.output
+        )
+        other.execute('ROLLBACK')
+        self.wait_until(
+            'the end is written', lambda: self.results() == ['Success']
+        )
+        self.assertEqual('active', self.images.get(image_id).status)

@@ -46,6 +46,7 @@ from nova_snap.objects import instance_details
 from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver as driver_lib
+from nova_snap.virt import power as power_lib
 from tests.unit import base
 from tests.unit import journals
 
@@ -141,6 +142,36 @@ class MemoryPlan(driver_lib.Plan):
         )
 
 
+class MemoryPower(power_lib.Power):
+    """Changes nothing but the state that the double shows.
+
+    ``behave`` is what an action does before; it may raise.
+    """
+
+    AFTER = {
+        power_lib.Action.PAUSE: (power_state.PowerState.PAUSED, False),
+        power_lib.Action.SUSPEND: (power_state.PowerState.SHUTDOWN, True),
+        power_lib.Action.STOP: (power_state.PowerState.SHUTDOWN, False),
+    }
+    RUNNING = (power_state.PowerState.RUNNING, False)
+
+    def __init__(self, driver: 'MemoryDriver') -> None:
+        self._driver = driver
+
+    def require(self, action: power_lib.Action) -> None:
+        if self._driver.power_error is not None:
+            raise self._driver.power_error
+
+    def act(
+        self,
+        action: power_lib.Action,
+        entry: journal_lib.Entry,
+        progress: progress_lib.Progress,
+    ) -> None:
+        self._driver.act(action, progress)
+        self._driver.state = self.AFTER.get(action, self.RUNNING)
+
+
 class MemoryDriver(driver_lib.ComputeDriver):
     """Instances that are nothing but their names.
 
@@ -163,6 +194,12 @@ class MemoryDriver(driver_lib.ComputeDriver):
         self.freezes = True
         self.known: Sequence[instance_details.InstanceDetails] = ()
         self.events: list[str] = []
+        self.power_error: Exception | None = None
+        self.act: Callable[[power_lib.Action, progress_lib.Progress], None] = (
+            lambda action, progress: None
+        )
+        self.state = MemoryPower.RUNNING
+        self.is_of_nova = False
 
     def instances(
         self,
@@ -179,7 +216,28 @@ class MemoryDriver(driver_lib.ComputeDriver):
         for known in self.known:
             if known.instance.uuid == instance_uuid:
                 return known
+        if not self.known:
+            found = self.instance(instance_uuid)
+            if found.uuid == instance_uuid:
+                return self._plain(found)
         raise exception.InstanceNotFound(server=instance_uuid)
+
+    def _plain(
+        self, instance: instance_lib.Instance
+    ) -> instance_details.InstanceDetails:
+        """Return what is known of an instance without details."""
+        state, is_saved = self.state
+        return instance_details.InstanceDetails(
+            instance=instance,
+            domain_name='web',
+            flavor=instance_lib.Flavor('tiny', 256, 0, vcpus=1),
+            power_state=state,
+            is_saved=is_saved,
+            is_of_nova=self.is_of_nova,
+        )
+
+    def power(self, instance: instance_lib.Instance) -> power_lib.Power:
+        return MemoryPower(self)
 
     def host_details(self) -> host_details.HostDetails:
         return host_details.HostDetails('host', 'QEMU', 7002022, 2, 4096)

@@ -141,7 +141,7 @@ class RecoveryTest(base.ManagerTestCase):
         self.driver.undo = fail
         self.recover()
         self.assertEqual(2, len(tried))
-        self.assertEqual(2, self.log.output.count('Undoing the snapshot'))
+        self.assertEqual(2, self.log.output.count('Undoing what was'))
 
     def test_comes_before_the_next_snapshot(self) -> None:
         self.leave_behind()

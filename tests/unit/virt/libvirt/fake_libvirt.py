@@ -54,7 +54,9 @@ class Domain:
     be attached, or that the guest never lets go of; ``refused`` those whose
     removal it refuses by an event.  To let go takes ``detaching`` seconds.
     ``freeze``, ``thaw`` and ``ping`` are what the agent does, ``save`` is what
-    happens while memory is saved.
+    happens while memory is saved, ``create`` while the domain starts, and
+    ``shut_down`` when it is asked to shut down; ``number`` is that of its
+    run.
     """
 
     def __init__(self, disk: str = '', *devices: str) -> None:
@@ -70,6 +72,10 @@ class Domain:
         self.ping: Callable[[], None] = lambda: None
         self.save: Callable[[], None] = lambda: None
         self.ask_for_job: Callable[[], None] = lambda: None
+        self.create: Callable[[], None] = lambda: None
+        self.shut_down: Callable[[], None] = lambda: None
+        self.end: Callable[[], None] = lambda: None
+        self.number = 1
         self.detaching = 0.1
         self.is_saved = False
         self.is_frozen = False
@@ -99,7 +105,7 @@ class Domain:
         return 1
 
     def ID(self) -> int:  # noqa: N802
-        return 1 if self.isActive() else -1
+        return self.number if self.isActive() else -1
 
     def snapshotNum(self) -> int:  # noqa: N802
         return 0
@@ -162,7 +168,30 @@ class Domain:
     def hasManagedSaveImage(self) -> bool:  # noqa: N802
         return self.is_saved
 
+    def managedSaveRemove(self) -> None:  # noqa: N802
+        self.is_saved = False
+
+    def suspend(self) -> None:
+        self.state_now = libvirt.VIR_DOMAIN_PAUSED
+
+    def shutdownFlags(self, _flags: int) -> None:  # noqa: N802
+        self.shut_down()
+
+    def destroy(self) -> None:
+        self.end()
+        self.state_now = libvirt.VIR_DOMAIN_SHUTOFF
+
+    def autostart(self) -> int:
+        return 0
+
+    def blockJobInfo(  # noqa: N802
+        self, _disk: str, _flags: int
+    ) -> dict[str, int]:
+        return {}
+
     def createWithFlags(self, flags: int) -> None:  # noqa: N802
+        self.create()
+        self.number += 1
         self.is_saved = False
         self.state_now = (
             libvirt.VIR_DOMAIN_PAUSED

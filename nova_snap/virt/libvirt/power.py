@@ -1,0 +1,289 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Power actions on a guest of libvirt.
+
+Open this file for what is done to a guest that is paused, suspended, stopped
+or rebooted, and for what is looked at before.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import pathlib
+import time
+
+from oslo_log import log as logging
+
+from nova_snap import exception
+from nova_snap import journal
+from nova_snap import progress as progress_lib
+from nova_snap import waiting
+from nova_snap.objects import power_state
+from nova_snap.virt import power
+from nova_snap.virt.libvirt import block_device
+from nova_snap.virt.libvirt import disk_xml
+from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import inspection as inspection_lib
+from nova_snap.virt.libvirt import plan_checks
+from nova_snap.virt.libvirt import quiesce
+from nova_snap.virt.libvirt import requirements
+from nova_snap.virt.libvirt import root_disk
+from nova_snap.virt.libvirt import undo_steps
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds after which a guest is asked once more to shut down: one that was
+#: just starting did not hear it.
+ASK_AGAIN_AFTER = 10
+
+#: Actions after which QEMU has ended, at least for a moment.
+_ENDING = (
+    power.Action.SUSPEND,
+    power.Action.STOP,
+    power.Action.SOFT_REBOOT,
+    power.Action.HARD_REBOOT,
+)
+
+_REBOOTS = (power.Action.SOFT_REBOOT, power.Action.HARD_REBOOT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeouts:
+    """Seconds that a guest gets to shut down; 0 does not ask the guest."""
+
+    stop: int = 60
+    soft_reboot: int = 120
+
+
+DEFAULT = Timeouts()
+
+
+class LibvirtPower(power.Power):
+    """The power of one guest.
+
+    :param directory: block jobs that copy into a folder in it are ours.
+    """
+
+    def __init__(
+        self,
+        guest: guest_lib.Guest,
+        timeouts: Timeouts,
+        directory: pathlib.Path,
+    ) -> None:
+        self._guest = guest
+        self._timeouts = timeouts
+        self._directory = directory
+
+    def require(self, action: power.Action) -> None:
+        """Raise Conflict if the guest could not come back as it is."""
+        if action not in _ENDING:
+            return
+        found = inspection_lib.inspect(self._guest)
+        reason = _why_not_ended(found, action)
+        if reason is not None:
+            raise exception.PowerActionRefused(
+                action=action.value, server=self._guest.uuid, reason=reason
+            )
+        if found.power_state.is_active:
+            self._require_no_job(found)
+
+    def act(
+        self,
+        action: power.Action,
+        entry: journal.Entry,
+        progress: progress_lib.Progress,
+    ) -> None:
+        """Carry out an action."""
+        guest = self._guest
+        actions: dict[power.Action, Callable[[], None]] = {
+            power.Action.PAUSE: guest.pause,
+            power.Action.UNPAUSE: guest.resume,
+            power.Action.SUSPEND: lambda: self._suspend(entry),
+            power.Action.RESUME: self._resume,
+            power.Action.START: lambda: guest.start(paused=False),
+            power.Action.STOP: lambda: self._stop(progress),
+            power.Action.SOFT_REBOOT: lambda: self._reboot(
+                entry, progress, self._timeouts.soft_reboot
+            ),
+            power.Action.HARD_REBOOT: lambda: self._reboot(entry, progress, 0),
+        }
+        actions[action]()
+
+    def _require_no_job(self, found: inspection_lib.Inspection) -> None:
+        """Raise Conflict if another program's work would be ended."""
+        plan_checks.require_no_backup(found)
+        quiesce.require_no_job(self._guest)
+        for disk in root_disk.hard_disks(found.disks):
+            device = block_device.BlockDevice(self._guest, disk.device)
+            device.require_no_foreign_job(self._directory)
+
+    def _suspend(self, entry: journal.Entry) -> None:
+        with entry.undoing(undo_steps.EndSave()):
+            self._guest.managed_save()
+
+    def _resume(self) -> None:
+        """Start the guest from its saved memory, or wake it up."""
+        if self._guest.power_state() is power_state.PowerState.SUSPENDED:
+            self._guest.wake_up()
+            return
+        self._guest.start(paused=False)
+        if self._guest.power_state() is power_state.PowerState.PAUSED:
+            # Another program has paused it, and then suspended it.
+            self._guest.resume()
+
+    def _stop(self, progress: progress_lib.Progress) -> None:
+        run = self._guest.run()
+        if run is not None:
+            self._end(run, progress, self._timeouts.stop)
+
+    def _reboot(
+        self,
+        entry: journal.Entry,
+        progress: progress_lib.Progress,
+        timeout: int,
+    ) -> None:
+        """End the guest if it runs, and start it without saved memory."""
+        run = self._guest.run()
+        step = undo_steps.FinishReboot(run, is_soft=bool(timeout))
+        with entry.undoing(step):
+            if run is not None:
+                self._end(run, progress, timeout)
+            self._guest.start(paused=False, anew=True)
+
+    def _end(
+        self, run: str, progress: progress_lib.Progress, timeout: int
+    ) -> None:
+        """End a run of the guest, but no later one that others have begun.
+
+        :param timeout: seconds that the guest gets to shut down.
+        """
+        if timeout and shut_down(self._guest, run, progress, timeout):
+            return
+        if self._guest.run() == run:
+            self._guest.destroy()
+
+
+def shut_down(
+    guest: guest_lib.Guest,
+    run: str,
+    progress: progress_lib.Progress,
+    timeout: int,
+) -> bool:
+    """Ask a guest to shut down; return True when it has.
+
+    :param run: of QEMU, which is to end.
+    :param progress: a cancellation ends the wait.
+    """
+    if guest.power_state() is not power_state.PowerState.RUNNING:
+        return False  # it can't hear
+    asked_at = float('-inf')
+    try:
+        for _poll in waiting.polls(timeout, progress):
+            if guest.run() != run:
+                return True
+            if time.monotonic() >= asked_at + ASK_AGAIN_AFTER:
+                _ask_to_shut_down(guest)
+                asked_at = time.monotonic()
+    except exception.SnapshotCancelled as error:
+        reason = error.fields['reason']
+    else:
+        reason = f'it has not shut down within {timeout} s.'
+    LOG.warning(
+        'The power of server %(server)s is switched off: %(reason)s',
+        {'server': guest.uuid, 'reason': reason},
+        instance_uuid=guest.uuid,
+    )
+    return False
+
+
+def _ask_to_shut_down(guest: guest_lib.Guest) -> None:
+    try:
+        guest.shut_down()
+    except (exception.HypervisorError, exception.GuestGone) as error:
+        # The guest may have ended just now; if not, it is switched off.
+        LOG.debug('%s', error, instance_uuid=guest.uuid)
+
+
+def _why_not_ended(
+    found: inspection_lib.Inspection, action: power.Action
+) -> str | None:
+    """Return why a guest would not come back as it is, or None."""
+    if not found.is_persistent:
+        return (
+            'libvirt forgets a transient guest that ends; define it first '
+            '("virsh define").'
+        )
+    if action is power.Action.SUSPEND:
+        return _why_not_suspended(found)
+    definition = found.guest.definition().xml
+    for device in _other_disks(found, definition):
+        return (
+            f'it runs with another disk {device} than its definition has '
+            '("virsh dumpxml --inactive"), and would start with old data.'
+        )
+    if action in _REBOOTS:
+        return _missing(found, definition)
+    return None
+
+
+def _why_not_suspended(found: inspection_lib.Inspection) -> str | None:
+    for device in domain_xml.passthrough_devices(found.xml):
+        return (
+            f'it has the device {device.address} of this host, and memory is '
+            'not saved with one.'
+        )
+    for disk in found.disks:
+        if disk.is_transient:
+            return (
+                f'libvirt suspends no guest with a transient disk '
+                f'({disk.device}).'
+            )
+    if found.has_saved_memory:
+        return (
+            'that would overwrite the memory of an earlier run that libvirt '
+            'keeps ("virsh managedsave-remove" removes it).'
+        )
+    return _missing(found, found.xml)
+
+
+def _missing(found: inspection_lib.Inspection, xml: str) -> str | None:
+    missing = requirements.missing(found.guest, xml)
+    if not missing:
+        return None
+    return f'it could not be started again: {"; ".join(missing)}.'
+
+
+def _other_disks(
+    found: inspection_lib.Inspection, definition: str
+) -> list[str]:
+    """Return the disks that run with another file than is defined.
+
+    A disk that is not defined at all was added until the guest ends.
+    """
+    if not found.power_state.is_active:
+        return []
+    finder = inspection_lib.volume_finder(found.guest.host)
+    defined = {
+        disk.device: _place(disk)
+        for disk in root_disk.hard_disks(disk_xml.disks(definition, finder))
+    }
+    return [
+        disk.device
+        for disk in root_disk.hard_disks(found.disks)
+        if defined.get(disk.device, _place(disk)) != _place(disk)
+    ]
+
+
+def _place(disk: disk_xml.Disk) -> object:
+    """Return where the data of a disk are, as far as libvirt says."""
+    return None if disk.readable is None else disk.readable.location

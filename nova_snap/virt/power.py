@@ -1,0 +1,63 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Actions that change the power of an instance, and the class of who does.
+
+Open this file to make a driver change the power of its guests.  When Nova
+allows an action is in ``nova_snap/compute/power.py``.
+"""
+
+import abc
+import enum
+
+from nova_snap import journal
+from nova_snap import progress as progress_lib
+
+
+class Action(enum.Enum):
+    """What is done to the power of an instance."""
+
+    PAUSE = 'pause'
+    UNPAUSE = 'unpause'
+    SUSPEND = 'suspend'
+    RESUME = 'resume'
+    START = 'start'
+    STOP = 'stop'
+    SOFT_REBOOT = 'soft reboot'
+    HARD_REBOOT = 'hard reboot'
+
+
+class Power(abc.ABC):
+    """The power of one instance."""
+
+    @abc.abstractmethod
+    def require(self, action: Action) -> None:
+        """Look for what would keep the instance from coming back.
+
+        :raises Conflict: there is something, or another program works on the
+            instance.  Nothing was changed.
+        """
+
+    @abc.abstractmethod
+    def act(
+        self,
+        action: Action,
+        entry: journal.Entry,
+        progress: progress_lib.Progress,
+    ) -> None:
+        """Carry out an action; return when the instance is in its new state.
+
+        :param entry: takes the undo steps.
+        :param progress: a cancellation ends the wait for a guest that was
+            asked to shut down: the action goes on without.
+        :raises NovaSnapError: the action failed.
+        """
