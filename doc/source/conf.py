@@ -12,7 +12,12 @@
 
 """The settings of Sphinx; see ``tox -e docs``."""
 
+import pathlib
+import sys
+
 import pbr.version
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / '_ext'))
 
 project = 'nova_snap'
 project_copyright = 'nova_snap developers'
@@ -20,6 +25,7 @@ version = pbr.version.VersionInfo('nova-snap').version_string()
 release = version
 
 extensions = [
+    'api_table',
     'cliff.sphinxext',
     'oslo_config.sphinxext',
     'reno.sphinxext',

@@ -54,6 +54,7 @@ STATUS: dict[type[exception.NovaSnapError], int] = {
     exception.Conflict: 409,
     exception.NotPermitted: 403,
     exception.Invalid: 400,
+    exception.ImageRejected: 400,
     exception.Unavailable: 503,
 }
 

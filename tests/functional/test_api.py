@@ -162,22 +162,6 @@ class TestService(ApiTestCase):
         self.assertEqual('Error', event['result'])
         self.assertIn('being stopped', event['details'])
 
-    def test_cancelled(self) -> None:
-        service = self.start_service(snapshot=self.SLOW)
-        image_id = self.wait_for_upload(service)
-        path = f'/v2.1/servers/{self.guest.uuid}/snapshots'
-        self.wait_until(
-            service,
-            'the progress is shown',
-            lambda: self.get(path)[1]['snapshots'][0]['bytes_done'] > 0,
-        )
-        (shown,) = self.get(path)[1]['snapshots']
-        self.assertEqual('image_uploading', shown['task_state'])
-        self.assertEqual(202, self.call('DELETE', f'{path}/{image_id}')[0])
-        event = self.wait_for_result(service)
-        self.assertIn('cancelled', event['details'])
-        self.assert_undone(image_id)
-
     def test_one_service_for_a_directory(self) -> None:
         (self.state_path / 'api.lock').touch(mode=0o644)
         self.start_service()

@@ -22,7 +22,7 @@ NAME = {'type': 'string', 'minLength': 1, 'maxLength': 255, 'format': 'name'}
 METADATA = {
     'type': 'object',
     'patternProperties': {
-        r'^[a-zA-Z0-9-_:. ]{1,255}\Z': {'type': 'string', 'maxLength': 255},
+        r'^[a-zA-Z0-9_:. -]{1,255}\Z': {'type': 'string', 'maxLength': 255},
     },
     'additionalProperties': False,
 }

@@ -77,6 +77,11 @@ class TestCreateImage(CreateImageTestCase):
         self.assertEqual(('active', 'backup'), (image.status, image.name))
         self.assertEqual('red', image.properties['color'])
 
+    def test_a_name_that_the_image_service_refuses(self) -> None:
+        answer = self.create(name='\U0001f600')
+        self.assert_error(answer, 400, 'badRequest', 'more than three bytes')
+        self.assertEqual([], list(self.images.list()))
+
     def test_before_2_45_the_id_is_in_the_location(self) -> None:
         for version in ('2.1', '2.44'):
             answer = self.create(version=version)
