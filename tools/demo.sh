@@ -14,6 +14,7 @@
 # Shows what nova_snap does, on a real guest:
 #
 #   tools/demo.sh           set up what is missing, and show it
+#   tools/demo.sh --api     the same of nova-snap-api, by OpenStack's own client
 #   tools/demo.sh --down    remove all that it started and made
 #
 # Everything listens on loopback and lies in /var/tmp/nova-snap-lab (or
@@ -28,5 +29,18 @@ if [ "$(id -u)" != 0 ]; then
     exec sudo --preserve-env=PATH,NOVA_SNAP_LAB "$0" "$@"
 fi
 
-[ "${1:-}" = --down ] || tools/setup.sh demo stream
-exec .venv/bin/python -m tests.lab.demo "$@"
+case ${1:-} in
+    '')
+        tools/setup.sh demo stream
+        exec .venv/bin/python -m tests.lab.demo
+        ;;
+    --api)
+        tools/setup.sh --client api stream
+        exec .venv/bin/python -m tests.lab.demo_api
+        ;;
+    --down) exec .venv/bin/python -m tests.lab.demo --down ;;
+    *)
+        printf 'usage: tools/demo.sh [--api | --down]\n' >&2
+        exit 2
+        ;;
+esac

@@ -13,16 +13,18 @@
 
 # Makes this checkout ready to run on a host with Debian 12 or 13:
 #
-#   tools/setup.sh [--tests] [--clients] [--volumes] [--openstack] [EXTRA...]
+#   tools/setup.sh [--tests] [--client | --clients] [--volumes] [--openstack]
+#                  [EXTRA...]
 #   tools/setup.sh --quick
 #
 # installs the system packages that are missing (apt), makes the virtual
 # environment .venv and installs the project into it, editable, with the named
 # extras ("demo").  --tests adds what the tests need, --clients the clients of
-# OpenStack, --volumes Ceph and Cinder, --openstack the servers of a whole
-# cloud; clients and servers are in environments of their own (.lab/clients,
-# .lab/cinder, .lab/openstack).  A second run does only what is
-# missing.  Nothing is started, and a libvirt that the host runs is left alone.
+# OpenStack (--client: only the newest openstackclient), --volumes Ceph and
+# Cinder, --openstack the servers of a whole cloud; clients and servers are in
+# environments of their own (.lab/clients, .lab/cinder, .lab/openstack).  A
+# second run does only what is missing.  Nothing is started, and a libvirt that
+# the host runs is left alone.
 #
 # --quick is for a person without root who runs unit tests and checks: fewer
 # packages, of which a missing one is named and not installed, and no project
@@ -77,10 +79,13 @@ volume_packages="
 volumes=$top/.lab/cinder
 volumes_file=$top/tests/lab/volume-servers.txt
 
-# The oldest and the newest openstackclient that are tested; each has
-# requirements that the other has not.
+# Clients that are tested; each has requirements that the others have not.  Of
+# openstackclient the oldest and the newest; the last novaclient that has the
+# command "nova".
 clients=$top/.lab/clients
-client_versions="7.4.0 10.5.0"
+newest_client=10.5.0
+client_versions="7.4.0 $newest_client"
+novaclient=18.13.1
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -202,22 +207,26 @@ install_volumes() {
     printf '%s\n' "$wanted" >"$volumes/installed"
 }
 
-install_clients() {
+# Install a client into an environment of its own: its folder, and the package.
+install_client() {
+    local folder=$clients/$1 package=$2
+    [ ! -e "$folder/installed" ] || return 0
+    say "installing $package into $folder"
+    rm -rf "${folder:?}"
+    logged /usr/bin/python3 -m venv "$folder"
+    logged "$venv/bin/uv" pip install -p "$folder/bin/python" "$package"
+    touch "$folder/installed"
+}
+
+install_openstackclients() {
     local version
-    for version in $client_versions; do
-        [ ! -e "$clients/$version/installed" ] || continue
-        say "installing openstackclient $version into $clients/$version"
-        rm -rf "${clients:?}/$version"
-        logged /usr/bin/python3 -m venv "$clients/$version"
-        logged "$venv/bin/uv" pip install \
-            -p "$clients/$version/bin/python" \
-            "python-openstackclient==$version"
-        touch "$clients/$version/installed"
+    for version in "$@"; do
+        install_client "$version" "python-openstackclient==$version"
     done
 }
 
 main() {
-    local extras='' quick=0 tests=0 cloud=0 disks=0 users=0 word
+    local extras='' quick=0 tests=0 cloud=0 disks=0 users='' word
     for word in "$@"; do
         case $word in
             --quick)
@@ -229,7 +238,8 @@ main() {
                 tests=1
                 packages+=$test_packages
                 ;;
-            --clients) users=1 ;;
+            --client) [ -n "$users" ] || users=$newest_client ;;
+            --clients) users=$client_versions ;;
             --volumes)
                 disks=1
                 packages+=$volume_packages
@@ -240,7 +250,7 @@ main() {
                 ;;
             -*)
                 printf 'usage: tools/setup.sh %s\n' --quick \
-                    '[--tests] [--clients] [--volumes] [--openstack] [EXTRA...]' \
+                    '[--tests] [--client | --clients] [--volumes] [--openstack] [EXTRA...]' \
                     >&2
                 return 2
                 ;;
@@ -253,7 +263,9 @@ main() {
     make_venv
     [ "$tests" = 0 ] || extras=${extras:+$extras,}api
     install_python "$extras" "$quick" "$tests"
-    [ "$users" = 0 ] || install_clients
+    install_openstackclients $users
+    [ "$users" != "$client_versions" ] ||
+        install_client "nova-$novaclient" "python-novaclient==$novaclient"
     [ "$disks" = 0 ] || install_volumes
     if [ "$cloud" = 1 ]; then
         install_openstack

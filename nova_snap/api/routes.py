@@ -122,9 +122,13 @@ class Match(NamedTuple):
 def protected(method: str, path: str) -> Match | None:
     """Return the function for a call on behalf of a user, or None.
 
+    The images are below PREFIX, too: where there is no catalog,
+    python-novaclient looks for all services at one URL.
+
     :raises MethodNotAllowed: the path has no such method.
     """
-    for prefix, table in ((PREFIX, PROTECTED), (IMAGE_PREFIX, IMAGES)):
+    tables = ((PREFIX, (*PROTECTED, *IMAGES)), (IMAGE_PREFIX, IMAGES))
+    for prefix, table in tables:
         if path.startswith(f'{prefix}/'):
             return match(table, method, path.removeprefix(prefix))
     return None

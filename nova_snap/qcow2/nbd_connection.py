@@ -30,6 +30,41 @@ _BUFFER = 1 << 20
 _POLL = 1000
 
 
+class _Memory:
+    """Memory into which libnbd reads, and its buffers over parts of it.
+
+    libnbd 1.14 never frees a buffer that it has read into, nor the memory
+    below.  So there is one buffer for each length, not for each request, and
+    the memory of a connection that has ended is that of a later one.
+    """
+
+    def __init__(self) -> None:
+        self._view = memoryview(bytearray(_BUFFER))
+        self._buffers: dict[int, Any] = {}
+
+    def buffer(self, nbd: Any, length: int) -> Any:
+        """Return a buffer of libnbd over the beginning of the memory."""
+        if length not in self._buffers:
+            self._buffers[length] = nbd.Buffer.from_buffer(self._view[:length])
+        return self._buffers[length]
+
+    def content(self, length: int) -> bytes:
+        """Return a copy of the beginning of the memory."""
+        return bytes(self._view[:length])
+
+
+#: Of connections that have ended: as many as were open at the same time.
+_unused: list[_Memory] = []
+
+
+def _memory() -> _Memory:
+    """Return memory that no connection uses."""
+    try:
+        return _unused.pop()
+    except IndexError:
+        return _Memory()
+
+
 class NbdConnection:
     """A connection for one thread at a time.
 
@@ -49,8 +84,10 @@ class NbdConnection:
         self._timeout = timeout
         self._nbd: Any = libnbd.load()
         self._handle = self._nbd.NBD()
-        self._memory = memoryview(bytearray(_BUFFER))
-        self._buffers: dict[int, Any] = {}
+        #: None once it belongs to somebody else.
+        self._memory: _Memory | None = None
+        #: A request may still write to the memory.
+        self._is_reading = False
         self._is_stuck = False
         with self._translated():
             self._handle.add_meta_context(_ALLOCATION)
@@ -98,23 +135,23 @@ class NbdConnection:
         """
         if self._handle.aio_is_ready():
             self._handle.aio_disconnect()
+        memory, self._memory = self._memory, None
+        if memory is not None and not self._is_reading:
+            _unused.append(memory)
 
     def _read(self, offset: int, length: int) -> bytes:
+        # In this order: the memory of a connection that is ended meanwhile
+        # stays unused then.
+        self._is_reading = True
+        memory = self._memory
+        if memory is None:
+            memory = self._memory = _memory()
         with self._translated():
-            self._wait(self._handle.aio_pread(self._buffer(length), offset))
-        return bytes(self._memory[:length])
-
-    def _buffer(self, length: int) -> Any:
-        """Return a buffer of libnbd over the beginning of the memory.
-
-        libnbd 1.14 never frees a buffer that it has read into, so there is
-        one buffer for each length, not for each request.
-        """
-        if length not in self._buffers:
-            self._buffers[length] = self._nbd.Buffer.from_buffer(
-                self._memory[:length]
-            )
-        return self._buffers[length]
+            buffer = memory.buffer(self._nbd, length)
+            self._wait(self._handle.aio_pread(buffer, offset))
+        content = memory.content(length)
+        self._is_reading = False
+        return content
 
     def _wait(self, cookie: int) -> None:
         """Wait for an answer, until the timeout.

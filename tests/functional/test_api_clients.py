@@ -29,6 +29,7 @@ import uuid
 import glanceclient
 import openstack
 
+from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap.image import api as image_api
 from tests.functional import api_base
@@ -187,6 +188,76 @@ class OpenStackClientTest(ClientsTestCase):
 
     def test_newest(self) -> None:
         self.check('10.5.0')
+
+
+class NovaClientTest(ClientsTestCase):
+    """python-novaclient, the last one with the command ``nova``."""
+
+    NOVA = CLIENTS / 'nova-18.13.1' / 'bin' / 'nova'
+
+    def nova(self, *arguments: str) -> list[dict[str, str]]:
+        """Run a command; return the rows of the table that it prints."""
+        process = subprocess.run(
+            [self.NOVA, *arguments],
+            # All of these have to be there; the last three may be anything.
+            env=base.environment(
+                OS_AUTH_TYPE='none',
+                OS_ENDPOINT=f'{self.url}/v2.1',
+                OS_AUTH_URL='none',
+                OS_USERNAME='none',
+                OS_PROJECT_NAME='none',
+            ),
+            capture_output=True,
+            text=True,
+            timeout=base.TIMEOUT,
+        )
+        self.assertEqual(0, process.returncode, process.stderr)
+        head, *rows = (
+            [cell.strip() for cell in line.strip('|').split('|')]
+            for line in process.stdout.splitlines()
+            if line.startswith('|')
+        )
+        return [dict(zip(head, row, strict=True)) for row in rows]
+
+    def shown(self, *arguments: str) -> dict[str, str]:
+        """Run a command that prints properties; return them."""
+        rows = self.nova(*arguments)
+        return {row['Property']: row['Value'] for row in rows}
+
+    def test_commands(self) -> None:
+        (server,) = self.nova('list')
+        self.assertEqual(
+            (self.guest.uuid, 'ACTIVE'), (server['ID'], server['Status'])
+        )
+        name = server['Name']
+        self.assertEqual(self.guest.uuid, self.shown('show', name)['id'])
+        image = self.shown('image-create', '--poll', '--show', name, 'image')
+        self.assertEqual('active', image['status'])
+        ids = [self.backed_up(name, f'backup {n}') for n in range(3)]
+        self.assertRaises(exception.ImageNotFound, self.images.get, ids[0])
+        for image_id in (image['id'], *ids[1:]):
+            self.assertEqual('active', self.images.get(image_id).status)
+        actions = [
+            (row['Action'], row['Message'])
+            for row in self.nova('instance-action-list', name)
+        ]
+        wanted = [('createImage', '-'), *[('createBackup', '-')] * 3]
+        self.assertEqual(wanted, actions)
+        self.assert_nothing_left()
+
+    def backed_up(self, server: str, name: str) -> str:
+        """Make a backup; return the ID of its image."""
+        made = self.shown('backup', server, name, 'daily', '2')
+        self.wait_until(
+            self.service,
+            'the backup is made',
+            lambda: (
+                not self.get(f'/v2.1/servers/{self.guest.uuid}')[1]['server'][
+                    'OS-EXT-STS:task_state'
+                ]
+            ),
+        )
+        return made['id']
 
 
 class LibrariesTest(ClientsTestCase):

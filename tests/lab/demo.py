@@ -14,7 +14,8 @@
 
     python -m tests.lab.demo [--down]
 
-``tools/demo.sh`` sets up what this needs and runs it.
+``tools/demo.sh`` sets up what this needs and runs it.  ``demo_api.py`` is the
+demo of the service.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import subprocess
 import sys
 import urllib.request
 
+from tests.lab import daemon
 from tests.lab import domain
 from tests.lab import gap_watch
 from tests.lab import glance as glance_lib
@@ -98,12 +100,19 @@ class Demo:
         self.state = state
         self.libvirtd = libvirtd_lib.Libvirtd(state)
         self.glance = glance_lib.Glance(state / 'glance')
+        #: Of the demo of the service.
+        self.service = daemon.Daemon(state / 'nova-snap-api.out')
+
+    def start_libvirtd(self) -> None:
+        """Start a libvirtd that no other program knows."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        say('Starting a libvirtd of its own')
+        self.libvirtd.start()
 
     def run(self) -> None:
         """From nothing to the summary."""
-        self.state.mkdir(parents=True, exist_ok=True)
-        say('Starting a libvirtd and a Glance of their own, on loopback')
-        self.libvirtd.start()
+        self.start_libvirtd()
+        say('Starting a Glance of its own, on loopback')
         if not self.glance.adopt():
             self.glance.start()
             self.glance.leave_running()
@@ -114,6 +123,7 @@ class Demo:
 
     def down(self) -> None:
         """End and remove all of it."""
+        self.service.stop()
         self.glance.end_left()
         self.libvirtd.remove()
         shutil.rmtree(self.state, ignore_errors=True)

@@ -194,6 +194,20 @@ with nbd_source.NbdSource({self.uri!r}) as source:
 '''
         self.assertLess(memory.peak(script), 64 * MIB)
 
+    def test_memory_does_not_grow_with_the_connections(self):
+        """A service reads disk after disk, in a process of its own."""
+        self.make_disk(('text', 4 * MIB))
+        self.serve()
+        script = f'''
+from nova_snap.qcow2 import nbd_source
+for _ in range(100):
+    with nbd_source.NbdSource({self.uri!r}) as source:
+        assert source.parallel == 2
+        for offset in range(0, source.size, 1 << 20):
+            source.read(offset, 1 << 20)
+'''
+        self.assertLess(memory.peak(script), 64 * MIB)
+
     def test_short_holes_are_data(self):
         self.make_disk(
             *[('text', 4096), ('hole', 4096)] * 100,

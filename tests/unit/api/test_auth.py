@@ -11,9 +11,12 @@
 # under the License.
 
 import base64
+from collections.abc import Callable
+import errno
 import os
 import pathlib
 import socket
+import subprocess
 from typing import Any
 import uuid
 
@@ -26,6 +29,7 @@ from nova_snap.api import context as context_lib
 from nova_snap.api import peer as peer_lib
 from nova_snap.api import request as request_lib
 from nova_snap.api import server
+from nova_snap.api import sock_diag
 from nova_snap.objects import instance as instance_lib
 from tests.unit import base as unit_base
 from tests.unit.api import base
@@ -80,15 +84,59 @@ class TestNoAuth(base.ApiTestCase):
 class TestPeer(unit_base.TestCase):
     """Whose program is connected."""
 
+    def check(self, uids: Callable[[int, int], set[int]], host: str) -> None:
+        """Check the user of a connection of this process to itself."""
+        family = socket.AF_INET6 if ':' in host else socket.AF_INET
+        with socket.socket(family) as server:
+            if family == socket.AF_INET6:
+                # Also where the host has no address of IPv6.
+                server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            server.bind((host, 0))
+            server.listen()
+            there = server.getsockname()[1]
+            with socket.create_connection((host, there)) as client:
+                here = client.getsockname()[1]
+                self.assertEqual({os.geteuid()}, uids(here, there))
+                self.assertEqual(set(), uids(there, there))
+            # What is closed is shown as root's, whoever has closed it.
+            self.assertEqual(set(), uids(here, there))
+
     def test_connected(self) -> None:
+        for uids in (peer_lib.uids, sock_diag.uids, peer_lib.listed_uids):
+            for host in ('127.0.0.1', '::ffff:127.0.0.1'):
+                with self.subTest(uids=uids.__module__, host=host):
+                    self.check(uids, host)
+
+    def test_of_another_user(self) -> None:
+        """Both ways name the user of another program."""
+        connect = (
+            'import socket, sys\n'
+            'client = socket.create_connection(sys.argv[1:])\n'
+            'print(client.getsockname()[1], flush=True)\n'
+            'sys.stdin.read()'
+        )
+        user = 65534 if os.geteuid() == 0 else os.geteuid()
         with socket.create_server(('127.0.0.1', 0)) as server:
             there = server.getsockname()[1]
-            with socket.create_connection(('127.0.0.1', there)) as client:
-                here = client.getsockname()[1]
-                self.assertEqual({os.geteuid()}, peer_lib.uids(here, there))
-                self.assertEqual(set(), peer_lib.uids(there, there))
-            # What is closed is shown as root's, whoever has closed it.
-            self.assertEqual(set(), peer_lib.uids(here, there))
+            with subprocess.Popen(
+                ['/usr/bin/python3', '-c', connect, '127.0.0.1', str(there)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                user=user,
+            ) as other:
+                assert other.stdout is not None
+                here = int(other.stdout.readline())
+                for uids in (sock_diag.uids, peer_lib.listed_uids):
+                    self.assertEqual({user}, uids(here, there))
+
+    def test_without_sock_diag(self) -> None:
+        """The kernel, or a sandbox, may not have it."""
+
+        def refuse(*_ports: int) -> set[int]:
+            raise OSError(errno.EAFNOSUPPORT, 'no netlink')
+
+        self.patch(sock_diag, 'uids', refuse)
+        self.check(peer_lib.uids, '127.0.0.1')
 
 
 class TestUnixSocket(unit_base.TestCase):

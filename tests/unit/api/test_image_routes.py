@@ -70,6 +70,13 @@ class ImagesTestCase(base.ApiTestCase):
 class ImageRoutesTest(ImagesTestCase):
     """An administrator without Keystone."""
 
+    def test_below_the_compute_api(self) -> None:
+        """Without a catalog, novaclient looks for all at one URL."""
+        for path in ('/v2/images', f'/v2/images/{self.old}'):
+            self.assertEqual(
+                self.get(f'/image{path}').json, self.get(f'/v2.1{path}').json
+            )
+
     def test_versions(self) -> None:
         for path in ('/image', '/image/'):
             answer = self.get(path)
