@@ -87,12 +87,16 @@ class TestListening(api_base.ServiceTestCase):
     def test_a_limit_of_headers(self) -> None:
         """A client may not have any amount of memory used."""
         self.start_service()
-        self.headers['X-Long'] = 'x' * (server.MAX_HEADERS + 1)
+        headers = {'X-Long': 'x' * (server.MAX_HEADERS + 1)}
         status = None
-        with contextlib.suppress(ConnectionError):
-            status = self.get('/')[0]
+        with (
+            contextlib.suppress(ConnectionError),
+            contextlib.closing(self.make_connection()) as connection,
+        ):
+            connection.request('GET', '/', headers=headers)
+            status = connection.getresponse().status
+        # The server need not read all that it refuses.
         self.assertIn(status, (None, 400, 413, 431))
-        del self.headers['X-Long']
         self.assertEqual(200, self.get('/')[0])
 
     def test_without_identity_only_on_this_host(self) -> None:
