@@ -19,6 +19,7 @@ import yaml
 from nova_snap.api import routes
 from nova_snap.api import server_filters
 from nova_snap.api.handlers import server_actions
+from nova_snap.api.schemas import power_actions
 from nova_snap.api.schemas import server_actions as schemas
 from tests.unit import base
 
@@ -28,6 +29,7 @@ FILE = base.REPOSITORY / 'doc' / 'source' / 'reference' / 'openapi.yaml'
 BODIES = {
     'createBackup': schemas.CREATE_BACKUP,
     'createImage': schemas.CREATE_IMAGE,
+    **power_actions.SCHEMAS,
 }
 
 
