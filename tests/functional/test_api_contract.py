@@ -61,7 +61,9 @@ class TestContract(api_base.ServiceTestCase):
     def test_every_answer_is_described(self) -> None:
         guest = self.class_guest()
         found = base.Found.of(guest)
-        service = self.start_service()
+        # A line of each request would fill the pipe that nobody reads.
+        log = {'log_file': str(self.state_path / 'api.log')}
+        service = self.start_service(DEFAULT=log)
         description = self.description(guest.uuid)
         for run in CHOSEN:
             done = self.check(description, *RUNS[run])
@@ -79,18 +81,18 @@ class TestContract(api_base.ServiceTestCase):
     def description(self, server_id: str) -> pathlib.Path:
         """Write the description with a server that exists; return its file.
 
-        Nobody would find it out by chance.  Power actions are left out: they
-        would switch the guest off, and test_api_power.py has them.
+        Nobody would find it out by chance.  Of the actions only those are left
+        that make images: others would leave the guest in another state, and
+        their answers have no body, which OpenAPI can't say of a part.
         """
         document: dict[str, Any] = yaml.safe_load(DESCRIPTION.read_text())
         parameters = document['components']['parameters']
         server = parameters['ServerId']
         server['schema'] = {'enum': [server_id, str(uuid.uuid4()), 'a-name']}
-        action = document['paths']['/v2.1/servers/{server_id}/action']
-        body = action['post']['requestBody']['content']['application/json']
-        body['schema']['oneOf'] = [
-            {'$ref': f'#/components/schemas/{name}'}
-            for name in ('createImage', 'createBackup')
+        action = document['paths']['/v2.1/servers/{server_id}/action']['post']
+        body = action['requestBody']['content']['application/json']['schema']
+        body['oneOf'] = [
+            choice for choice in body['oneOf'] if '/create' in choice['$ref']
         ]
         path = self.state_path / 'openapi.yaml'
         path.write_text(yaml.safe_dump(document))
