@@ -38,8 +38,10 @@ SOCKET_TIMEOUT = 60
 #: Connections that are served at once; others wait to be accepted.
 MAX_CONNECTIONS = 1000
 
-#: Native threads, each of which serves one request at a time.
-THREADS = 16
+#: Native threads, each of which serves one request at a time.  More than
+#: snapshots run and wait by default: an image service that does not answer
+#: holds the request of each until its record exists.
+THREADS = 48
 
 BACKLOG = 512
 

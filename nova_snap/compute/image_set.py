@@ -42,6 +42,9 @@ SET = 'nova_snap:set'
 DEVICE = 'nova_snap:device'
 DISKS = 'nova_snap:disks'
 
+#: The value of DISKS by which a request asks for an image of each disk.
+ALL = 'all'
+
 #: Seconds for which the upload of the root disk waits for the others at most,
 #: between two chunks.  Servers and proxies close connections that are idle for
 #: about a minute.

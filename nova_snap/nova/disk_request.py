@@ -31,9 +31,6 @@ from nova_snap.image import schema
 from nova_snap.nova import settings
 from nova_snap.objects import instance as instance_lib
 
-#: The value of the property nova_snap:disks by which a user asks for all.
-ALL = 'all'
-
 _EVERY = instance_lib.DiskChoice(is_every=True, without_volumes=True)
 
 
@@ -93,14 +90,15 @@ def _requested(instance: Any, properties: Mapping[str, Any]) -> dict[str, str]:
 
 def _require_valid(own: Mapping[str, str], is_image: bool) -> None:
     for key, value in own.items():
-        if (key, value) != (image_set.DISKS, ALL):
+        if (key, value) != (image_set.DISKS, image_set.ALL):
             raise exception.InvalidMetadata(
                 reason=f'{key}={value}: of the properties that begin with '
                 f'{image_record.OWN_PREFIX!r}, a request may have '
-                f'{image_set.DISKS}={ALL} only.'
+                f'{image_set.DISKS}={image_set.ALL} only.'
             )
     if not is_image:
         raise exception.InvalidMetadata(
-            reason=f'{image_set.DISKS}={ALL} is for images only: the rotation '
-            "of backups deletes the root disk's images, not the others."
+            reason=f'{image_set.DISKS}={image_set.ALL} is for images only: '
+            "the rotation of backups deletes the root disk's images, not the "
+            'others.'
         )

@@ -13,6 +13,7 @@
 """``nova-snap-api`` as a process, with real guests and a client of Nova."""
 
 import contextlib
+import os
 import signal
 import stat
 import sys
@@ -25,6 +26,8 @@ from prometheus_client import parser
 from tests.functional import api_base
 from tests.functional import base
 from tests.functional import content
+from tests.lab import guest as guest_lib
+from tests.lab import root_disk
 
 
 class ApiTestCase(api_base.ServiceTestCase):
@@ -43,12 +46,12 @@ class ApiTestCase(api_base.ServiceTestCase):
         self.guest = self.class_guest(agent=True)
         self.found = base.Found.of(self.guest)
 
-    def create_image(self) -> str:
+    def create_image(self, metadata: dict[str, str] | None = None) -> str:
         """Ask for an image; return its ID."""
         status, document = self.call(
             'POST',
             f'/v2.1/servers/{self.guest.uuid}/action',
-            {'createImage': {'name': 'image'}},
+            {'createImage': {'name': 'image', 'metadata': metadata or {}}},
         )
         self.assertEqual(202, status, document)
         image_id: str = document['image_id']
@@ -134,6 +137,31 @@ class TestService(ApiTestCase):
         self.assert_as_found(self.guest, self.found)
         self.assert_nothing_left()
         self.assert_measured(self.image_file(image_id).stat().st_size)
+
+    def test_all_disks(self) -> None:
+        """One image of each disk, as a property of the request wants."""
+        disks = [
+            root_disk.make(
+                guest_lib.disks_directory(self.libvirtd),
+                root_disk.Kind.RAW,
+                name=f'data-{os.urandom(4).hex()}',
+                size=16 * root_disk.MIB,
+                files={'/data': os.urandom(1 << 20)},
+            )
+            for _ in range(2)
+        ]
+        self.guest = self.make_guest(start=False, extra_disks=tuple(disks))
+        service = self.start_service()
+        image_id = self.create_image({'nova_snap:disks': 'all', 'own': 'x'})
+        event = self.wait_for_result(service)
+        self.assertEqual('Success', event['result'], event)
+        made = {image.name: image for image in self.images.list()}
+        self.assertEqual(['image', 'image-vdc', 'image-vdd'], sorted(made))
+        self.assertEqual(image_id, made['image'].id)
+        for name, disk in zip(('image-vdc', 'image-vdd'), disks, strict=True):
+            self.assertEqual('x', made[name].properties['own'])
+            self.assert_equal_to_disk(self.image(made[name].id), disk)
+        self.assert_nothing_left()
 
     def test_killed_and_started_again(self) -> None:
         service = self.start_service(snapshot=self.SLOW)

@@ -16,6 +16,7 @@ https://docs.openstack.org/api-ref/compute/#servers-run-an-action-servers-action
 """
 
 from collections.abc import Callable
+import dataclasses
 from typing import Any
 
 import webob
@@ -35,6 +36,7 @@ from nova_snap.api.handlers import power_actions
 from nova_snap.api.schemas import server_actions as schemas
 from nova_snap.compute import backups
 from nova_snap.compute import image_record
+from nova_snap.compute import image_set
 from nova_snap.compute import power
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import vm_state as vm_states
@@ -72,10 +74,19 @@ def create_image(
     instance: instance_lib.Instance,
     document: dict[str, Any],
 ) -> webob.Response:
-    """Begin an image of a server."""
+    """Begin an image of a server, or of each of its disks.
+
+    The answer has the ID of the root disk's image, which becomes active last.
+    """
     validation.require(document, schemas.CREATE_IMAGE)
     fields = document['createImage']
-    wanted = snapshots.Wanted(instance, fields['name'], _metadata(fields))
+    metadata = dict(_metadata(fields))
+    if metadata.get(image_set.DISKS) == image_set.ALL:
+        del metadata[image_set.DISKS]
+        instance = dataclasses.replace(
+            instance, disks=instance_lib.DiskChoice(is_every=True)
+        )
+    wanted = snapshots.Wanted(instance, fields['name'], metadata)
     image_id = _begun(request, wanted, 'createImage')
     if request.supports(45):
         return responses.json({'image_id': image_id}, status=202)

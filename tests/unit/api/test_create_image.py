@@ -260,6 +260,16 @@ class TestRequests(CreateImageTestCase):
                 {'createImage': {'name': 'x', 'metadata': metadata}}, ''
             )
 
+    def test_reserved_metadata(self) -> None:
+        """Of our own properties, only the wish for all disks may be there."""
+        for key, value in (
+            ('nova_snap:disks', 'vda'),
+            ('nova_snap:set', 'all'),
+            ('nova_snap:other', 'x'),
+        ):
+            answer = self.create(metadata={key: value})
+            self.assert_error(answer, 400, 'badRequest', 'reserved')
+
     def test_too_much_metadata(self) -> None:
         answer = self.create(metadata={f'k{n}': 'v' for n in range(129)})
         self.assert_error(answer, 403, 'forbidden', 'limit exceeded')
