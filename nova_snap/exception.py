@@ -305,6 +305,10 @@ class ImageNotPermitted(NotPermitted):
     message = 'The image service does not permit this: %(reason)s'
 
 
+class ImageLoginRefused(ImageNotPermitted):
+    """The image service does not take the login or the token (any more)."""
+
+
 class ImageTooLarge(SnapshotFailed):
     message = (
         'The image service does not take image %(image_id)s: it is larger '

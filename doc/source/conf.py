@@ -28,6 +28,7 @@ extensions = [
     'api_table',
     'cliff.sphinxext',
     'oslo_config.sphinxext',
+    'oslo_policy.sphinxext',
     'reno.sphinxext',
 ]
 

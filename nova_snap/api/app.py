@@ -57,7 +57,7 @@ class Application:
             _require_text(request)
             response = self._answer(request, version)
         except Exception as error:
-            response = errors.response(error)
+            response = errors.response(error, _shows_details(request))
         microversion.announce(response, version)
         return response(environ, start_response)
 
@@ -76,6 +76,13 @@ class Application:
         if found is None:
             raise errors.NotFound('The resource could not be found.')
         return found(request)
+
+
+def _shows_details(request: request_lib.Request) -> bool:
+    """Return True if the client may know what an error says of the host."""
+    return (
+        request_lib.CONTEXT not in request.environ or request.context.is_admin
+    )
 
 
 def _require_text(request: request_lib.Request) -> None:

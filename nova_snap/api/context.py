@@ -13,6 +13,7 @@
 """The user on whose behalf a request is handled."""
 
 import dataclasses
+from typing import Any
 from typing import Self
 
 from nova_snap.objects import instance as instance_lib
@@ -22,9 +23,9 @@ from nova_snap.objects import instance as instance_lib
 class Context:
     """The identity behind a request.
 
-    :ivar token: what the image service is asked with; None where there is no
-        Keystone.
     :ivar is_admin: may work with the servers of all projects.
+    :ivar access: what Keystone knows of the token, which other services are
+        asked with; None where there is no Keystone.
     """
 
     request_id: str
@@ -32,7 +33,7 @@ class Context:
     project_id: str | None = None
     roles: tuple[str, ...] = ()
     is_admin: bool = False
-    token: str | None = dataclasses.field(default=None, repr=False)
+    access: Any = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def anonymous(cls, request_id: str) -> Self:

@@ -21,6 +21,7 @@ from typing import IO
 from typing import Any
 
 from oslo_config import cfg
+from oslo_log import log as logging
 from oslo_middleware import http_proxy_to_wsgi
 from oslo_middleware import request_id
 
@@ -30,9 +31,9 @@ from nova_snap.api import actions as actions_lib
 from nova_snap.api import activation
 from nova_snap.api import app
 from nova_snap.api import auth
-from nova_snap.api import context as context_lib
 from nova_snap.api import cross_origin
 from nova_snap.api import metrics as metrics_lib
+from nova_snap.api import policy
 from nova_snap.api import power as power_lib
 from nova_snap.api import recovery
 from nova_snap.api import services as services_lib
@@ -40,6 +41,8 @@ from nova_snap.api import snapshots
 from nova_snap.api.db import api as db_api
 from nova_snap.compute import power
 from nova_snap.image import api as image_api
+
+LOG = logging.getLogger(__name__)
 
 Wsgi = Callable[..., Any]
 
@@ -71,14 +74,16 @@ def from_conf(conf: cfg.ConfigOpts) -> services_lib.Services:
     powers = power.PowerManager(
         driver, manager, conf.api.power_actions_on_nova_servers
     )
-    recovery.Recovery(manager, images, actions, powers.vm_state).start()
+    # What the service makes by its own login it sees, too.
+    hides = None
+    if conf.api.auth_strategy == 'keystone':
+        hides = images.may_hide
+        _warn_of_logins(conf, images)
+    recovery.Recovery(manager, images, actions, powers.vm_state, hides).start()
 
     metrics = metrics_lib.Metrics()
     running = snapshots.Snapshots(manager, _limit(conf), metrics)
     metrics.observe(running)
-
-    def images_of(_context: context_lib.Context) -> image_api.ImageService:
-        return images
 
     return services_lib.Services(
         driver=driver,
@@ -86,7 +91,8 @@ def from_conf(conf: cfg.ConfigOpts) -> services_lib.Services:
         snapshots=running,
         power=power_lib.PowerActions(powers),
         actions=actions,
-        images=images_of,
+        images=images,
+        policy=policy.Policy(conf),
         options=services_lib.Options(
             default_project_id=conf.api.default_project_id,
             hostname=conf.api.host_name,
@@ -94,6 +100,28 @@ def from_conf(conf: cfg.ConfigOpts) -> services_lib.Services:
         ),
         metrics=metrics,
     )
+
+
+def _warn_of_logins(
+    conf: cfg.ConfigOpts, images: image_api.ImageService
+) -> None:
+    """Log what the logins of the service can't do for users with Keystone."""
+    if conf.snapshot.image_service != 'glance':
+        return
+    if not conf.service_user.send_service_user_token:
+        LOG.warning(
+            '[service_user] send_service_user_token is not set: an image '
+            'fails if the token of its user expires meanwhile.'
+        )
+    try:
+        if images.may_hide(None):
+            LOG.warning(
+                'The login of [glance] has not the role admin: of images that '
+                'were being made when this service was killed, it can neither '
+                'know nor remove any.'
+            )
+    except exception.NovaSnapError as error:
+        LOG.warning('The login of [glance] could not be checked: %s', error)
 
 
 def _require_alone(path: pathlib.Path) -> None:
@@ -148,6 +176,11 @@ def authentication(
     :raises InvalidConfiguration: the service could be misused.
     """
     own = conf.api
+    if own.auth_strategy == 'keystone':
+        # Imported on demand: what it needs is slow to import.
+        from nova_snap.api import keystone_auth
+
+        return keystone_auth.Keystone(conf)
     address, is_for_all = own.listen, False
     if listener is not None:
         address = activation.address(listener)

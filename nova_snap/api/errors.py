@@ -58,6 +58,20 @@ STATUS: dict[type[exception.NovaSnapError], int] = {
     exception.Unavailable: 503,
 }
 
+#: Errors whose message is for every user.  That of others may have paths of
+#: the host, so only an administrator gets it.
+FOR_USERS = (
+    exception.ImageNotFound,
+    exception.ImageNotPermitted,
+    exception.ImageConflict,
+    exception.ImageRejected,
+    exception.ImageTooLarge,
+    exception.InvalidMetadata,
+    exception.InvalidName,
+)
+
+HIDDEN = 'An administrator finds the reason in the log of the service.'
+
 UNEXPECTED = (
     'Unexpected API Error. The log of nova-snap-api says more about it.'
 )
@@ -138,21 +152,36 @@ class Unavailable(ApiError):
     status = 503
 
 
-def response(error: Exception) -> webob.Response:
+def response(error: Exception, shows_details: bool = True) -> webob.Response:
     """Return the answer to a request that ended with an exception.
 
     What is no error of a known kind is logged, and the client learns nothing
     about it.
+
+    :param shows_details: the client may know of paths of the host.
     """
     if isinstance(error, ApiError):
         return body(error.status, str(error), error.headers)
     for category, status in STATUS.items():
         if isinstance(error, category):
-            return body(status, str(error))
+            return body(status, message(error, category, shows_details))
     if isinstance(error, exception.NovaSnapError):
-        return body(500, str(error))
+        category = exception.SnapshotFailed
+        return body(500, message(error, category, shows_details))
     LOG.error('A request failed.', exc_info=error)
     return body(500, UNEXPECTED)
+
+
+def message(
+    error: exception.NovaSnapError,
+    category: type[exception.NovaSnapError],
+    shows_details: bool,
+) -> str:
+    """Return the message of an error of the core, as a user may see it."""
+    if shows_details or isinstance(error, FOR_USERS):
+        return str(error)
+    LOG.warning('A request failed: %s', error)
+    return f'{category.message} {HIDDEN}'
 
 
 def body(

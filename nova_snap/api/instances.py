@@ -21,15 +21,16 @@ from nova_snap.objects import instance as instance_lib
 
 
 def find(
-    request: request_lib.Request, server_id: str
+    request: request_lib.Request, server_id: str, rule: str
 ) -> instance_lib.Instance:
-    """Return the instance with an ID.
+    """Return the instance with an ID, for a call with a policy.
 
     A server of another project is not told from one that does not exist.
 
+    :param rule: the name of the policy.
     :raises NotFound: there is none, or it is another project's.
+    :raises Forbidden: the policy does not allow the call.
     """
-    options = request.services.options
     missing = not_found(server_id)
     # Clients try a name first, and only then list the servers by name.
     if not uuidutils.is_uuid_like(server_id):
@@ -38,12 +39,21 @@ def find(
         found = request.services.driver.instance(server_id)
     except (exception.InstanceNotFound, exception.InstanceAmbiguous):
         raise missing from None
+    owner = project_id(request, found)
     if found.uuid != server_id.lower() or not (
-        request.context.is_admin
-        or request.context.owns(found, options.default_project_id)
+        request.context.is_admin or request.context.project_id == owner
     ):
         raise missing
+    request.require(rule, owner)
     return found
+
+
+def project_id(
+    request: request_lib.Request, instance: instance_lib.Instance
+) -> str:
+    """Return the project that an instance belongs to."""
+    default: str = request.services.options.default_project_id
+    return instance.project_id or default
 
 
 def not_found(server_id: str) -> errors.NotFound:

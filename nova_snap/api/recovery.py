@@ -56,6 +56,9 @@ class Recovery:
     """The recovery of what was unfinished when the service was started.
 
     It has to be made before the service accepts anything.
+
+    :param hides: tells whether images of a project may be hidden from the
+        login of the service; None if no image can be.
     """
 
     def __init__(
@@ -64,11 +67,13 @@ class Recovery:
         images: image_api.ImageService,
         actions: actions_lib.Actions,
         vm_state: VmStateOf,
+        hides: Callable[[str | None], bool] | None = None,
     ) -> None:
         self._manager = manager
         self._images = images
         self._actions = actions
         self._vm_state = vm_state
+        self._hides = hides
         self._interrupted = list(actions.unfinished())
 
     def start(self) -> None:
@@ -106,7 +111,7 @@ class Recovery:
 
         :param is_done: nothing of the journal is left to undo.
         """
-        is_active = _is_active(self._images, action.image_id)
+        is_active = self._is_active(action)
         if is_active and not is_done:
             return False  # a step may still have to verify the image
         self._actions.end(
@@ -168,14 +173,21 @@ class Recovery:
             if self.attempt():
                 return
 
+    def _is_active(self, action: models.Action) -> bool:
+        """Return True if an image is active; delete one that never will be.
 
-def _is_active(images: image_api.ImageService, image_id: str) -> bool:
-    """Return True if an image is active; delete one that never will be."""
-    try:
-        image = images.get(image_id)
-    except exception.ImageNotFound:
+        :raises ImageNotPermitted: the image may exist, and not be seen.
+        """
+        try:
+            image = self._images.get(action.image_id)
+        except exception.ImageNotFound:
+            if self._hides is not None and self._hides(action.project_id):
+                raise exception.ImageNotPermitted(
+                    reason='it may be hidden from the login of [glance], '
+                    'which is no administrator'
+                ) from None
+            return False
+        if image.status == image_api.ImageStatus.ACTIVE:
+            return True
+        self._images.delete(image.id)
         return False
-    if image.status == image_api.ImageStatus.ACTIVE:
-        return True
-    images.delete(image_id)
-    return False

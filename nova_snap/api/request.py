@@ -64,6 +64,26 @@ class Request(webob.Request):
         """Return True if the request asks for version 2.``minor`` or later."""
         return self.microversion >= (2, minor)
 
+    def allows(self, rule: str, project_id: str | None = None) -> bool:
+        """Return True if the user may do something to what a project has.
+
+        :param rule: the name of a policy.
+        :param project_id: None stands for the user's own project.
+        """
+        return self.services.policy.allows(
+            self.context, rule, project_id or self.context.project_id
+        )
+
+    def require(self, rule: str, project_id: str | None = None) -> None:
+        """Raise Forbidden unless the user may do something.
+
+        The parameters are those of :meth:`allows`.
+        """
+        if not self.allows(rule, project_id):
+            raise errors.Forbidden(
+                f"Policy doesn't allow {rule} to be performed."
+            )
+
     def link(self, *parts: str) -> str:
         """Return a URL below the one by which the service was reached.
 

@@ -23,6 +23,7 @@ from oslo_utils import strutils
 
 from nova_snap.api import errors
 from nova_snap.api import name_pattern
+from nova_snap.api import policies
 from nova_snap.api import request as request_lib
 from nova_snap.api.views import server as server_view
 
@@ -150,10 +151,11 @@ def wanted(
     :raises Forbidden: only an administrator may ask this.
     """
     _require_known(request)
+    may_use_all = request.allows(policies.SERVERS % 'allow_all_filters')
     filters = [
         made
         for name, value in request.GET.items()
-        if request.context.is_admin or _is_for_users(request, name)
+        if may_use_all or _is_for_users(request, name)
         for made in _filters(request, name, value)
     ]
     filters += _statuses(request)
@@ -162,21 +164,9 @@ def wanted(
 
 
 def wants_all_projects(request: request_lib.Request) -> bool:
-    """Return True if a request asks for the servers of all projects.
-
-    :raises Forbidden: only an administrator may ask this.
-    """
-    if 'all_tenants' not in request.GET:
-        return False
-    text = request.GET['all_tenants']
-    if text and not strutils.bool_from_string(text, default=True):
-        return False
-    if not request.context.is_admin:
-        raise errors.Forbidden(
-            "Policy doesn't allow os_compute_api:servers:index:"
-            'get_all_tenants to be performed.'
-        )
-    return True
+    """Return True if a request asks for the servers of all projects."""
+    text = request.GET.get('all_tenants', '0')
+    return not text or bool(strutils.bool_from_string(text, default=True))
 
 
 def _filters(

@@ -45,6 +45,8 @@ KEYS: dict[str, Callable[[Server], Any]] = {
     'vm_state': lambda server: server.vm_state or '',
 }
 
+FOR_ADMINISTRATORS = frozenset(('host', 'node'))
+
 #: Keys that Nova has, and whose values no host without Nova knows.
 UNKNOWN = frozenset(
     [
@@ -74,6 +76,7 @@ def ordered(
     stay in the order of their ids, so that a marker always means the same.
 
     :raises BadRequest: there is no such key or direction.
+    :raises Forbidden: only an administrator may use the key.
     """
     keys = request.GET.getall('sort_key') or ['created_at']
     directions = request.GET.getall('sort_dir') or ['desc']
@@ -89,6 +92,10 @@ def ordered(
         if direction not in ('asc', 'desc'):
             raise errors.BadRequest(
                 "Unknown sort direction, must be 'desc' or 'asc'"
+            )
+        if key in FOR_ADMINISTRATORS and not request.context.is_admin:
+            raise errors.Forbidden(
+                f'Only administrators can sort servers by {key}'
             )
         if key in KEYS:
             found.sort(key=KEYS[key], reverse=direction == 'desc')

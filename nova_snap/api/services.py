@@ -12,13 +12,13 @@
 
 """The objects that do the work of a request, put together once."""
 
-from collections.abc import Callable
 import dataclasses
 import time
 
 from nova_snap.api import actions as actions_lib
 from nova_snap.api import context as context_lib
 from nova_snap.api import metrics as metrics_lib
+from nova_snap.api import policy as policy_lib
 from nova_snap.api import power as power_lib
 from nova_snap.api import snapshots as snapshots_lib
 from nova_snap.compute import manager as manager_lib
@@ -41,7 +41,7 @@ class Services:
     """The objects behind the handlers.
 
     :ivar snapshots: those that run and wait; ``manager`` does the work.
-    :ivar images: makes the image service as a user may use it.
+    :ivar images: the image service with the login of this service.
     """
 
     driver: driver_lib.ComputeDriver
@@ -49,7 +49,8 @@ class Services:
     snapshots: snapshots_lib.Snapshots
     power: power_lib.PowerActions
     actions: actions_lib.Actions
-    images: Callable[[context_lib.Context], image_api.ImageService]
+    images: image_api.ImageService
+    policy: policy_lib.Policy
     options: Options
     metrics: metrics_lib.Metrics = dataclasses.field(
         default_factory=metrics_lib.Metrics
@@ -64,3 +65,14 @@ class Services:
         self.power.close()
         self.snapshots.stop(timeout)
         self.power.stop(max(0, ends_at - time.monotonic()))
+
+    def images_of(
+        self, context: context_lib.Context, shared_with: str | None = None
+    ) -> image_api.ImageService:
+        """Return the image service as the user of a request may use it.
+
+        :param shared_with: see :meth:`.ImageService.as_user`.
+        """
+        if context.access is None:
+            return self.images
+        return self.images.as_user(context.access, shared_with)

@@ -48,6 +48,8 @@ class Wanted:
     """The image that a request wants.
 
     :ivar own: properties that override those of the user.
+    :ivar owner: the project that the image belongs to; None leaves that to
+        the image service.
     :ivar then: called with the image's ID when the image is active; what it
         raises is logged.
     """
@@ -56,6 +58,7 @@ class Wanted:
     name: str
     metadata: Mapping[str, str]
     own: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    owner: str | None = None
     then: Callable[[str], None] | None = None
 
 
@@ -215,6 +218,7 @@ class Snapshots:
                     accepted,
                     enter,
                     wanted.own,
+                    wanted.owner,
                 )
                 snapshot.is_complete = True
                 _follow_up(wanted, snapshot)

@@ -18,6 +18,7 @@ A server belongs to the project in Nova's metadata of its guest, or else to
 from nova_snap import exception
 from nova_snap.api import activity
 from nova_snap.api import instances
+from nova_snap.api import policies
 from nova_snap.api import request as request_lib
 from nova_snap.api.views import server as server_view
 from nova_snap.objects import instance_details
@@ -42,8 +43,9 @@ def server(request: request_lib.Request, server_id: str) -> server_view.Server:
     """Return a server by its id.
 
     :raises NotFound: there is none that the user may see.
+    :raises Forbidden: no policy allows the user to see servers.
     """
-    instance = instances.find(request, server_id)
+    instance = instances.find(request, server_id, policies.SERVERS % 'show')
     try:
         details = request.services.driver.details(instance.uuid)
     except exception.InstanceNotFound:  # deleted meanwhile
@@ -57,7 +59,7 @@ def sees_all(request: request_lib.Request) -> bool:
     With Keystone, an administrator has to ask for them, as in Nova.  Without
     it, nobody could choose a project: the administrator of the host sees all.
     """
-    return request.context.is_admin and request.context.token is None
+    return request.context.is_admin and request.context.access is None
 
 
 def _server(

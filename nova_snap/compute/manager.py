@@ -135,6 +135,7 @@ class SnapshotManager:
         accepted: Accepted,
         update_task_state: UpdateTaskState,
         own: Mapping[str, str] | None = None,
+        owner: str | None = None,
     ) -> None:
         """Take images as :meth:`snapshot_instance` does, for who can't wait.
 
@@ -144,6 +145,8 @@ class SnapshotManager:
         :param accepted: called with the records, that of the root disk first.
             What is raised before comes from the request itself.
         :param own: properties of the root disk's image that override others.
+        :param owner: the project that the images belong to; None leaves that
+            to the image service.
         :raises SnapshotFailed: or what :meth:`snapshot_instance` raises.
         """
         image_record.validate(name, metadata)
@@ -153,6 +156,7 @@ class SnapshotManager:
             plan, records = self._plan(instance, name, metadata, images)
             progress.measured.method = plan.method
             records[0] = _with_properties(records[0], own or {})
+            records = [dataclasses.replace(r, owner=owner) for r in records]
             _require_image_service(images, records[0].id)
             named = plan.named_step()
             with (

@@ -57,6 +57,12 @@ it has no effect.
                 'http_basic_auth_user_file is an administrator. On other '
                 'addresses than loopback only with TLS',
             ),
+            (
+                'keystone',
+                'Tokens of Keystone, which are validated by '
+                '[keystone_authtoken]; what their roles allow is said by '
+                '[oslo_policy]',
+            ),
         ],
         help='Identity of requests.',
     ),
@@ -79,7 +85,7 @@ only passwords that are hashed by bcrypt are taken.
         default='admin',
         help="""
 The project of the servers whose libvirt metadata names none, and of requests
-without Keystone.
+without Keystone. With Keystone, the ID of a project.
 """,
     ),
     cfg.StrOpt(

@@ -151,6 +151,19 @@ class ImageService(abc.ABC):
         A property whose value is None is removed.
         """
 
+    def as_user(
+        self, access: Any, shared_with: str | None = None
+    ) -> 'ImageService':
+        """Return the service with a user's token in place of its login.
+
+        A service that knows no users returns itself.
+
+        :param access: what Keystone knows of the token (AccessInfo).
+        :param shared_with: the project that the images which the user makes
+            are shared with; None: only the user's own has them.
+        """
+        return self
+
     def may_hide(self, owner: str | None) -> bool:
         """Return True if images of a project may be hidden from this login.
 

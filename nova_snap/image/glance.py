@@ -21,6 +21,7 @@ responses are translated in ``glance_errors.py``.
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 from typing import Any
 from typing import BinaryIO
 from typing import Self
@@ -68,6 +69,7 @@ class GlanceImageService(api.ImageService):
         self, connection: glance_session.Connection, num_retries: int
     ) -> None:
         self._connection = connection
+        self._num_retries = num_retries
         self._tries = num_retries + 1
         self._client = glanceclient.Client(
             '2', session=connection.session, **connection.adapter
@@ -134,6 +136,16 @@ class GlanceImageService(api.ImageService):
     def delete(self, image_id: str) -> None:
         with contextlib.suppress(exception.ImageNotFound):
             self._call(image_id, lambda: self._client.images.delete(image_id))
+
+    def as_user(
+        self, access: Any, shared_with: str | None = None
+    ) -> 'UserImageService':
+        return UserImageService(
+            self._connection.as_user(access),
+            self._num_retries,
+            shared_with,
+            self,
+        )
 
     def may_hide(self, owner: str | None) -> bool:
         with self._connection.translated(None):
@@ -246,6 +258,52 @@ class GlanceImageService(api.ImageService):
             raise exception.ImageRejected(
                 image_id=image_id, reason=str(error).partition('\n')[0]
             ) from error
+
+
+class UserImageService(GlanceImageService):
+    """Images of the user of a request, by the user's token.
+
+    A record can be looked at and deleted after the token was revoked, so that
+    what was begun before can be undone.
+
+    :param shared_with: the server's project, if it is not the user's.
+    :param own: the image service with a login of ours; None if there is none.
+    """
+
+    def __init__(
+        self,
+        connection: glance_session.Connection,
+        num_retries: int,
+        shared_with: str | None = None,
+        own: GlanceImageService | None = None,
+    ) -> None:
+        super().__init__(connection, num_retries)
+        self._shared_with = shared_with
+        self._own = own
+
+    def get(self, image_id: str) -> api.Image:
+        try:
+            return super().get(image_id)
+        except exception.ImageLoginRefused:
+            if self._own is None:
+                raise
+            return self._own.get(image_id)
+
+    def delete(self, image_id: str) -> None:
+        try:
+            super().delete(image_id)
+        except exception.ImageLoginRefused:
+            if self._own is None:
+                raise
+            self._own.delete(image_id)
+
+    def create(self, record: api.Image) -> api.Image:
+        """Make a record, and share it as nova-api shares its own."""
+        if self._shared_with is None:
+            return super().create(record)
+        made = super().create(dataclasses.replace(record, visibility='shared'))
+        self.share(made.id, self._shared_with)
+        return made
 
 
 class _Create:

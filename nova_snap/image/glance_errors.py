@@ -32,7 +32,7 @@ def translate(
     reason = refused.reason or f'HTTP {refused.status}'
     match refused.status:
         case 401:
-            return exception.ImageNotPermitted(
+            return exception.ImageLoginRefused(
                 reason=f'the login is not accepted (401: {reason}); check '
                 f'the credentials in [glance].'
             )

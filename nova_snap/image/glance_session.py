@@ -21,6 +21,7 @@ keystoneauth are translated here.  The code for all services is in
 
 from collections.abc import Iterator
 import contextlib
+import copy
 import dataclasses
 from typing import Any
 from typing import Self
@@ -30,6 +31,7 @@ from keystoneauth1 import exceptions as ks_exc
 from keystoneauth1 import plugin as ks_plugin
 from keystoneauth1 import service_token
 from keystoneauth1 import session as ks_session
+from keystoneauth1.identity import access as ks_access
 from keystoneauth1.identity import base as ks_identity
 from oslo_config import cfg
 
@@ -68,6 +70,25 @@ class Connection:
                 conf, glance_conf.GROUP, _auth(conf)
             )
             return cls(session, _adapter(conf))
+
+    def as_user(self, access: Any) -> Self:
+        """Return the connection with a user's token in place of the login.
+
+        If the login has a service token, so does the user's: Glance then
+        takes the user's token after it has expired.
+
+        :param access: what Keystone knows of the token (AccessInfo).
+        """
+        login: ks_plugin.BaseAuthPlugin = ks_access.AccessInfoPlugin(access)
+        own = self.session.auth
+        if isinstance(own, service_token.ServiceTokenAuthWrapper):
+            login = service_token.ServiceTokenAuthWrapper(
+                user_auth=login, service_auth=own.service_auth
+            )
+        # The connections are shared.
+        session = copy.copy(self.session)
+        session.auth = login
+        return dataclasses.replace(self, session=session)
 
     @property
     def endpoint(self) -> str:

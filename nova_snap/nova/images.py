@@ -20,7 +20,6 @@ image with the sent data (nova/image/glance.py of Nova 34).
 """
 
 from collections.abc import Mapping
-import dataclasses
 from typing import Any
 from typing import BinaryIO
 
@@ -51,8 +50,8 @@ LOGIN_GROUPS = ('glance', 'service_user')
 ADMIN = 'admin'
 
 
-class UserImages(glance.GlanceImageService):
-    """Glance as the user of a request sees it.
+class UserImages(glance.UserImageService):
+    """Glance as the user of a request to Nova sees it.
 
     :param context: Nova's request context.
     :param nova_api: Nova's image API.
@@ -74,20 +73,12 @@ class UserImages(glance.GlanceImageService):
         super().__init__(
             _connection(_user_login(context), endpoint),
             CONF.glance.num_retries,
+            shared_with,
         )
         self._context = context
         self._nova_api = nova_api
         self._image_id = image_id
         self._metadata = dict(metadata)
-        self._shared_with = shared_with
-
-    def create(self, record: api.Image) -> api.Image:
-        """Make a record, and share it as nova-api shares its own."""
-        if self._shared_with is None:
-            return super().create(record)
-        made = super().create(dataclasses.replace(record, visibility='shared'))
-        self.share(made.id, self._shared_with)
-        return made
 
     def may_hide(self, owner: str | None) -> bool:
         """Return True unless the user sees all images of a project.

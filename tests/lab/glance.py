@@ -39,7 +39,7 @@ STOP_TIMEOUT = 15
 
 PASTE = """\
 [pipeline:glance-api]
-pipeline = versionnegotiation unauthenticated-context rootapp
+pipeline = versionnegotiation {identity} rootapp
 
 [composite:rootapp]
 paste.composite_factory = glance.api:root_app_factory
@@ -59,6 +59,12 @@ VersionNegotiationFilter.factory
 [filter:unauthenticated-context]
 paste.filter_factory = glance.api.middleware.context:\
 UnauthenticatedContextMiddleware.factory
+
+[filter:authtoken]
+paste.filter_factory = keystonemiddleware.auth_token:filter_factory
+
+[filter:context]
+paste.filter_factory = glance.api.middleware.context:ContextMiddleware.factory
 """
 
 CONFIGURATION = """\
@@ -100,6 +106,11 @@ class Glance:
     :param port: 0 takes a free one and keeps it.
     :param extra: more lines for [DEFAULT] of glance-api.conf.
     """
+
+    #: The filters that find out who sends a request.
+    IDENTITY = 'unauthenticated-context'
+
+    POLICY = POLICY
 
     def __init__(
         self, directory: str | os.PathLike[str], port: int = 0, extra: str = ''
@@ -173,8 +184,9 @@ class Glance:
     def _configure(self) -> None:
         for name in ('images', 'staging', 'tasks'):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
-        self._write('glance-api-paste.ini', PASTE)
-        self._write('policy.yaml', POLICY)
+        paste = PASTE.format(identity=self.IDENTITY)
+        self._write('glance-api-paste.ini', paste)
+        self._write('policy.yaml', self.POLICY)
         self._write(
             'glance-api.conf',
             CONFIGURATION.format(

@@ -36,15 +36,16 @@ CONFIGURATION = """\
 [DEFAULT]
 log_file = {directory}/keystone.log
 [database]
-connection = sqlite:///{directory}/keystone.sqlite
+connection = sqlite:///{data}/keystone.sqlite
 [token]
 provider = fernet
+expiration = {expiration}
 [fernet_tokens]
-key_repository = {directory}/keys
+key_repository = {data}/keys
 [fernet_receipts]
-key_repository = {directory}/keys
+key_repository = {data}/keys
 [credential]
-key_repository = {directory}/keys
+key_repository = {data}/keys
 [cache]
 enabled = false
 # Less than what the lab's logins would wait for; 4 is the least that bcrypt
@@ -79,8 +80,7 @@ class Keystone:
 
     def start(self) -> None:
         """Return once the administrator can log in."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(CONFIGURATION.format(directory=self.directory))
+        self._configure(self.directory)
         self._manage('db_sync')
         self._manage(
             *('fernet_setup', '--keystone-user', 'root'),
@@ -97,6 +97,28 @@ class Keystone:
             )
             self._spawn(listener.fileno())
         self._server.wait_for_answer(self.url)
+
+    def start_beside(self, other: 'Keystone', expiration: int) -> None:
+        """Return once this one issues tokens of another, which end sooner.
+
+        Each validates the tokens of the other.
+
+        :param expiration: seconds for which a token is valid.
+        """
+        self._configure(other.directory, expiration)
+        with socket.create_server(('127.0.0.1', 0)) as listener:
+            port = listener.getsockname()[1]
+            self.url = f'http://127.0.0.1:{port}/v3'
+            self._spawn(listener.fileno())
+        self._server.wait_for_answer(self.url)
+
+    def _configure(self, data: pathlib.Path, expiration: int = 3600) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(
+            CONFIGURATION.format(
+                directory=self.directory, data=data, expiration=expiration
+            )
+        )
 
     def stop(self) -> None:
         """End it."""
@@ -127,6 +149,11 @@ class Keystone:
         project = self._create(
             'projects', 'project', name=name, domain_id='default'
         )
+        self.add_user(name, project, 'member')
+        return project
+
+    def add_user(self, name: str, project_id: str, *roles: str) -> None:
+        """Add a user with roles in a project; roles that imply others, too."""
         user = self._create(
             'users',
             'user',
@@ -134,10 +161,10 @@ class Keystone:
             password=PASSWORD,
             domain_id='default',
         )
-        roles = self._api().get('/roles?name=member').json()['roles']
-        path = f'/projects/{project}/users/{user}/roles/{roles[0]["id"]}'
-        self._api().put(path)
-        return project
+        api = self._api()
+        for role in roles:
+            (found,) = api.get(f'/roles?name={role}').json()['roles']
+            api.put(f'/projects/{project_id}/users/{user}/roles/{found["id"]}')
 
     def add_service(self, kind: str, name: str, url: str) -> None:
         """Say in the catalog where a service is."""
@@ -151,6 +178,23 @@ class Keystone:
                 region_id=REGION,
                 url=url,
             )
+
+    def get(self, path: str) -> Any:
+        """Return what the administrator gets from the API."""
+        return self._api().get(path).json()
+
+    def revoke(self, token: str) -> None:
+        """End a token, as its user does at the end of a session."""
+        self._api().delete('/auth/tokens', headers={'X-Subject-Token': token})
+
+    def accepts(self, token: str) -> bool:
+        """Return True if a token is valid."""
+        answer = self._api().get(
+            '/auth/tokens',
+            headers={'X-Subject-Token': token},
+            raise_exc=False,
+        )
+        return bool(answer.status_code == 200)
 
     def _create(self, path: str, kind: str, **fields: str) -> str:
         body: Mapping[str, Any] = {kind: fields}

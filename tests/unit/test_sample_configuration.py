@@ -10,13 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The sample configuration is what the options make of it."""
+"""The samples are what the options and the policies make of them."""
 
 import difflib
 import pathlib
 import tempfile
 
+from oslo_config import cfg
 from oslo_config import generator
+from oslo_policy import generator as policy_generator
 
 from tests.unit import base
 
@@ -35,4 +37,20 @@ class SampleConfigurationTest(base.TestCase):
             )
             wanted = pathlib.Path(made.name).read_text().splitlines()
         found = (FOLDER / 'nova_snap.conf.sample').read_text().splitlines()
+        self.assertEqual([], list(difflib.unified_diff(found, wanted)))
+
+
+class SamplePolicyTest(base.TestCase):
+    def test_is_up_to_date(self) -> None:
+        """To update it: oslopolicy-sample-generator with the file below."""
+        with tempfile.NamedTemporaryFile() as made:
+            policy_generator.generate_sample(
+                [
+                    f'--config-file={FOLDER / "policy-generator.conf"}',
+                    f'--output-file={made.name}',
+                ],
+                cfg.ConfigOpts(),
+            )
+            wanted = pathlib.Path(made.name).read_text().splitlines()
+        found = (FOLDER / 'policy.yaml.sample').read_text().splitlines()
         self.assertEqual([], list(difflib.unified_diff(found, wanted)))

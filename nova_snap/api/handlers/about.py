@@ -17,6 +17,7 @@ https://docs.openstack.org/api-ref/compute/#limits-limits
 import webob
 
 from nova_snap.api import errors
+from nova_snap.api import policies
 from nova_snap.api import request as request_lib
 from nova_snap.api import responses
 from nova_snap.api import visible
@@ -37,22 +38,25 @@ EXTENSIONS = {
 
 def limits(request: request_lib.Request) -> webob.Response:
     """Show the limits of the user's project, and what it uses."""
+    request.require(policies.LIMITS)
     servers = visible.servers(request, visible.sees_all(request))
     return responses.json(
         limits_view.shown(request.microversion.minor, servers)
     )
 
 
-def extensions(_request: request_lib.Request) -> webob.Response:
+def extensions(request: request_lib.Request) -> webob.Response:
     """List the parts of Nova's API that are here."""
+    request.require(policies.EXTENSIONS)
     return responses.json({'extensions': list(map(_extension, EXTENSIONS))})
 
 
-def extension(_request: request_lib.Request, alias: str) -> webob.Response:
+def extension(request: request_lib.Request, alias: str) -> webob.Response:
     """Show a part of Nova's API that is here.
 
     :raises NotFound: it is not here.
     """
+    request.require(policies.EXTENSIONS)
     if alias not in EXTENSIONS:
         raise errors.NotFound('The resource could not be found.')
     return responses.json({'extension': _extension(alias)})

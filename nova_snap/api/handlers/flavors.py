@@ -21,6 +21,7 @@ import webob
 
 from nova_snap.api import errors
 from nova_snap.api import paging
+from nova_snap.api import policies
 from nova_snap.api import request as request_lib
 from nova_snap.api import responses
 from nova_snap.api import visible
@@ -95,7 +96,11 @@ def _minimum(request: request_lib.Request, name: str) -> int:
 
 
 def _view(request: request_lib.Request) -> flavor_view.FlavorView:
-    return flavor_view.FlavorView(request.microversion.minor, request.link)
+    return flavor_view.FlavorView(
+        request.microversion.minor,
+        request.link,
+        request.allows(policies.FLAVOR_EXTRA_SPECS),
+    )
 
 
 def _id(item: Item) -> str:

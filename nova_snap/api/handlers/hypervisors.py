@@ -22,6 +22,7 @@ import webob
 
 from nova_snap.api import errors
 from nova_snap.api import paging
+from nova_snap.api import policies
 from nova_snap.api import request as request_lib
 from nova_snap.api import responses
 from nova_snap.api import visible
@@ -76,11 +77,7 @@ def _list(
 def _view(
     request: request_lib.Request, action: str
 ) -> hypervisor_view.HypervisorView:
-    if not request.context.is_admin:
-        raise errors.Forbidden(
-            f"Policy doesn't allow os_compute_api:os-hypervisors:{action} to "
-            'be performed.'
-        )
+    request.require(policies.HYPERVISORS % action)
     return hypervisor_view.HypervisorView(
         minor=request.microversion.minor,
         host=request.services.driver.host_details(),

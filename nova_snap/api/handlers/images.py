@@ -24,6 +24,7 @@ from nova_snap.api import errors
 from nova_snap.api import file_body
 from nova_snap.api import image_query
 from nova_snap.api import paging
+from nova_snap.api import policies
 from nova_snap.api import request as request_lib
 from nova_snap.api import responses
 from nova_snap.api.views import image as image_view
@@ -54,6 +55,7 @@ def schema(request: request_lib.Request) -> webob.Response:
 
 def index(request: request_lib.Request) -> webob.Response:
     """List images that the user may see."""
+    request.require(policies.IMAGES % 'get_images')
     page = paging.of_request(request, DEFAULT_LIMIT)
     seen = (
         image_view.shown(image, _owner(request, image))
@@ -81,6 +83,7 @@ def show(request: request_lib.Request, image_id: str) -> webob.Response:
 
     :raises NotFound: there is none that the user may see.
     """
+    request.require(policies.IMAGES % 'get_image')
     image = _image(request, image_id)
     return responses.json(image_view.shown(image, _owner(request, image)))
 
@@ -92,6 +95,7 @@ def data(request: request_lib.Request, image_id: str) -> webob.Response:
 
     :raises NotFound: there is no image that the user may see.
     """
+    request.require(policies.IMAGES % 'download_image')
     image = _image(request, image_id)
     file = _service(request).opened(image.id)
     if file is None:
@@ -114,8 +118,9 @@ def delete(request: request_lib.Request, image_id: str) -> webob.Response:
     :raises Forbidden: it is protected, or another project's.
     """
     image = _image(request, image_id)
-    context = request.context
-    if not (context.is_admin or _owner(request, image) == context.project_id):
+    if not request.allows(
+        policies.IMAGES % 'delete_image', _owner(request, image)
+    ):
         raise errors.Forbidden(
             f'You are not permitted to delete image {image_id}.'
         )
@@ -132,7 +137,7 @@ def _service(request: request_lib.Request) -> image_api.LocalImageService:
 
     :raises NotFound: another service has the images.
     """
-    service = request.services.images(request.context)
+    service = request.services.images_of(request.context)
     if not isinstance(service, image_api.LocalImageService):
         raise errors.NotFound(
             'The images of this host are in an image service of its own.'

@@ -26,6 +26,7 @@ import webob
 from nova_snap.api import actions as actions_lib
 from nova_snap.api import errors
 from nova_snap.api import instances
+from nova_snap.api import policies
 from nova_snap.api import request as request_lib
 from nova_snap.api import responses
 from nova_snap.api.db import models
@@ -37,7 +38,7 @@ MAX_LIMIT = 1000
 
 def index(request: request_lib.Request, server_id: str) -> webob.Response:
     """List the actions on a server, the latest first."""
-    _require_access(request, server_id)
+    _require_access(request, server_id, policies.INSTANCE_ACTIONS % 'list')
     limit, filters = MAX_LIMIT, {}
     if request.supports(58):
         limit, filters = _limit(request), _filters(request)
@@ -63,34 +64,43 @@ def show(
     request: request_lib.Request, server_id: str, request_id: str
 ) -> webob.Response:
     """Show an action, and how its events ended."""
-    _require_access(request, server_id)
+    _require_access(request, server_id, policies.INSTANCE_ACTIONS % 'show')
     found = request.services.actions.get(server_id, request_id)
     if found is None:
         raise errors.NotFound(f'Action {request_id} not found')
-    detail = views.detail(
-        found, request.microversion, request.context.is_admin
+    view = views.DetailView(
+        request.microversion,
+        shows_events=request.allows(policies.INSTANCE_ACTIONS % 'events'),
+        shows_details=request.allows(
+            policies.INSTANCE_ACTIONS % 'events:details'
+        ),
     )
-    return responses.json({'instanceAction': detail})
+    return responses.json({'instanceAction': view.shown(found)})
 
 
-def _require_access(request: request_lib.Request, server_id: str) -> None:
+def _require_access(
+    request: request_lib.Request, server_id: str, rule: str
+) -> None:
     """Raise NotFound unless the user may know of a server.
 
     Since 2.21 the actions of a server that was deleted are shown, too, to
-    whoever has begun the last of them.
+    the project that has begun all of them.
+
+    :raises Forbidden: the policy does not allow the call.
     """
     try:
-        instances.find(request, server_id)
+        instances.find(request, server_id, rule)
     except errors.NotFound:
-        last = request.services.actions.list(server_id, limit=1)
+        if not request.supports(21) or instances.exists(request, server_id):
+            raise
+        found = request.services.actions.list(server_id)
+        projects = {action.project_id for action in found}
         context = request.context
-        if not (
-            request.supports(21)
-            and last
-            and (context.is_admin or last[0].project_id == context.project_id)
-            and not instances.exists(request, server_id)
+        if not projects or not (
+            context.is_admin or projects == {context.project_id}
         ):
             raise
+        request.require(rule)
 
 
 def _limit(request: request_lib.Request) -> int:

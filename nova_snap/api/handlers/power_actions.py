@@ -64,9 +64,7 @@ def run(
     try:
         if services.snapshots.of(instance.uuid) is not None:
             raise activity.conflict(services, instance.uuid, change.name)
-        services.power.start(
-            instance, change, services.images(request.context), watcher
-        )
+        services.power.start(instance, change, services.images, watcher)
     except exception.SnapshotInProgress:
         raise activity.conflict(services, instance.uuid, change.name) from None
     except calls.Stopping as error:

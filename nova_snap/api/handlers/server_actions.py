@@ -27,6 +27,7 @@ from nova_snap.api import activity
 from nova_snap.api import calls
 from nova_snap.api import errors
 from nova_snap.api import instances
+from nova_snap.api import policies
 from nova_snap.api import recovery
 from nova_snap.api import request as request_lib
 from nova_snap.api import responses
@@ -38,6 +39,8 @@ from nova_snap.compute import backups
 from nova_snap.compute import image_record
 from nova_snap.compute import image_set
 from nova_snap.compute import power
+from nova_snap.compute.volume_backed import plan as volume_plan
+from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import vm_state as vm_states
 
@@ -66,7 +69,8 @@ def run(request: request_lib.Request, server_id: str) -> webob.Response:
     action = ACTIONS.get(name)
     if action is None:
         raise errors.BadRequest(f'There is no such action: {name}')
-    return action(request, instances.find(request, server_id), document)
+    instance = instances.find(request, server_id, policies.ACTIONS[name])
+    return action(request, instance, document)
 
 
 def create_image(
@@ -86,7 +90,10 @@ def create_image(
         instance = dataclasses.replace(
             instance, disks=instance_lib.DiskChoice(is_every=True)
         )
-    wanted = snapshots.Wanted(instance, fields['name'], metadata)
+    _require_volumes_allowed(request, instance)
+    wanted = snapshots.Wanted(
+        instance, fields['name'], metadata, owner=_owner(request)
+    )
     image_id = _begun(request, wanted, 'createImage')
     if request.supports(45):
         return responses.json({'image_id': image_id}, status=202)
@@ -105,17 +112,18 @@ def create_backup(
     validation.require(document, schemas.CREATE_BACKUP)
     fields = document['createBackup']
     devices = request.services.driver.block_devices(instance)
-    if devices and devices[0].volume_id is not None:
+    if volume_plan.is_volume_backed(devices):
         raise errors.BadRequest(
             'Backup is not supported for volume-backed instances.'
         )
     backup_type, rotation = fields['backup_type'], int(fields['rotation'])
-    images = request.services.images(request.context)
+    images = _images(request, instance)
     wanted = snapshots.Wanted(
         instance,
         fields['name'],
         _metadata(fields),
         own=backups.properties(backup_type),
+        owner=_owner(request),
         then=lambda image_id: backups.rotate(
             images, instance.uuid, backup_type, rotation, image_id
         ),
@@ -125,6 +133,42 @@ def create_backup(
         return responses.json({'image_id': image_id}, status=202)
     # With 0 the image will be gone before anybody can look at it.
     return _location(request, image_id) if rotation else responses.empty(202)
+
+
+def _owner(request: request_lib.Request) -> str | None:
+    """Return the project that an image will belong to: the user's.
+
+    Without Keystone the image service decides, by the login of this service.
+    """
+    context = request.context
+    return None if context.access is None else context.project_id
+
+
+def _images(
+    request: request_lib.Request, instance: instance_lib.Instance
+) -> image_api.ImageService:
+    """Return the user's image service, for images of a server.
+
+    Another project's server is an administrator's; its project gets access.
+    """
+    project_id = instances.project_id(request, instance)
+    is_owner = request.context.project_id == project_id
+    return request.services.images_of(
+        request.context, None if is_owner else project_id
+    )
+
+
+def _require_volumes_allowed(
+    request: request_lib.Request, instance: instance_lib.Instance
+) -> None:
+    """Raise Forbidden if volumes are part of an image, against a policy."""
+    rule = policies.SERVERS % 'create_image:allow_volume_backed'
+    project_id = instances.project_id(request, instance)
+    if request.allows(rule, project_id):
+        return
+    devices = request.services.driver.block_devices(instance)
+    if volume_plan.wanted(devices, instance):
+        request.require(rule, project_id)
 
 
 def _metadata(fields: dict[str, Any]) -> dict[str, str]:
@@ -159,7 +203,7 @@ def _begun(
         if services.power.of(uuid) is not None:
             raise activity.conflict(services, uuid, action)
         return services.snapshots.start(
-            wanted, services.images(request.context), watcher
+            wanted, _images(request, wanted.instance), watcher
         )
     except exception.SnapshotInProgress:
         raise activity.conflict(services, uuid, action) from None

@@ -21,6 +21,7 @@ from typing import Any
 import webob
 
 from nova_snap.api import paging
+from nova_snap.api import policies
 from nova_snap.api import request as request_lib
 from nova_snap.api import responses
 from nova_snap.api import server_filters
@@ -53,11 +54,14 @@ def _list(
     shown: Callable[[server_view.Server], dict[str, Any]],
     *path: str,
 ) -> webob.Response:
+    rule = policies.SERVERS % ('detail' if 'detail' in path else 'index')
+    request.require(rule)
     page = paging.of_request(request)
     is_wanted = server_filters.wanted(request, _now())
-    is_all = visible.sees_all(request) or server_filters.wants_all_projects(
-        request
-    )
+    is_all = visible.sees_all(request)
+    if server_filters.wants_all_projects(request):
+        request.require(f'{rule}:get_all_tenants')
+        is_all = True
     servers = page.cut(
         server_order.ordered(request, visible.servers(request, is_all)),
         _id,
@@ -74,7 +78,13 @@ def _view(request: request_lib.Request) -> server_view.ServerView:
     return server_view.ServerView(
         minor=request.microversion.minor,
         link=request.link,
-        is_admin=request.context.is_admin,
+        shows_attributes=request.allows(policies.SERVER_ATTRIBUTES),
+        shows_host_status=request.allows(
+            policies.SERVERS % 'show:host_status'
+        ),
+        shows_extra_specs=request.allows(
+            policies.SERVERS % 'show:flavor-extra-specs'
+        ),
         now=_now(),
     )
 

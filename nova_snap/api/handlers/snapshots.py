@@ -16,6 +16,7 @@ import webob
 
 from nova_snap.api import errors
 from nova_snap.api import instances
+from nova_snap.api import policies
 from nova_snap.api import request as request_lib
 from nova_snap.api import responses
 from nova_snap.api import snapshots
@@ -24,7 +25,7 @@ from nova_snap.api.views import snapshot as views
 
 def index(request: request_lib.Request, server_id: str) -> webob.Response:
     """List the snapshots of a server that run or wait: one at most."""
-    found = _running(request, server_id)
+    found = _running(request, server_id, 'list')
     shown = [] if found is None else [views.progress(found)]
     return responses.json({'snapshots': shown})
 
@@ -33,7 +34,7 @@ def show(
     request: request_lib.Request, server_id: str, image_id: str
 ) -> webob.Response:
     """Show how far a snapshot is."""
-    found = _find(request, server_id, image_id)
+    found = _find(request, server_id, image_id, 'show')
     return responses.json({'snapshot': views.progress(found)})
 
 
@@ -44,7 +45,7 @@ def cancel(
 
     :raises Conflict: the image is complete already.
     """
-    found = _find(request, server_id, image_id)
+    found = _find(request, server_id, image_id, 'cancel')
     if found.is_complete:
         raise errors.Conflict(
             f'Image {image_id} is complete, so that it can not be cancelled '
@@ -55,18 +56,19 @@ def cancel(
 
 
 def _running(
-    request: request_lib.Request, server_id: str
+    request: request_lib.Request, server_id: str, call: str
 ) -> snapshots.Snapshot | None:
     """Return the snapshot of a server that was accepted, if there is one."""
-    instance = instances.find(request, server_id)
+    rule = policies.SNAPSHOTS % call
+    instance = instances.find(request, server_id, rule)
     found = request.services.snapshots.of(instance.uuid)
     return found if found is not None and found.image_id else None
 
 
 def _find(
-    request: request_lib.Request, server_id: str, image_id: str
+    request: request_lib.Request, server_id: str, image_id: str, call: str
 ) -> snapshots.Snapshot:
-    found = _running(request, server_id)
+    found = _running(request, server_id, call)
     if found is None or found.image_id != image_id:
         raise errors.NotFound(
             f'No snapshot of instance {server_id} is being sent to image '

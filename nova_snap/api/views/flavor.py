@@ -23,10 +23,14 @@ from nova_snap.objects import instance as instance_lib
 
 @dataclasses.dataclass(frozen=True)
 class FlavorView:
-    """A view of flavors; ``minor`` is that of the microversion."""
+    """A view of flavors; ``minor`` is that of the microversion.
+
+    :ivar shows_extra_specs: the view has them, where the version does.
+    """
 
     minor: int
     link: server_view.Link
+    shows_extra_specs: bool = True
 
     def summary(
         self, identity: str, flavor: instance_lib.Flavor
@@ -57,6 +61,6 @@ class FlavorView:
             'os-flavor-access:is_public': True,
             'rxtx_factor': 1.0,
         }
-        if self.minor >= 61:
+        if self.minor >= 61 and self.shows_extra_specs:
             document['extra_specs'] = dict(flavor.extra_specs)
         return document

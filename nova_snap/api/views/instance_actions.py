@@ -12,6 +12,7 @@
 
 """The JSON of instance actions, in each microversion."""
 
+import dataclasses
 import datetime
 import hashlib
 from typing import Any
@@ -46,39 +47,44 @@ def summary(action: models.Action, version: Version) -> dict[str, Any]:
     return found
 
 
-def detail(
-    action: models.Action, version: Version, is_admin: bool
-) -> dict[str, Any]:
-    """Return an action with its events.
+@dataclasses.dataclass(frozen=True)
+class DetailView:
+    """A view of an action with its events.
 
-    Before 2.51 only an administrator saw them.
+    :ivar shows_events: the view has all of the events; others have them since
+        2.51, without the host.
+    :ivar shows_details: the view has the reason of a failure.
     """
-    found = summary(action, version)
-    if version >= (2, 51) or is_admin:
-        found['events'] = [
-            _event(event, action.project_id or '', version, is_admin)
-            for event in action.events
-        ]
-    return found
 
+    version: Version
+    shows_events: bool
+    shows_details: bool
 
-def _event(
-    event: models.Event, project_id: str, version: Version, is_admin: bool
-) -> dict[str, Any]:
-    found = {
-        'event': event.event,
-        'start_time': time(event.start_time),
-        'finish_time': time(event.finish_time),
-        'result': event.result,
-    }
-    if is_admin:
-        found['traceback'] = None
-    if version >= (2, 62):
-        found['hostId'] = hashlib.sha224(
-            f'{project_id}{event.host}'.encode()
-        ).hexdigest()
-        if is_admin:
-            found['host'] = event.host
-    if version >= (2, 84):
-        found['details'] = event.details
-    return found
+    def shown(self, action: models.Action) -> dict[str, Any]:
+        """Return what ``GET .../os-instance-actions/{request_id}`` has."""
+        found = summary(action, self.version)
+        if self.version >= (2, 51) or self.shows_events:
+            found['events'] = [
+                self._event(event, action.project_id or '')
+                for event in action.events
+            ]
+        return found
+
+    def _event(self, event: models.Event, project_id: str) -> dict[str, Any]:
+        found = {
+            'event': event.event,
+            'start_time': time(event.start_time),
+            'finish_time': time(event.finish_time),
+            'result': event.result,
+        }
+        if self.shows_events:
+            found['traceback'] = None
+        if self.version >= (2, 62):
+            found['hostId'] = hashlib.sha224(
+                f'{project_id}{event.host}'.encode()
+            ).hexdigest()
+            if self.shows_events:
+                found['host'] = event.host
+        if self.version >= (2, 84) and self.shows_details:
+            found['details'] = event.details
+        return found

@@ -116,13 +116,17 @@ class ServerView:
     """A view of servers for one request.
 
     :ivar minor: the second number of the microversion.
-    :ivar is_admin: the view has what only administrators see.
+    :ivar shows_attributes: the view has the extended attributes.
+    :ivar shows_host_status: the view has the status of the host.
+    :ivar shows_extra_specs: the view has the extra specs of flavors.
     :ivar now: what stands for a date that is not known, as in Nova.
     """
 
     minor: int
     link: Link
-    is_admin: bool
+    shows_attributes: bool
+    shows_host_status: bool
+    shows_extra_specs: bool
     now: datetime.datetime
 
     def summary(self, server: Server) -> Json:
@@ -188,13 +192,13 @@ class ServerView:
         """Return the extended attributes, as far as the user may see them."""
         prefix = 'OS-EXT-SRV-ATTR:'
         found: Json = {}
-        if self.is_admin:
+        if self.shows_attributes:
             found |= {
                 'host': server.host,
                 'hypervisor_hostname': server.host,
                 'instance_name': server.details.domain_name,
             }
-        if self.is_admin and self.minor >= 3:
+        if self.shows_attributes and self.minor >= 3:
             found |= {
                 'kernel_id': '',
                 'launch_index': 0,
@@ -203,7 +207,7 @@ class ServerView:
                 'root_device_name': server.details.root_device,
                 'user_data': None,
             }
-        if self.minor >= 90 or (self.is_admin and self.minor >= 3):
+        if self.minor >= 90 or (self.shows_attributes and self.minor >= 3):
             found['hostname'] = server.hostname
         return {prefix + name: value for name, value in found.items()}
 
@@ -212,7 +216,7 @@ class ServerView:
         found: Json = {}
         if self.minor >= 9:
             found['locked'] = False
-        if self.minor >= 16 and self.is_admin:
+        if self.minor >= 16 and self.shows_host_status:
             found['host_status'] = 'UP'
         if self.minor >= 19:
             found['description'] = server.details.description
@@ -231,15 +235,17 @@ class ServerView:
                 'id': details.flavor_id,
                 'links': [self._bookmark('flavors', details.flavor_id)],
             }
-        return {
+        found: Json = {
             'original_name': flavor.name,
             'vcpus': flavor.vcpus,
             'ram': flavor.memory_mb,
             'disk': flavor.root_gb,
             'ephemeral': flavor.ephemeral_gb,
             'swap': flavor.swap_mb,
-            'extra_specs': dict(flavor.extra_specs),
         }
+        if self.shows_extra_specs:
+            found['extra_specs'] = dict(flavor.extra_specs)
+        return found
 
     def _image(self, image_ref: str | None) -> Json | str:
         if image_ref is None:

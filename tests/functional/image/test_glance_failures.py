@@ -28,7 +28,7 @@ MiB = base.MiB
 
 REFUSALS = {
     400: exception.ImageRejected,
-    401: exception.ImageNotPermitted,
+    401: exception.ImageLoginRefused,
     403: exception.ImageNotPermitted,
     404: exception.ImageNotFound,
     409: exception.ImageConflict,

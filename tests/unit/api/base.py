@@ -18,12 +18,15 @@ service, journal and locks are real.
 
 from typing import Any
 
+from oslo_config import cfg
+
 from nova_snap.api import actions
 from nova_snap.api import app
 from nova_snap.api import auth
 from nova_snap.api import context as context_lib
 from nova_snap.api import deploy
 from nova_snap.api import metrics
+from nova_snap.api import policy
 from nova_snap.api import power as power_lib
 from nova_snap.api import request as request_lib
 from nova_snap.api import services as services_lib
@@ -57,7 +60,8 @@ class ApiTestCase(base.ManagerTestCase):
             snapshots=running,
             metrics=self.metrics,
             power=power_lib.PowerActions(self.power),
-            images=lambda _context: self.images,
+            images=self.images,
+            policy=policy.Policy(self.policy_options()),
             options=services_lib.Options(
                 default_project_id=PROJECT, hostname='host'
             ),
@@ -69,6 +73,12 @@ class ApiTestCase(base.ManagerTestCase):
     def authentication(self) -> app.Authenticate:
         """Return what finds out who sends a request."""
         return auth.NoAuth(PROJECT)
+
+    def policy_options(self) -> cfg.ConfigOpts:
+        """Return the options of the policies."""
+        options = cfg.ConfigOpts()
+        options([], default_config_files=[], default_config_dirs=[])
+        return options
 
     def context(self, request_id: str) -> context_lib.Context:
         """Return the context of a request."""

@@ -99,4 +99,4 @@ def link(*parts: str) -> str:
 
 def view(minor: int, is_admin: bool = True) -> server_view.ServerView:
     """Return the view in version 2.``minor``."""
-    return server_view.ServerView(minor, link, is_admin, NOW)
+    return server_view.ServerView(minor, link, is_admin, is_admin, True, NOW)

@@ -12,6 +12,7 @@
 
 import base64
 from collections.abc import Callable
+import dataclasses
 import errno
 import os
 import pathlib
@@ -233,11 +234,18 @@ class TestAddresses(base.ApiTestCase):
         auth.require_safe('http_basic', '0.0.0.0', True)
 
 
+def member(project_id: str) -> context_lib.Context:
+    """Return the context of a member of a project."""
+    return context_lib.Context(
+        'req-1', 'me', project_id, roles=('member', 'reader')
+    )
+
+
 class TestProjects(base.ApiTestCase):
     """Servers of other projects are not there."""
 
     #: Who sends requests.
-    context_of_user = context_lib.Context('req-1', 'me', 'mine')
+    context_of_user = member('mine')
 
     def authentication(self) -> app.Authenticate:
         def found(_request: request_lib.Request) -> context_lib.Context:
@@ -271,12 +279,12 @@ class TestProjects(base.ApiTestCase):
 
     def test_others_belong_to_the_default_project(self) -> None:
         self.assertEqual(404, self.status(None))
-        self.context_of_user = context_lib.Context('req-1', 'me', base.PROJECT)
+        self.context_of_user = member(base.PROJECT)
         self.assertEqual(202, self.status(None))
 
     def test_an_administrator_sees_all(self) -> None:
-        self.context_of_user = context_lib.Context(
-            'req-1', 'me', 'mine', is_admin=True
+        self.context_of_user = dataclasses.replace(
+            member('mine'), roles=('admin',), is_admin=True
         )
         self.assertEqual(202, self.status('theirs'))
 

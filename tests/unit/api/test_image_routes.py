@@ -258,9 +258,15 @@ class ImageRoutesTest(ImagesTestCase):
 class ProjectImagesTest(ImagesTestCase):
     """A user of one project, with Keystone."""
 
+    roles: tuple[str, ...] = ('member', 'reader')
+
     def authentication(self) -> app.Authenticate:
         return lambda _request: context_lib.Context(
-            'req-1', user_id='u', project_id='b', token='t'
+            'req-1',
+            user_id='u',
+            project_id='b',
+            roles=self.roles,
+            access='what Keystone knows',
         )
 
     def test_own_and_public_images_only(self) -> None:
@@ -283,4 +289,10 @@ class ProjectImagesTest(ImagesTestCase):
             'not permitted to delete',
         )
         own = f'{IMAGES}/{self.foreign}'
+        self.roles = ('reader',)
+        self.assertEqual(200, self.get(own).status_int)
+        self.assertEqual(403, self.call('DELETE', own).status_int)
+        self.roles = ()
+        self.assertEqual(403, self.get(own).status_int)
+        self.roles = ('member', 'reader')
         self.assertEqual(204, self.call('DELETE', own).status_int)

@@ -274,8 +274,9 @@ class ProjectTest(ServersTestCase):
                 'req-1',
                 user_id='u',
                 project_id=OTHER,
+                roles=('admin',) if self.is_admin else ('reader',),
                 is_admin=self.is_admin,
-                token='t',
+                access='what Keystone knows',
             )
 
         return authenticate
@@ -331,3 +332,8 @@ class ProjectTest(ServersTestCase):
         self.assertEqual([4, 3, 2, 1], self.found('all_tenants=1'))
         foreign = guest(1, '').instance.uuid
         self.assertEqual(200, self.get(f'/v2.1/servers/{foreign}').status_int)
+
+    def test_order_that_only_administrators_have(self) -> None:
+        self.refused('sort_key=host', 'Only administrators', status=403)
+        self.is_admin = True
+        self.assertEqual([4], self.found('sort_key=host'))

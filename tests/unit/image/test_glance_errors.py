@@ -27,7 +27,7 @@ class TranslateTest(testtools.TestCase):
     def test_table(self):
         for status, expected in (
             (400, exception.ImageRejected),
-            (401, exception.ImageNotPermitted),
+            (401, exception.ImageLoginRefused),
             (403, exception.ImageNotPermitted),
             (404, exception.ImageNotFound),
             (405, exception.ImageRejected),
