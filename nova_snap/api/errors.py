@@ -37,6 +37,7 @@ NAMES = {
     405: 'badMethod',
     409: 'conflictingRequest',
     413: 'overLimit',
+    415: 'badMediaType',
     429: 'overLimit',
     501: 'notImplemented',
     503: 'serviceUnavailable',
@@ -144,6 +145,12 @@ class TooLarge(ApiError):
     """The body of the request is too long."""
 
     status = 413
+
+
+class UnsupportedMediaType(ApiError):
+    """The body of the request is said to be no JSON."""
+
+    status = 415
 
 
 class Unavailable(ApiError):

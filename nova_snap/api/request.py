@@ -94,9 +94,15 @@ class Request(webob.Request):
     def document(self) -> dict[str, Any]:
         """Return the JSON object in the body.
 
+        It has to be called JSON: without the service's consent, a web page can
+        have a browser send bodies of a few other types only.
+
+        :raises UnsupportedMediaType: it is called something else.
         :raises BadRequest: there is none.
         :raises TooLarge: the body is longer than any request needs.
         """
+        if self.content_type.lower() != 'application/json':
+            raise errors.UnsupportedMediaType('Unsupported Content-Type')
         body = self.body_file.read(MAX_BODY + 1)
         if len(body) > MAX_BODY:
             raise errors.TooLarge('Request is too large.')

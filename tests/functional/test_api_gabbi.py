@@ -16,7 +16,6 @@ Open one of those files to read how a call is made and what it answers; each
 is one story, whose requests follow each other.
 """
 
-import json
 import pathlib
 from typing import Any
 from typing import ClassVar
@@ -29,7 +28,6 @@ from gabbi import suitemaker
 import yaml
 
 from nova_snap.api import request
-from nova_snap.compute import image_record
 from tests.functional import api_base
 from tests.functional import base
 from tests.functional import content
@@ -65,15 +63,9 @@ class TestExamples(api_base.ServiceTestCase):
     def check(self, *names: str, **sections: dict[str, str]) -> None:
         """Run the requests of files, and check the guest afterwards."""
         self.start_service(**sections)
-        properties = {
-            str(number): ''
-            for number in range(image_record.MAX_METADATA_ITEMS + 1)
-        }
-        image = {'name': 'image', 'metadata': properties}
         for variable, value in {
             'SERVER': self.guest.uuid,
             'TOO_LONG': 'x' * (request.MAX_BODY + 1),
-            'TOO_MANY': json.dumps({'createImage': image}),
         }.items():
             self.useFixture(fixtures.EnvironmentVariable(variable, value))
         for name in names:

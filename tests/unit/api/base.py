@@ -95,6 +95,7 @@ class ApiTestCase(base.ManagerTestCase):
         """Send a request; return the answer."""
         request = self.request(method, path)
         if body is not None:
+            request.content_type = 'application/json'
             request.json_body = body
         if version is not None:
             request.headers['OpenStack-API-Version'] = f'compute {version}'

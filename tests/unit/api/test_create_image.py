@@ -284,9 +284,18 @@ class TestRequests(CreateImageTestCase):
     def test_bodies(self) -> None:
         for body in (b'', b'{', b'[]', b'"x"', b'\xff', b'[' * 100_000):
             request = self.request('POST', PATH)
+            request.content_type = 'application/json'
             request.body = body
             answer = request.get_response(self.application)
             self.assert_error(answer, 400, 'badRequest', 'Malformed')
+
+    def test_what_a_web_page_may_have_a_browser_send(self) -> None:
+        for kind in ('text/plain', 'application/x-www-form-urlencoded', ''):
+            request = self.request('POST', PATH)
+            request.content_type = kind
+            request.body = b'{"createImage": {"name": "x"}}'
+            answer = request.get_response(self.application)
+            self.assert_error(answer, 415, 'badMediaType', 'Content-Type')
 
     def test_a_large_body(self) -> None:
         answer = self.create(name='x' * 200_000)
