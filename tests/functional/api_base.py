@@ -37,7 +37,10 @@ class ServiceTestCase(content.ContentTestCase):
         with contextlib.closing(socket.socket()) as free:
             free.bind(('127.0.0.1', 0))
             self.port: int = free.getsockname()[1]
-        self.headers = {'OpenStack-API-Version': 'compute 2.84'}
+        self.headers = {
+            'Content-Type': 'application/json',
+            'OpenStack-API-Version': 'compute 2.84',
+        }
         self.make_connection: Callable[[], http.client.HTTPConnection] = (
             lambda: http.client.HTTPConnection(
                 '127.0.0.1', self.port, timeout=base.TIMEOUT

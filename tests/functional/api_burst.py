@@ -67,7 +67,7 @@ class Burst:
     ) -> None:
         self.answers: list[Answer] = []
         self._connect = connect
-        self._headers = {**headers, 'Content-Type': 'application/json'}
+        self._headers = headers
         self._together = threading.Barrier(len(requests))
         self._threads = [
             threading.Thread(target=self._send, args=(request,), daemon=True)
