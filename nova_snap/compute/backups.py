@@ -45,7 +45,7 @@ def rotate(
 
     :param rotation: how many are kept; 0 keeps none, as in Nova.
     :param latest: the ID of the new one.  Of others that were created in the
-        same second it is the latest.
+        same second it is the latest, whatever the image service says.
     """
     wanted = {'instance_uuid': instance_uuid, **properties(backup_type)}
     owner = images.get(latest).owner
@@ -71,7 +71,8 @@ def rotate(
 def _oldest_first(
     found: Sequence[image_api.Image], latest: str
 ) -> list[image_api.Image]:
+    """Return those that are active; ``found`` has the newest first."""
     return sorted(
-        (image for image in found if image.status == 'active'),
+        (image for image in reversed(found) if image.status == 'active'),
         key=lambda image: (image.id == latest, image.created_at or ''),
     )

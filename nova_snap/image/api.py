@@ -139,7 +139,7 @@ class ImageService(abc.ABC):
 
     @abc.abstractmethod
     def list(self, **filters: str) -> Iterator[Image]:
-        """Return the images that this user may see.
+        """Return the images that this user may see, the newest first.
 
         :param filters: names of fields and the values that they must have.
         """

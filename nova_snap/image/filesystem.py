@@ -43,6 +43,7 @@ import datetime
 import errno
 import fcntl
 import json
+import math
 import os
 import pathlib
 import stat
@@ -131,8 +132,18 @@ class FilesystemImageService(api.LocalImageService):
                 for path in self._directory.glob(f'*{_RECORD}')
                 if (image := self._read_if_sound(path.stem)) is not None
             ]
-        images.sort(key=lambda image: image.created_at or '', reverse=True)
+        images.sort(
+            key=lambda image: (image.created_at or '', self._sent_at(image.id)),
+            reverse=True,
+        )
         return (image for image in images if _matches(image, filters))
+
+    def _sent_at(self, image_id: str) -> float:
+        """Return when an image got its data: an order within a second."""
+        try:
+            return self._path(image_id).stat().st_mtime_ns
+        except FileNotFoundError:
+            return math.inf
 
     def update(self, image_id: str, **changes: Any) -> api.Image:
         if refused := sorted(changes.keys() - schema.WRITABLE):
