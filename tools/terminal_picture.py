@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Run commands in a terminal, and draw what it shows as SVG.
+r"""Run commands in a terminal, and draw what it shows as SVG.
 
     pip install rich
-    python tools/terminal_picture.py poll.svg 'nova-snap image-create --poll \
-web-1 before-upgrade' 'nova-snap image-list'
+    python tools/terminal_picture.py doc/source/poll.svg \
+        'nova-snap image-create --poll web-1 before-upgrade'
 
 makes the picture of the README.  The commands really run, in turn, each with a
 terminal of its own.
@@ -22,11 +22,13 @@ terminal of its own.
 
 import io
 import os
+import pathlib
 import pty
 import re
 import shlex
 import subprocess
 import sys
+import termios
 
 from rich import console as console_lib
 from rich import text as text_lib
@@ -36,10 +38,13 @@ COLUMNS = 78
 #: Moves of the cursor that the progress bars make; colors are kept.
 _MOVES = re.compile(r'\x1b\[[0-9;]*[A-HJKfhl]')
 
+_FONT_FACE = re.compile(r'\s*@font-face \{[^}]*\}')
+
 
 def run(words: list[str]) -> str:
     """Run a command in a terminal; return all that it wrote there."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, COLUMNS))
     child = subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
@@ -63,7 +68,7 @@ def run(words: list[str]) -> str:
 def shown(written: str) -> str:
     """Return what stays on the screen: a bar is drawn over itself."""
     lines = _MOVES.sub('', written.replace('\r\n', '\n')).split('\n')
-    return '\n'.join(line.rpartition('\r')[2] for line in lines)
+    return '\n'.join(line.rstrip('\r').rpartition('\r')[2] for line in lines)
 
 
 def main(path: str, commands: list[str]) -> None:
@@ -75,7 +80,9 @@ def main(path: str, commands: list[str]) -> None:
         console.print(text_lib.Text(f'# {command}', 'bold'))
         output = shown(run(shlex.split(command)))
         console.print(text_lib.Text.from_ansi(output.rstrip()))
-    console.save_svg(path, title='nova-snap')
+    # Without fonts that a browser would fetch from elsewhere.
+    picture = _FONT_FACE.sub('', console.export_svg(title='nova-snap'))
+    pathlib.Path(path).write_text(picture)
 
 
 if __name__ == '__main__':
