@@ -133,7 +133,10 @@ class FilesystemImageService(api.LocalImageService):
                 if (image := self._read_if_sound(path.stem)) is not None
             ]
         images.sort(
-            key=lambda image: (image.created_at or '', self._sent_at(image.id)),
+            key=lambda image: (
+                image.created_at or '',
+                self._sent_at(image.id),
+            ),
             reverse=True,
         )
         return (image for image in images if _matches(image, filters))
