@@ -169,4 +169,4 @@ class Tenants:
 @functools.cache
 def shared_lab() -> Tenants:
     """Return the lab of this process; start it if need be."""
-    return daemon.started_for_process('t', Tenants)
+    return daemon.started_for_process('k', Tenants)
