@@ -307,7 +307,9 @@ class FinishReboot(undo.Step, kind='finish the reboot'):
         for _poll in waiting.polls(SHUTDOWN_GRACE):
             if self.run is None or guest.run() != self.run:
                 return
-        guest.destroy()
+        # Not another run, that somebody has begun just now.
+        if guest.run() == self.run:
+            guest.destroy()
 
 
 def _start(
