@@ -82,17 +82,6 @@ default_backend = rbd
 rbd_store_ceph_conf = {ceph}
 rbd_store_user = glance
 rbd_store_pool = {pool}
-[paste_deploy]
-flavor = headers
-"""
-
-#: Who sends a request is said in its headers, as Keystone's middleware does.
-PASTE = """\
-[pipeline:glance-api-headers]
-pipeline = versionnegotiation context rootapp
-
-[filter:context]
-paste.filter_factory = glance.api.middleware.context:ContextMiddleware.factory
 """
 
 POLICY = """\
@@ -123,22 +112,20 @@ class LoginDisk(volumes.RbdDisk):
 class RbdGlance(glance_lib.Glance):
     """A Glance with an rbd store, and users with roles."""
 
+    #: The headers of a request say who sends it, as Keystone's middleware has
+    #: them say.
+    IDENTITY = 'context'
+
+    POLICY = POLICY
+
     def __init__(self, directory: pathlib.Path, ceph: ceph_lib.Ceph) -> None:
         super().__init__(directory)
         self._ceph = ceph
 
     def _configure(self) -> None:
         super()._configure()
-        self._write('policy.yaml', POLICY)
-        self._append('glance-api-paste.ini', PASTE)
-        self._append(
-            'glance-api.conf',
-            GLANCE.format(ceph=self._ceph.conf, pool=IMAGES),
-        )
-
-    def _append(self, name: str, text: str) -> None:
-        with open(self.directory / name, 'a', encoding='utf-8') as file:
-            file.write('\n' + text)
+        with open(self.directory / 'glance-api.conf', 'a') as file:
+            file.write(GLANCE.format(ceph=self._ceph.conf, pool=IMAGES))
 
     def _may_answer(self, status: int) -> bool:
         return status == 401  # nobody has logged in
