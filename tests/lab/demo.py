@@ -29,6 +29,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+import uuid
 
 from tests.lab import daemon
 from tests.lab import domain
@@ -40,10 +41,6 @@ from tests.lab import paths
 from tests.lab import root_disk
 
 MIB = 1 << 20
-
-#: So that a second run finds the guest of the first.
-UUID = 'de300000-0000-4000-8000-000000000001'
-SECOND_UUID = 'de300000-0000-4000-8000-000000000002'
 
 CONFIGURATION = """\
 [DEFAULT]
@@ -137,7 +134,11 @@ class Demo:
         directory = guest_lib.disks_directory(self.libvirtd)
         disk = root_disk.overlay_paths(directory, 'demo')
         spec = domain.Spec(
-            disk=disk, name='demo', uuid=UUID, agent=True, tick_ms=10
+            disk=disk,
+            name='demo',
+            uuid=self._kept_uuid('demo'),
+            agent=True,
+            tick_ms=10,
         )
         guest = guest_lib.Guest(self.libvirtd, spec)
         if not disk.path.exists():
@@ -193,6 +194,16 @@ class Demo:
         """Where Glance has an image."""
         return f'{self.glance.url}/v2/images/{image_id}'
 
+    def _kept_uuid(self, name: str) -> str:
+        """Return the UUID by which a second run finds the guest of the first.
+
+        Not that of another demo on this host: the lock of a guest is by UUID.
+        """
+        file = self.state / f'{name}.uuid'
+        if not file.exists():
+            file.write_text(str(uuid.uuid4()))
+        return file.read_text()
+
     def boot(self, row: Row) -> None:
         """Boot a second guest from an image that Glance has."""
         say(f'Booting a second guest from the image "demo-{row.way}"')
@@ -200,7 +211,11 @@ class Demo:
         disk = root_disk.RootDisk(root_disk.Kind.QCOW2, path, 'qcow2')
         second = guest_lib.Guest(
             self.libvirtd,
-            domain.Spec(disk=disk, name='demo-second', uuid=SECOND_UUID),
+            domain.Spec(
+                disk=disk,
+                name='demo-second',
+                uuid=self._kept_uuid('demo-second'),
+            ),
         )
         second.remove()  # what an interrupted demo may have left
         url = f'{self.image_url(row.image_id)}/file'
