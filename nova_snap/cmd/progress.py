@@ -28,8 +28,8 @@ Listener = Callable[[progress_lib.Report], None]
 #: Seconds between two lines if the output is no terminal.
 LINE_INTERVAL = 5
 
-#: Width of a bar if the terminal does not report its own.
-DEFAULT_COLUMNS = 80
+#: Of a terminal that does not report its own.
+DEFAULT_SIZE = os.terminal_size((80, 24))
 
 
 @contextlib.contextmanager
@@ -64,15 +64,16 @@ class _Bar:
         if self._bar is None or report.stage is not self._stage:
             self.close()
             self._stage = report.stage
-            columns = _fixed_columns()
+            size = _fixed_size()
             self._bar = tqdm.tqdm(
                 desc=f'{report.stage:<10}',
                 total=report.total,
                 unit='B',
                 unit_scale=True,
                 unit_divisor=1024,
-                ncols=columns,
-                dynamic_ncols=columns is None,
+                ncols=size and size.columns,
+                nrows=size and size.lines,
+                dynamic_ncols=size is None,
                 leave=True,
             )
         # The total may still change: a disk grows while it is copied.
@@ -86,14 +87,14 @@ class _Bar:
             self._bar = None
 
 
-def _fixed_columns() -> int | None:
-    """Return the width of a bar for a terminal that reports the width 0.
+def _fixed_size() -> os.terminal_size | None:
+    """Return the size of a terminal that reports the width or height 0.
 
     Serial consoles and terminals of containers do so, and tqdm (4.67) would
     draw an empty line.  For other terminals return None.
     """
     size = os.get_terminal_size(sys.stderr.fileno())
-    return None if size.columns else DEFAULT_COLUMNS
+    return None if size.columns and size.lines else DEFAULT_SIZE
 
 
 class _Lines:

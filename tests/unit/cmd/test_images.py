@@ -169,11 +169,11 @@ class PollTest(base.CommandTestCase):
             found.errors.splitlines(),
         )
 
-    def bar(self, columns: int) -> str:
-        """Return the progress bar on a terminal of this width."""
+    def bar(self, columns: int, lines: int) -> str:
+        """Return the progress bar on a terminal of this size."""
         ours, theirs = os.openpty()
         self.addCleanup(os.close, ours)
-        size = struct.pack('HHHH', 25, columns, 0, 0)
+        size = struct.pack('HHHH', lines, columns, 0, 0)
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
         with open(theirs, 'w') as terminal:
             found = self.run_command(
@@ -183,12 +183,14 @@ class PollTest(base.CommandTestCase):
         return os.read(ours, 65536).decode()
 
     def test_bar_on_a_terminal(self) -> None:
-        shown = self.bar(columns=100)
+        shown = self.bar(columns=100, lines=25)
         for text in ('converting', 'uploading', '100%|', '1.00M/1.00M', 'B/s'):
             self.assertIn(text, shown)
 
-    def test_bar_on_a_terminal_that_does_not_know_its_width(self) -> None:
-        self.assertIn('100%|', self.bar(columns=0))
+    def test_bar_on_a_terminal_that_does_not_know_its_size(self) -> None:
+        for columns, lines in ((0, 25), (80, 0), (0, 0)):
+            with self.subTest(columns=columns, lines=lines):
+                self.assertIn('100%|', self.bar(columns, lines))
 
 
 class InterruptTest(base.CommandTestCase):
