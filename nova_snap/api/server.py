@@ -29,6 +29,7 @@ from oslo_log import log as logging
 from oslo_utils import units
 
 from nova_snap import concurrency
+from nova_snap.api import peer
 
 LOG = logging.getLogger(__name__)
 
@@ -110,9 +111,23 @@ def start(
 
     Return a function that stops it.
     """
+    application = _with_local_address(listener, application)
     if concurrency.is_eventlet():
         return _start_eventlet(listener, application, tls)
     return _start_cheroot(listener, application, tls)
+
+
+def _with_local_address(listener: socket.socket, application: Wsgi) -> Wsgi:
+    """Return the application, which learns where its requests come to."""
+    if listener.family == socket.AF_UNIX:
+        return application
+    address = listener.getsockname()[0]
+
+    def told(environ: dict[str, Any], start_response: Any) -> Any:
+        environ[peer.LOCAL_ADDRESS] = address
+        return application(environ, start_response)
+
+    return told
 
 
 def _start_eventlet(

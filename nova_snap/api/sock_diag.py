@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The users of TCP sockets, as the kernel tells them by sock_diag(7).
+"""The TCP sockets of this host, as the kernel tells them by sock_diag(7).
 
 The kernel looks for the sockets itself and answers with those that match.  The
 tables in /proc/net have all sockets of the host, in text: on a host with a
@@ -19,8 +19,11 @@ time.
 """
 
 from collections.abc import Iterator
+import ipaddress
 import socket
 import struct
+import sys
+from typing import NamedTuple
 
 #: From linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h.
 _NETLINK_SOCK_DIAG = 4
@@ -28,8 +31,10 @@ _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST_OF_A_LIST = 0x301  # NLM_F_REQUEST, NLM_F_DUMP
 _ERROR, _DONE = 2, 3
 
-#: A set of states that has the one in which a program holds the socket.
-_ESTABLISHED = 1 << 1
+#: The state in which a program holds the socket, and its other end as well.
+ESTABLISHED = 1
+
+_ANY_STATE = 0xFFFFFFFF
 
 #: Length, type, flags, number, and sender of a message.
 _HEADER = struct.Struct('=IHHII')
@@ -43,28 +48,62 @@ _PORTS = struct.Struct('!HH')
 #: Both addresses, the interface and a cookie: any.
 _ANY = bytes(32) + bytes(4) + b'\xff' * 8
 
-#: In an answer: the state of the socket, and behind ports, addresses,
+#: In an answer: family and state of the socket, ports, addresses, and behind
 #: interface, cookie, timer and queues its user.
-_SOCKET = struct.Struct('=xBxx 48x 12x I')
+_SOCKET = struct.Struct('!BBxx HH 16s16s 12x 12x 4s')
 
 _SIZE = 1 << 16
 
 
-def uids(port: int, remote_port: int) -> set[int]:
-    """Return the users of connected sockets with these ports.
+class End(NamedTuple):
+    """One end of a connection."""
+
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    port: int
+
+
+class Socket(NamedTuple):
+    """A socket of this host.
+
+    :ivar state: a number of linux/tcp_states.h.
+    :ivar uid: of the user who made it; 0 when no program holds it any more.
+    """
+
+    here: End
+    there: End
+    state: int
+    uid: int
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a program holds it, and nobody has begun to close it."""
+        return self.state == ESTABLISHED
+
+
+def end(address: str | bytes, port: int) -> End:
+    """Return an end; an IPv4 address within IPv6 becomes one of IPv4.
+
+    :raises ValueError: it is no address.
+    """
+    found = ipaddress.ip_address(address)
+    return End(getattr(found, 'ipv4_mapped', None) or found, port)
+
+
+def sockets(port: int, remote_port: int) -> list[Socket]:
+    """Return the sockets of this host with these ports, in any state.
 
     :raises OSError: the kernel does not tell.
     """
-    return {
-        uid
+    return [
+        found
         for family in (socket.AF_INET, socket.AF_INET6)
-        for uid in _uids(family, port, remote_port)
-    }
+        for found in _sockets(family, port, remote_port)
+    ]
 
 
-def _uids(family: int, port: int, remote_port: int) -> Iterator[int]:
+def _sockets(family: int, port: int, remote_port: int) -> Iterator[Socket]:
     body = (
-        _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _ESTABLISHED)
+        _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _ANY_STATE)
         + _PORTS.pack(port, remote_port)
         + _ANY
     )
@@ -85,7 +124,20 @@ def _uids(family: int, port: int, remote_port: int) -> Iterator[int]:
             if kind == _ERROR:
                 (code,) = struct.unpack_from('=i', message)
                 raise OSError(-code, 'sock_diag')
-            yield _SOCKET.unpack_from(message)[1]
+            yield _socket(message)
+
+
+def _socket(message: bytes) -> Socket:
+    family, state, port, remote_port, here, there, uid = _SOCKET.unpack_from(
+        message
+    )
+    size = 4 if family == socket.AF_INET else 16
+    return Socket(
+        end(here[:size], port),
+        end(there[:size], remote_port),
+        state,
+        int.from_bytes(uid, sys.byteorder),
+    )
 
 
 def _messages(kernel: socket.socket) -> Iterator[tuple[int, bytes]]:
