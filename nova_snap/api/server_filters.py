@@ -147,6 +147,9 @@ def wanted(
 ) -> Callable[[Server], bool]:
     """Return a function that tells whether a request asks for a server.
 
+    Of a parameter that is there more than once the last value counts, as in
+    Nova.  So a request has no more patterns than there are names of them.
+
     :raises BadRequest: a parameter or its value is not possible.
     :raises Forbidden: only an administrator may ask this.
     """
@@ -154,9 +157,9 @@ def wanted(
     may_use_all = request.allows(policies.SERVERS % 'allow_all_filters')
     filters = [
         made
-        for name, value in request.GET.items()
+        for name in set(request.GET)
         if may_use_all or _is_for_users(request, name)
-        for made in _filters(request, name, value)
+        for made in _filters(request, name, request.GET[name])
     ]
     filters += _statuses(request)
     filters += _dates(request, now)
