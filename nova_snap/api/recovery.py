@@ -18,6 +18,7 @@ client asks.
 """
 
 from collections.abc import Callable
+import threading
 import time
 import uuid
 
@@ -48,6 +49,13 @@ _CHANGES = {change.name: change for change in power.CHANGES}
 FIRST_PAUSE = 30.0
 LONGEST_PAUSE = 3600.0
 
+#: Seconds that the start of the service waits for the first attempt.
+PATIENCE = 30.0
+
+#: Seconds after the start in which a server that was asked to shut down may
+#: still do so.
+SETTLING = 120.0
+
 #: Returns the state of an instance, None if there is none.
 VmStateOf = Callable[[str], vm_states.VmState | None]
 
@@ -55,7 +63,7 @@ VmStateOf = Callable[[str], vm_states.VmState | None]
 class Recovery:
     """The recovery of what was unfinished when the service was started.
 
-    It has to be made before the service accepts anything.
+    It has to be made, and started, before the service accepts anything.
 
     :param hides: tells whether images of a project may be hidden from the
         login of the service; None if no image can be.
@@ -75,21 +83,30 @@ class Recovery:
         self._vm_state = vm_state
         self._hides = hides
         self._interrupted = list(actions.unfinished())
+        self._began = time.monotonic()
 
     def start(self) -> None:
-        """Recover; go on in a thread with what can't be done now."""
-        if not self.attempt():
-            concurrency.start_thread('recovery', self._repeat)
+        """Recover in a thread, and wait for it for a while.
+
+        What takes longer, or can't be done now, keeps no other server waiting:
+        an operation on a guest undoes what is left of the one before.
+        """
+        attempted = threading.Event()
+        concurrency.start_thread('recovery', lambda: self._repeat(attempted))
+        attempted.wait(PATIENCE)
 
     def attempt(self) -> bool:
         """Recover what can be recovered; return True if nothing is left."""
-        is_done = self._undo()
+        is_done, left = self._undo()
         for action in list(self._interrupted):
+            is_early = action.instance_uuid in left
             try:
                 if action.image_id:
-                    has_ended = self._end_image(action, is_done)
+                    has_ended = self._end_image(
+                        action, is_early or not is_done
+                    )
                 else:
-                    has_ended = self._end_power(action)
+                    has_ended = self._end_power(action, is_early)
             except exception.NovaSnapError as error:
                 LOG.error(
                     'Cannot find out what became of action %(action)s on '
@@ -104,31 +121,43 @@ class Recovery:
                 continue
             if has_ended:
                 self._interrupted.remove(action)
-        return is_done and not self._interrupted
+        return is_done and not left and not self._interrupted
 
-    def _end_image(self, action: models.Action, is_done: bool) -> bool:
+    def _end_image(self, action: models.Action, is_early: bool) -> bool:
         """End an action by its image; return False if that is too early.
 
-        :param is_done: nothing of the journal is left to undo.
+        :param is_early: something of its server is left to undo.
         """
         is_active = self._is_active(action)
-        if is_active and not is_done:
+        if is_active and is_early:
             return False  # a step may still have to verify the image
         self._actions.end(
             action.id,
-            IMAGE_EVENTS[action.action],
+            IMAGE_EVENTS.get(action.action, action.action),
             None if is_active else actions_lib.INTERRUPTED,
         )
         return True
 
-    def _end_power(self, action: models.Action) -> bool:
+    def _end_power(self, action: models.Action, is_early: bool) -> bool:
         """End a power action by the state of its server.
 
         A reboot leaves no trace by which a success could be told.
+
+        :param is_early: something of the server is left to undo.
         """
-        change = _CHANGES[action.action]
+        change = _CHANGES.get(action.action)
+        if change is None:  # of another version of the service
+            self._actions.end(
+                action.id, action.action, actions_lib.INTERRUPTED
+            )
+            return True
         found = self._vm_state(action.instance_uuid)
         is_success = found is change.target and change.name != 'reboot'
+        has_settled = time.monotonic() - self._began >= SETTLING
+        if is_early or not (
+            is_success or change.name != 'stop' or has_settled
+        ):
+            return False
         error = (
             'The service ended during this action; the server is in vm_state '
             f'{found}.'
@@ -138,23 +167,29 @@ class Recovery:
         )
         return True
 
-    def _undo(self) -> bool:
-        """Undo the entries of the journal; return True if nothing is left.
+    def _undo(self) -> tuple[bool, set[str]]:
+        """Undo the entries of the journal.
+
+        Return whether all of them could be undone, as far as is known, and
+        the UUIDs of the instances of which something is left.
 
         While the image service does not answer, only what guests need is
         undone: each step would wait for the service, with the lock of its
         guest.
         """
         is_done = answers = self._answers()
+        left: set[str] = set()
         try:
             for found in self._manager.recover(
                 self._images, only_blocking=not answers
             ):
-                is_done = is_done and not found.left
+                if found.left:
+                    left.add(found.entry.instance_uuid)
         except exception.NovaSnapError as error:
             LOG.error('Cannot recover now: %s', error)
             is_done = False
-        return is_done
+            left.update(action.instance_uuid for action in self._interrupted)
+        return is_done, left
 
     def _answers(self) -> bool:
         """Return True if the image service answers."""
@@ -167,11 +202,17 @@ class Recovery:
             return False
         return True
 
-    def _repeat(self) -> None:
+    def _repeat(self, attempted: threading.Event) -> None:
         for pause in waiting.pauses(FIRST_PAUSE, LONGEST_PAUSE):
-            time.sleep(pause)
-            if self.attempt():
+            try:
+                is_done = self.attempt()
+            except Exception:
+                LOG.exception('The recovery failed; it is repeated.')
+                is_done = False
+            attempted.set()
+            if is_done:
                 return
+            time.sleep(pause)
 
     def _is_active(self, action: models.Action) -> bool:
         """Return True if an image is active; delete one that never will be.

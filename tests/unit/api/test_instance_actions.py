@@ -11,6 +11,7 @@
 # under the License.
 
 import sqlite3
+import threading
 from typing import Any
 
 from alembic import autogenerate
@@ -33,6 +34,7 @@ from tests.unit.api import test_create_image
 from tests.unit.compute import base as compute_base
 
 SERVER = compute_base.INSTANCE.uuid
+OTHER_SERVER = '5c1b8a30-0000-4000-8000-00000000000d'
 PATH = f'/v2.1/servers/{SERVER}/os-instance-actions'
 
 TIME = r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$'
@@ -351,6 +353,80 @@ class TestRecovery(base.ApiTestCase):
         self.assertEqual('queued', self.images.get(record.id).status)
         self.assertTrue(found.attempt())
         self.assert_nothing_is_left()
+
+    def test_another_server_keeps_no_success_back(self) -> None:
+        event = self.left(self.snapshot().id)
+        journals.leave(
+            self.journal_directory, OTHER_SERVER, 'db', compute_base.Start()
+        )
+
+        def fail(_data: Any) -> None:
+            raise exception.SnapshotFailed('It can not be known now.')
+
+        self.driver.undo = fail
+        self.assertFalse(self.recover())
+        self.assertEqual('Success', event().result)
+
+    def test_the_start_waits_for_no_slow_guest(self) -> None:
+        self.patch(recovery, 'PATIENCE', 0.05)
+        go_on, ended = threading.Event(), threading.Event()
+        self.addCleanup(go_on.set)
+        journals.leave(
+            self.journal_directory, SERVER, 'web', compute_base.Start()
+        )
+
+        def wait(_data: Any) -> None:
+            go_on.wait()
+            ended.set()
+
+        self.driver.undo = wait
+        self.recovery().start()
+        self.assertFalse(ended.is_set())
+        go_on.set()
+        self.assertTrue(ended.wait(unit_base.PATIENCE))
+
+    def test_an_unexpected_error_ends_no_recovery(self) -> None:
+        self.patch(recovery, 'FIRST_PAUSE', 0.05)
+        event = self.left(self.snapshot().id)
+        found = self.recovery()
+        attempt = found.attempt
+
+        def fail() -> bool:
+            found.attempt = attempt  # type: ignore[method-assign]
+            raise RuntimeError('unexpected')
+
+        found.attempt = fail  # type: ignore[method-assign]
+        found.start()
+        self.wait_until('it is repeated', lambda: bool(self.results()))
+        self.assertEqual('Success', event().result)
+        self.assertIn('unexpected', self.log.output)
+
+    def results(self) -> list[str | None]:
+        """Return the results of the actions."""
+        found = self.actions.list(SERVER)
+        return [event.result for a in found for event in a.events]
+
+    def test_an_action_of_another_version(self) -> None:
+        for image_id in ('', self.snapshot().id):
+            number = self.actions.begin(
+                self.context('r'), SERVER, 'unheard-of', image_id
+            )
+            self.actions.begin_event(number, 'unheard-of')
+            self.assertTrue(self.recover())
+            self.assertEqual(
+                'Error' if not image_id else 'Success', self.results()[0]
+            )
+
+    def test_a_server_that_shuts_down_may_still_do_so(self) -> None:
+        number = self.actions.begin(self.context('r'), SERVER, 'stop')
+        self.actions.begin_event(number, 'compute_stop_instance')
+        found = self.recovery()
+        self.driver.state = (power_state.PowerState.RUNNING, False)
+        self.assertFalse(found.attempt())
+        self.assertEqual([None], self.results())
+        self.driver.state = (power_state.PowerState.SHUTDOWN, False)
+        self.assertTrue(found.attempt())
+        self.assertEqual(['Success'], self.results())
 
     def test_pauses_grow(self) -> None:
         pauses = waiting.pauses(recovery.FIRST_PAUSE, recovery.LONGEST_PAUSE)
