@@ -69,6 +69,8 @@ FOR_USERS = (
     exception.ImageTooLarge,
     exception.InvalidMetadata,
     exception.InvalidName,
+    exception.InvalidState,
+    exception.UnknownState,
 )
 
 HIDDEN = 'An administrator finds the reason in the log of the service.'

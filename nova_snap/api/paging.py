@@ -56,6 +56,10 @@ class Page:
         return list(filter(is_wanted, items[after:]))[: self.limit]
 
 
+#: All that one answer can have.
+WHOLE = Page(MAX_LIMIT, None)
+
+
 def of_request(
     request: request_lib.Request, default_limit: int = MAX_LIMIT
 ) -> Page:

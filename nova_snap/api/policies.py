@@ -58,7 +58,6 @@ ACTIONS: Mapping[str, str] = {
     'os-stop': SERVERS % 'stop',
     'pause': PAUSE_SERVER % 'pause',
     'reboot': SERVERS % 'reboot',
-    'rebuild': SERVERS % 'rebuild',
     'resume': SUSPEND_SERVER % 'resume',
     'suspend': SUSPEND_SERVER % 'suspend',
     'unpause': PAUSE_SERVER % 'unpause',

@@ -16,12 +16,20 @@
 ``[oslo_policy] policy_file`` names, which is read again when it changes.
 """
 
+import threading
+
 from oslo_config import cfg
+from oslo_log import log as logging
 from oslo_policy import policy
 
 from nova_snap import exception
 from nova_snap.api import context as context_lib
 from nova_snap.api import policies
+
+LOG = logging.getLogger(__name__)
+
+#: What reading a policy file raises.
+_UNUSABLE = (cfg.Error, OSError, ValueError)
 
 
 class Policy:
@@ -31,11 +39,12 @@ class Policy:
     """
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._lock = threading.Lock()
         self._enforcer = policy.Enforcer(conf)
         self._enforcer.register_defaults(policies.list_rules())
         try:
             self._enforcer.load_rules()
-        except (cfg.Error, OSError, ValueError) as error:
+        except _UNUSABLE as error:
             raise exception.InvalidConfiguration(
                 option='[oslo_policy] policy_file', reason=str(error)
             ) from error
@@ -55,4 +64,24 @@ class Policy:
             'is_admin': context.is_admin,
         }
         target = {'project_id': project_id}
-        return bool(self._enforcer.authorize(rule, target, credentials))
+        # One thread must not see the rules that another is still loading.
+        with self._lock:
+            self._reload()
+            return bool(self._enforcer.authorize(rule, target, credentials))
+
+    def _reload(self) -> None:
+        """Read files that have changed; go on with the old rules if need be.
+
+        The enforcer would read them for each check, and raise.
+        """
+        self._enforcer.use_conf = True
+        try:
+            self._enforcer.load_rules()
+        except _UNUSABLE as error:
+            LOG.error(
+                'The policy file can not be used, the rules of before go on: '
+                '%s',
+                error,
+            )
+        finally:
+            self._enforcer.use_conf = False

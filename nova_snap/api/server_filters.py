@@ -23,6 +23,7 @@ from oslo_utils import strutils
 
 from nova_snap.api import errors
 from nova_snap.api import name_pattern
+from nova_snap.api import period
 from nova_snap.api import policies
 from nova_snap.api import request as request_lib
 from nova_snap.api.views import server as server_view
@@ -210,31 +211,11 @@ def _dates(
     def changed(server: Server) -> datetime.datetime:
         return server.details.updated_at or now
 
-    since = _date(request, 'changes-since')
+    since, before = period.of_request(request)
     if since is not None:
         yield lambda server: changed(server) >= since
-    before = _date(request, 'changes-before')
-    if before is not None and request.supports(66):
-        if since is not None and before < since:
-            raise errors.BadRequest(
-                'The value of changes-since must be less than or equal to '
-                'changes-before.'
-            )
+    if before is not None:
         yield lambda server: changed(server) <= before
-
-
-def _date(request: request_lib.Request, name: str) -> datetime.datetime | None:
-    text = request.GET.get(name)
-    if text is None:
-        return None
-    try:
-        found = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise errors.BadRequest(
-            f'Invalid input for query parameters {name}. Value: {text}. '
-            f"{text!r} is not a 'date-time'"
-        ) from None
-    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
 def _require_known(request: request_lib.Request) -> None:

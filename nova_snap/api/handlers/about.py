@@ -31,6 +31,8 @@ EXTENSIONS = {
     'os-create-backup': 'CreateBackup',
     'os-hypervisors': 'Hypervisors',
     'os-instance-actions': 'ServerInstanceActions',
+    'os-pause-server': 'PauseServer',
+    'os-suspend-server': 'SuspendServer',
     'servers': 'Servers',
     'versions': 'Versions',
 }

@@ -15,10 +15,7 @@
 https://docs.openstack.org/api-ref/compute/#servers-actions-servers-os-instance-actions
 """
 
-from collections.abc import Sequence
-import datetime
 from typing import Any
-import urllib.parse
 
 from oslo_utils import timeutils
 import webob
@@ -26,25 +23,23 @@ import webob
 from nova_snap.api import actions as actions_lib
 from nova_snap.api import errors
 from nova_snap.api import instances
+from nova_snap.api import paging
+from nova_snap.api import period
 from nova_snap.api import policies
 from nova_snap.api import request as request_lib
 from nova_snap.api import responses
-from nova_snap.api.db import models
 from nova_snap.api.views import instance_actions as views
-
-#: Actions in one answer, as in Nova.
-MAX_LIMIT = 1000
 
 
 def index(request: request_lib.Request, server_id: str) -> webob.Response:
     """List the actions on a server, the latest first."""
-    _require_access(request, server_id, policies.INSTANCE_ACTIONS % 'list')
-    limit, filters = MAX_LIMIT, {}
-    if request.supports(58):
-        limit, filters = _limit(request), _filters(request)
+    uuid = _find(request, server_id, policies.INSTANCE_ACTIONS % 'list')
+    has_pages = request.supports(58)
+    page = paging.of_request(request) if has_pages else paging.WHOLE
+    filters = _filters(request) if has_pages else {}
     try:
         found = request.services.actions.list(
-            server_id, limit=limit, **filters
+            uuid, limit=page.limit, marker=page.marker, **filters
         )
     except actions_lib.MarkerNotFound as error:
         raise errors.BadRequest(
@@ -55,8 +50,14 @@ def index(request: request_lib.Request, server_id: str) -> webob.Response:
             views.summary(action, request.microversion) for action in found
         ]
     }
-    if request.supports(58) and limit and len(found) == limit:
-        document['links'] = [_next_link(request, server_id, found)]
+    links = paging.next_links(
+        request,
+        page,
+        [action.request_id for action in found],
+        *('servers', server_id, 'os-instance-actions'),
+    )
+    if has_pages and links:
+        document['links'] = links
     return responses.json(document)
 
 
@@ -64,8 +65,8 @@ def show(
     request: request_lib.Request, server_id: str, request_id: str
 ) -> webob.Response:
     """Show an action, and how its events ended."""
-    _require_access(request, server_id, policies.INSTANCE_ACTIONS % 'show')
-    found = request.services.actions.get(server_id, request_id)
+    uuid = _find(request, server_id, policies.INSTANCE_ACTIONS % 'show')
+    found = request.services.actions.get(uuid, request_id)
     if found is None:
         raise errors.NotFound(f'Action {request_id} not found')
     view = views.DetailView(
@@ -78,22 +79,22 @@ def show(
     return responses.json({'instanceAction': view.shown(found)})
 
 
-def _require_access(
-    request: request_lib.Request, server_id: str, rule: str
-) -> None:
-    """Raise NotFound unless the user may know of a server.
+def _find(request: request_lib.Request, server_id: str, rule: str) -> str:
+    """Return the UUID of a server, if the user may know of it.
 
     Since 2.21 the actions of a server that was deleted are shown, too, to
     the project that has begun all of them.
 
+    :raises NotFound: there is none that the user may know of.
     :raises Forbidden: the policy does not allow the call.
     """
     try:
-        instances.find(request, server_id, rule)
+        return instances.find(request, server_id, rule).uuid
     except errors.NotFound:
         if not request.supports(21) or instances.exists(request, server_id):
             raise
-        found = request.services.actions.list(server_id)
+        uuid = server_id.lower()
+        found = request.services.actions.list(uuid)
         projects = {action.project_id for action in found}
         context = request.context
         if not projects or not (
@@ -101,13 +102,7 @@ def _require_access(
         ):
             raise
         request.require(rule)
-
-
-def _limit(request: request_lib.Request) -> int:
-    text = request.GET.get('limit', str(MAX_LIMIT))
-    if not (text.isascii() and text.isdigit()):
-        raise errors.BadRequest('limit must be a number that is not negative')
-    return min(int(text[:9]), MAX_LIMIT)
+        return uuid
 
 
 def _filters(request: request_lib.Request) -> dict[str, Any]:
@@ -119,33 +114,8 @@ def _filters(request: request_lib.Request) -> dict[str, Any]:
             raise errors.BadRequest(f'Additional parameter {name!r}')
         if len(request.GET.getall(name)) > 1:
             raise errors.BadRequest(f'More than one parameter {name!r}')
-    since = _time(request, 'changes-since')
-    before = _time(request, 'changes-before')
-    if since is not None and before is not None and before < since:
-        raise errors.BadRequest(
-            'The value of changes-since must be less than or equal to '
-            'changes-before.'
-        )
-    marker = request.GET.get('marker')
-    return {'marker': marker, 'since': since, 'before': before}
-
-
-def _time(request: request_lib.Request, name: str) -> datetime.datetime | None:
-    text = request.GET.get(name)
-    if text is None:
-        return None
-    try:
-        return timeutils.normalize_time(timeutils.parse_isotime(text))
-    except (ValueError, OverflowError):
-        raise errors.BadRequest(f'{name} is no time: {text!r}') from None
-
-
-def _next_link(
-    request: request_lib.Request,
-    server_id: str,
-    found: Sequence[models.Action],
-) -> dict[str, str]:
-    wanted = {**request.GET, 'marker': found[-1].request_id}
-    url = request.link('v2.1', 'servers', server_id, 'os-instance-actions')
-    query = urllib.parse.urlencode(sorted(wanted.items()))
-    return {'rel': 'next', 'href': f'{url}?{query}'}
+    since, before = period.of_request(request)
+    return {
+        'since': since and timeutils.normalize_time(since),
+        'before': before and timeutils.normalize_time(before),
+    }

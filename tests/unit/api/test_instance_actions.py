@@ -87,6 +87,11 @@ class TestShapes(test_create_image.CreateImageTestCase):
             self.assertRegex(action['start_time'], TIME)
             self.assertNotIn('updated_at', action)
 
+    def test_list_by_a_uuid_in_upper_case(self) -> None:
+        self.take()
+        upper = PATH.replace(SERVER, SERVER.upper())
+        self.assertEqual(self.get(PATH).json, self.get(upper).json)
+
     def test_list_since_2_58(self) -> None:
         self.take()
         document = self.get(PATH, version='2.58').json

@@ -13,7 +13,9 @@
 """Who may make which call, by roles and by an operator's own rules."""
 
 import dataclasses
+import os
 import pathlib
+import time
 from typing import Any
 
 from oslo_config import cfg
@@ -27,6 +29,7 @@ from nova_snap.api import policy as policy_lib
 from nova_snap.api import routes
 from nova_snap.api.handlers import server_actions
 from nova_snap.objects import instance as instance_lib
+from tests.unit import base as unit_base
 from tests.unit.api import base
 from tests.unit.api import servers
 from tests.unit.compute import base as compute_base
@@ -255,6 +258,59 @@ class DetailsTest(PolicyTestCase):
         self.have(*MEMBER)
         answer = self.answer_to(exception.InvalidName(reason='too long.'))
         self.assert_error(answer, 400, 'badRequest', 'too long.')
+        in_a_state = exception.InvalidState(
+            server=SERVER, action='stop', attr='vm_state', state='stopped'
+        )
+        answer = self.answer_to(in_a_state)
+        self.assert_error(
+            answer, 409, 'conflictingRequest', 'while it is in vm_state stop'
+        )
+
+
+class ActionsTest(unit_base.TestCase):
+    """Policies are there for the actions that there are."""
+
+    def test_each(self) -> None:
+        self.assertEqual(
+            policies.ACTIONS.keys(), server_actions.ACTIONS.keys()
+        )
+
+
+class ChangedFileTest(PolicyTestCase):
+    """An operator's file that is replaced while the service runs."""
+
+    rules = '"os_compute_api:servers:show": "role:admin"'
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.have(*READER)
+        self.now = time.time()
+
+    def policy_options(self) -> cfg.ConfigOpts:
+        found = super().policy_options()
+        self.path = pathlib.Path(found.oslo_policy.policy_file)
+        return found
+
+    def replace(self, text: str) -> None:
+        """Replace the file, with a later time."""
+        new = self.path.with_suffix('.new')
+        new.write_text(text)
+        self.now += 10
+        os.utime(new, (self.now, self.now))
+        new.rename(self.path)
+
+    def status(self) -> int:
+        """Return the status of the answer to somebody who reads."""
+        status: int = self.get(f'/v2.1/servers/{SERVER}').status_int
+        return status
+
+    def test_a_file_that_can_not_be_used(self) -> None:
+        self.assertEqual(403, self.status())
+        self.replace('a: [broken')
+        self.assertEqual(403, self.status())
+        self.assertIn('can not be used', self.log.output)
+        self.replace('"os_compute_api:servers:show": "role:reader"')
+        self.assertEqual(200, self.status())
 
 
 class ExtraSpecsTest(PolicyTestCase):

@@ -163,7 +163,6 @@ class FilterTest(ServersTestCase):
         # Hours, with a matcher that tries each way to match.
         self.assertLess(time.monotonic() - started, unit_base.PATIENCE)
 
-
     def test_the_last_value_counts(self) -> None:
         """As in Nova; so nobody has thousands of patterns compiled."""
         self.assertEqual([4], self.found('name=web&name=mail'))
