@@ -31,6 +31,9 @@ FOLDER = pathlib.Path(__file__).parents[2] / '.lab' / 'clients'
 #: The last python-novaclient that has the command.
 NOVA = FOLDER / 'nova-18.13.1' / 'bin' / 'nova'
 
+#: The Python of an environment with tempest.
+TEMPEST = FOLDER / 'tempest-47.0.0' / 'bin' / 'python'
+
 #: Seconds that a command may take; only a hang takes longer.
 PATIENCE = 300
 
