@@ -79,8 +79,21 @@ def run_blocking(
 
 
 def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
-    """Start a daemon thread (a green one under eventlet)."""
-    thread = threading.Thread(name=name, target=target, daemon=True)
+    """Start a daemon thread (a green one under eventlet).
+
+    What it logs has the request's ID that the lines of this thread have.
+    """
+    # Not before eventlet has replaced what holds the context of a thread.
+    from oslo_context import context
+
+    current = context.get_current()
+
+    def run() -> None:
+        if current is not None:
+            current.update_store()
+        target()
+
+    thread = threading.Thread(name=name, target=run, daemon=True)
     thread.start()
     return thread
 

@@ -81,11 +81,12 @@ volumes_file=$top/tests/lab/volume-servers.txt
 
 # Clients that are tested; each has requirements that the others have not.  Of
 # openstackclient the oldest and the newest; the last novaclient that has the
-# command "nova".
+# command "nova"; tempest for its clients, which check what they are answered.
 clients=$top/.lab/clients
 newest_client=10.5.0
 client_versions="7.4.0 $newest_client"
 novaclient=18.13.1
+tempest=47.0.0
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -264,8 +265,10 @@ main() {
     [ "$tests" = 0 ] || extras=${extras:+$extras,}api
     install_python "$extras" "$quick" "$tests"
     install_openstackclients $users
-    [ "$users" != "$client_versions" ] ||
+    if [ "$users" = "$client_versions" ]; then
         install_client "nova-$novaclient" "python-novaclient==$novaclient"
+        install_client "tempest-$tempest" "tempest==$tempest"
+    fi
     [ "$disks" = 0 ] || install_volumes
     if [ "$cloud" = 1 ]; then
         install_openstack

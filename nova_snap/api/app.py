@@ -22,6 +22,7 @@ import dataclasses
 from typing import Any
 
 import microversion_parse
+from oslo_middleware import request_id
 import webob
 
 from nova_snap.api import context as context_lib
@@ -52,6 +53,9 @@ class Application:
         request = request_lib.Request(environ)
         request.environ[request_lib.SERVICES] = self.services
         version = microversion.MIN
+        context_lib.Context.anonymous(
+            environ.get(request_id.ENV_REQUEST_ID, '')
+        ).note()
         try:
             version = microversion.negotiated(request)
             _require_text(request)
@@ -72,6 +76,7 @@ class Application:
         if public is not None:
             return public(request)
         request.environ[request_lib.CONTEXT] = self.authenticate(request)
+        request.context.note()
         found = routes.protected(method, path)
         if found is None:
             raise errors.NotFound('The resource could not be found.')

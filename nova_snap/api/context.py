@@ -16,6 +16,8 @@ import dataclasses
 from typing import Any
 from typing import Self
 
+from oslo_context import context as log_context
+
 from nova_snap.objects import instance as instance_lib
 
 
@@ -39,6 +41,17 @@ class Context:
     def anonymous(cls, request_id: str) -> Self:
         """Return the context of a request that needs no identity."""
         return cls(request_id)
+
+    def note(self) -> None:
+        """Have the log lines of this thread name the request and its user.
+
+        So have those of the threads that it starts from now on.
+        """
+        log_context.RequestContext(
+            request_id=self.request_id,
+            user_id=self.user_id,
+            project_id=self.project_id,
+        )
 
     def owns(
         self, instance: instance_lib.Instance, default_project_id: str

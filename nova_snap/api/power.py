@@ -38,6 +38,10 @@ LOG = logging.getLogger(__name__)
 #: Seconds between two looks at what is still going on.
 POLL_INTERVAL = 0.1
 
+#: Seconds for which a hard reboot waits for the action that it ends.  That one
+#: waits for the guest no longer, and libvirt has limits of its own.
+END_TIMEOUT = 300
+
 
 @dataclasses.dataclass
 class PowerAction:
@@ -114,7 +118,7 @@ class PowerActions:
                     watcher.accepted(instance.uuid)
                     action.is_accepted = True
                     call.answer(None)
-                    action.before.has_ended.wait()
+                    _wait_for_end(action.before)
                     action.before = None
                 self.manager.change(
                     instance, change, images, action.progress, accept
@@ -201,10 +205,27 @@ class PowerActions:
 
     def _forget(self, action: PowerAction) -> None:
         with self._lock:
+            action.has_ended.set()
             # A hard reboot may have taken its place.
-            if self._by_instance.get(action.instance.uuid) is action:
-                del self._by_instance[action.instance.uuid]
-        action.has_ended.set()
+            if self._by_instance.get(action.instance.uuid) is not action:
+                return
+            del self._by_instance[action.instance.uuid]
+            before = action.before
+            if before is not None and not before.has_ended.is_set():
+                self._by_instance[action.instance.uuid] = before
+
+
+def _wait_for_end(before: PowerAction) -> None:
+    """Wait until an action has ended.
+
+    :raises Unavailable: it has not, for far longer than it should take.
+    """
+    if not before.has_ended.wait(END_TIMEOUT):
+        raise exception.Unavailable(
+            f'After {END_TIMEOUT} s the action {before.change.action} on '
+            f'server {before.instance.uuid} has not ended, so the hard reboot '
+            'was not begun; libvirt is too slow.'
+        )
 
 
 def _require_end(before: PowerAction, change: power.Change) -> None:

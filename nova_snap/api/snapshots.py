@@ -192,44 +192,12 @@ class Snapshots:
             'no image record exists',
             'its record was not created in time.',
         )
-
-        def take() -> None:
-            def accepted(records: Sequence[image_api.Image]) -> None:
-                snapshot.image_id = records[0].id
-                watcher.accepted(snapshot.instance.uuid, snapshot.image_id)
-                self._watcher.accepted(snapshot)
-                call.answer(None)
-
-            def enter(state: task_states.TaskState) -> None:
-                was_waiting = snapshot.is_waiting
-                snapshot.enter(state)
-                if was_waiting:
-                    watcher.began()
-                    self._watcher.began(snapshot)
-
-            error: Exception | None = None
-            try:
-                self._manager.accept_snapshot(
-                    wanted.instance,
-                    wanted.name,
-                    wanted.metadata,
-                    images,
-                    snapshot.progress,
-                    accepted,
-                    enter,
-                    wanted.own,
-                    wanted.owner,
-                )
-                snapshot.is_complete = True
-                _follow_up(wanted, snapshot)
-            except Exception as failure:
-                error = failure
-            self._end(snapshot, watcher, error)
-            call.answer(error)
-
+        work = _Work(wanted, snapshot, images, watcher, self._watcher, call)
         uuid = wanted.instance.uuid
         calls.start_thread(
-            f'snapshot-{uuid}', take, lambda: self._forget(uuid)
+            f'snapshot-{uuid}',
+            lambda: self._take(work),
+            lambda: self._forget(uuid),
         )
         call.wait()
         return snapshot.image_id
@@ -276,6 +244,16 @@ class Snapshots:
                 raise QueueFull(limit=self._limit)
             self._by_instance[uuid] = snapshot
 
+    def _take(self, work: '_Work') -> None:
+        """Do the work of a snapshot, in its thread; note how it ended."""
+        error: Exception | None = None
+        try:
+            work.do(self._manager)
+        except Exception as failure:
+            error = failure
+        self._end(work.snapshot, work.watcher, error)
+        work.call.answer(error)
+
     def _end(
         self,
         snapshot: Snapshot,
@@ -310,6 +288,59 @@ class Snapshots:
     def _forget(self, uuid: str) -> None:
         with self._lock:
             del self._by_instance[uuid]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """The work of one snapshot, and who is told of it.
+
+    :ivar watcher: of this snapshot.
+    :ivar observer: of all snapshots.
+    :ivar call: the request, which waits until the work is accepted.
+    """
+
+    wanted: Wanted
+    snapshot: Snapshot
+    images: image_api.ImageService
+    watcher: calls.Watcher
+    observer: Watcher
+    call: calls.Call
+
+    def do(self, manager: manager_lib.SnapshotManager) -> None:
+        """Take the snapshot; return when all of it is done.
+
+        :raises Exception: whatever keeps the image from being made.
+        """
+        manager.accept_snapshot(
+            self.wanted.instance,
+            self.wanted.name,
+            self.wanted.metadata,
+            self.images,
+            self.snapshot.progress,
+            self._accepted,
+            self._enter,
+            self.wanted.own,
+            self.wanted.owner,
+        )
+        self.snapshot.is_complete = True
+        _follow_up(self.wanted, self.snapshot)
+
+    def _accepted(self, records: Sequence[image_api.Image]) -> None:
+        """Let the request succeed: the image records exist."""
+        self.snapshot.image_id = records[0].id
+        self.watcher.accepted(
+            self.snapshot.instance.uuid, self.snapshot.image_id
+        )
+        self.observer.accepted(self.snapshot)
+        self.call.answer(None)
+
+    def _enter(self, state: task_states.TaskState) -> None:
+        """Note a new task state; the first one ends the waiting."""
+        was_waiting = self.snapshot.is_waiting
+        self.snapshot.enter(state)
+        if was_waiting:
+            self.watcher.began()
+            self.observer.began(self.snapshot)
 
 
 def _follow_up(wanted: Wanted, snapshot: Snapshot) -> None:

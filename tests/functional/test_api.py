@@ -26,6 +26,7 @@ from prometheus_client import parser
 from tests.functional import api_base
 from tests.functional import base
 from tests.functional import content
+from tests.lab import exhaustive
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
 
@@ -207,6 +208,7 @@ class TestService(ApiTestCase):
         self.assertEqual(0o600, stat.S_IMODE(mode))
 
 
+@exhaustive.usually('test_terminated')
 class TestServiceEventlet(TestService):
     """The same with eventlet, which is the default."""
 

@@ -15,13 +15,11 @@ There is neither Keystone nor Glance: clouds.yaml says where the services are,
 and the images are in the embedded store.
 """
 
-from collections.abc import Callable
 import contextlib
 import hashlib
 import io
 import json
 import os
-import pathlib
 import subprocess
 from typing import Any
 import uuid
@@ -34,20 +32,12 @@ from nova_snap import progress as progress_lib
 from nova_snap.image import api as image_api
 from tests.functional import api_base
 from tests.functional import base
+from tests.lab import clients
+from tests.lab import exhaustive
 from tests.lab import guest as guest_lib
 
-#: Made by "tools/setup.sh --clients".
-CLIENTS = pathlib.Path(__file__).parents[2] / '.lab' / 'clients'
-
-CLOUDS = """\
-clouds:
-  host:
-    auth_type: none
-    compute_endpoint_override: {url}/v2.1
-    image_endpoint_override: {url}/image
-    identity_api_version: '3'
-    identity_endpoint_override: {url}/
-"""
+#: Of openstackclient, the oldest and the newest that are promised.
+VERSIONS = exhaustive.choose(('7.4.0', '10.5.0'), usual=('10.5.0',))
 
 DATA = os.urandom(3 << 20)
 
@@ -59,7 +49,7 @@ class ClientsTestCase(api_base.ServiceTestCase):
         super().setUp()
         self.guest = self.class_guest()
         self.url = f'http://127.0.0.1:{self.port}'
-        self.image_id = self.make_image('an image')
+        self.image_id = self.make_image('an-image')
         # The guest has no agent, and does not hear that it is to shut down.
         self.service = self.start_service(
             DEFAULT={'shutdown_timeout': '1'},
@@ -90,69 +80,67 @@ class ClientsTestCase(api_base.ServiceTestCase):
 
 
 class OpenStackClientTest(ClientsTestCase):
-    """python-openstackclient, the oldest and the newest that are promised."""
+    """python-openstackclient."""
 
-    def openstack(self, version: str, *arguments: str) -> Any:
+    client: clients.Shell
+
+    def ask(self, *command: str) -> Any:
         """Run a command; return the document that it prints."""
+        return json.loads(self.client.run(*command, '-f', 'json'))
+
+    def test_commands(self) -> None:
+        """Look at servers, flavors and images, and make and save some."""
         clouds = self.state_path / 'clouds.yaml'
-        clouds.write_text(CLOUDS.format(url=self.url))
-        process = subprocess.run(
-            [CLIENTS / version / 'bin' / 'openstack', *arguments],
-            env=base.environment(
-                OS_CLIENT_CONFIG_FILE=str(clouds), OS_CLOUD='host'
-            ),
-            capture_output=True,
-            text=True,
-            timeout=base.TIMEOUT,
-        )
-        self.assertEqual(0, process.returncode, process.stderr)
-        return json.loads(process.stdout) if '-f' in arguments else None
+        clouds.write_text(clients.WITHOUT_KEYSTONE.format(url=self.url))
+        for version in VERSIONS:
+            with (
+                self.subTest(version=version),
+                clients.Shell(
+                    clients.openstack(version), clients.environment(clouds)
+                ) as self.client,
+            ):
+                self.check_lists()
+                self.check_images_are_made()
+                self.check_power()
 
-    def check(self, version: str) -> None:
-        """Look at servers, flavors and images, and save one."""
-
-        def run(*arguments: str) -> Any:
-            return self.openstack(version, *arguments, '-f', 'json')
-
-        (server,) = run('server', 'list')
+    def check_lists(self) -> None:
+        """Look at what there is, and save an image."""
+        (server,) = self.ask('server', 'list')
         self.assertEqual(
             (self.guest.uuid, 'ACTIVE'), (server['ID'], server['Status'])
         )
-        shown = run('server', 'show', server['Name'])
+        shown = self.ask('server', 'show', server['Name'])
         self.assertEqual(self.guest.uuid, shown['id'])
         self.assertEqual('active', shown['OS-EXT-STS:vm_state'])
-        (flavor,) = run('flavor', 'list')
+        (flavor,) = self.ask('flavor', 'list')
         self.assertEqual(self.guest.spec.memory, flavor['RAM'])
-        (image,) = run('image', 'list')
-        self.assertEqual(self.image_id, image['ID'])
+        listed = {image['ID'] for image in self.ask('image', 'list')}
+        self.assertIn(self.image_id, listed)
         path = self.state_path / 'saved'
-        self.openstack(
-            version, 'image', 'save', '--file', str(path), 'an image'
-        )
+        self.client.run('image', 'save', '--file', str(path), 'an-image')
         self.assertEqual(digest(DATA), digest(path.read_bytes()))
-        self.check_images_are_made(run)
-        self.check_power(run, lambda *words: self.openstack(version, *words))
 
-    def check_images_are_made(self, run: Callable[..., Any]) -> None:
+    def check_images_are_made(self) -> None:
         """Make an image and three backups, of which two are kept."""
         uuid = self.guest.uuid
-        image = run('server', 'image', 'create', '--wait', uuid)
+        image = self.ask('server', 'image', 'create', '--wait', uuid)
         self.assertEqual('active', image['status'])
         names = ['nightly-1', 'nightly-2', 'nightly-3']
         for name in names:
             backup = ('--type', 'daily', '--rotate', '2', '--name', name)
-            run('server', 'backup', 'create', *backup, '--wait', uuid)
-        kept = {image['Name'] for image in run('image', 'list')}
+            self.ask('server', 'backup', 'create', *backup, '--wait', uuid)
+        kept = {image['Name'] for image in self.ask('image', 'list')}
         self.assertEqual(names[1:], sorted(kept.intersection(names)))
-        actions = [
-            event['Action'] for event in run('server', 'event', 'list', uuid)
-        ]
-        self.assertEqual([*['createBackup'] * 3, 'createImage'], actions)
+        wanted = [*['createBackup'] * 3, 'createImage']
+        self.assertEqual(wanted, self.last_actions(4))
         self.assert_nothing_left()
 
-    def check_power(
-        self, run: Callable[..., Any], tell: Callable[..., Any]
-    ) -> None:
+    def last_actions(self, number: int) -> list[str]:
+        """Return the last actions on the guest, the latest first."""
+        listed = self.ask('server', 'event', 'list', self.guest.uuid)
+        return [event['Action'] for event in listed][:number]
+
+    def check_power(self) -> None:
         """Switch the guest on and off in every way."""
         uuid = self.guest.uuid
         for command, status in (
@@ -165,7 +153,7 @@ class OpenStackClientTest(ClientsTestCase):
             (('reboot', '--wait'), 'ACTIVE'),
             (('reboot', '--hard', '--wait'), 'ACTIVE'),
         ):
-            tell('server', *command, uuid)
+            self.client.run('server', *command, uuid)
             self.wait_until(
                 self.service,
                 f'{command} has ended',
@@ -173,32 +161,21 @@ class OpenStackClientTest(ClientsTestCase):
             )
             self.assertEqual(status, self.shown()['status'], command)
         self.guest.wait_until_up()
-        actions = [
-            event['Action'] for event in run('server', 'event', 'list', uuid)
-        ]
         names = 'pause unpause suspend resume stop start reboot reboot'
-        self.assertEqual(names.split(), list(reversed(actions[:8])))
+        self.assertEqual(names.split(), list(reversed(self.last_actions(8))))
 
     def shown(self) -> Any:
         """Return the guest as the service shows it."""
         return self.get(f'/v2.1/servers/{self.guest.uuid}')[1]['server']
 
-    def test_oldest(self) -> None:
-        self.check('7.4.0')
-
-    def test_newest(self) -> None:
-        self.check('10.5.0')
-
 
 class NovaClientTest(ClientsTestCase):
     """python-novaclient, the last one with the command ``nova``."""
 
-    NOVA = CLIENTS / 'nova-18.13.1' / 'bin' / 'nova'
-
     def nova(self, *arguments: str) -> list[dict[str, str]]:
         """Run a command; return the rows of the table that it prints."""
         process = subprocess.run(
-            [self.NOVA, *arguments],
+            [clients.NOVA, *arguments],
             # All of these have to be there; the last three may be anything.
             env=base.environment(
                 OS_AUTH_TYPE='none',

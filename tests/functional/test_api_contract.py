@@ -122,6 +122,7 @@ class TestContract(api_base.ServiceTestCase):
         )
 
 
+@exhaustive.usually()
 class TestContractEventlet(TestContract):
     """With eventlet."""
 

@@ -31,6 +31,7 @@ from nova_snap.api import request
 from tests.functional import api_base
 from tests.functional import base
 from tests.functional import content
+from tests.lab import exhaustive
 
 FOLDER = pathlib.Path(__file__).parent / 'gabbits'
 
@@ -100,6 +101,7 @@ class TestExamples(api_base.ServiceTestCase):
         return found
 
 
+@exhaustive.usually('test_usual')
 class TestExamplesEventlet(TestExamples):
     """With eventlet."""
 

@@ -25,6 +25,7 @@ from tests.functional import api_base
 from tests.functional import base
 from tests.functional import content
 from tests.lab import domain
+from tests.lab import exhaustive
 from tests.lab import fault_proxy
 from tests.lab import guest as guest_lib
 from tests.lab import tenants
@@ -382,6 +383,7 @@ class ImagesTest(KeystoneTestCase):
         ]
 
 
+@exhaustive.usually('test_killed_during_the_upload')
 class ImagesEventletTest(ImagesTest):
     """The same with eventlet, which is the default."""
 
@@ -432,6 +434,7 @@ class ClientTest(KeystoneTestCase):
         self.assert_nothing_left()
 
 
+@exhaustive.usually()
 class OldClientTest(ClientTest):
     """The oldest that is promised, with eventlet's server."""
 

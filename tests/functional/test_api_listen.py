@@ -29,6 +29,7 @@ import bcrypt
 from nova_snap.api import server
 from tests.functional import api_base
 from tests.functional import base
+from tests.lab import exhaustive
 
 #: Seconds in which a request is answered; less than a connection may say
 #: nothing.
@@ -136,6 +137,7 @@ class TestListening(api_base.ServiceTestCase):
         )
 
 
+@exhaustive.usually('test_on_a_unix_socket', 'test_passwords_and_tls')
 class TestListeningEventlet(TestListening):
     """With eventlet."""
 
@@ -213,6 +215,7 @@ class TestActivation(api_base.ServiceTestCase):
         self.assertIn('Accept=no', refused.stderr)
 
 
+@exhaustive.usually('test_on_a_loopback_address')
 class TestActivationEventlet(TestActivation):
     """With eventlet, whose process begins twice."""
 

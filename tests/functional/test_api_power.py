@@ -20,6 +20,7 @@ from tests.functional import api_base
 from tests.functional import base
 from tests.functional import content
 from tests.lab import domain
+from tests.lab import exhaustive
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
 
@@ -306,6 +307,7 @@ class TestStates(PowerTestCase):
         self.assertEqual(boots + 2, self.boots())
 
 
+@exhaustive.usually('test_another_disk_than_is_defined')
 class TestRefused(PowerTestCase):
     """Guests that would not come back as they are, and those of Nova."""
 

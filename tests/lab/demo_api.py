@@ -19,19 +19,16 @@ what this needs and runs it; ``demo.py`` is the demo of the command, and ends
 what this one has left running.
 """
 
-from collections.abc import Mapping
-import os
 import pathlib
 import shlex
 import socket
 import subprocess
 import sys
 
+from tests.lab import clients
 from tests.lab import demo
 from tests.lab import guest as guest_lib
 from tests.lab import paths
-
-TOP = pathlib.Path(__file__).parents[2]
 
 CONFIGURATION = """\
 [DEFAULT]
@@ -45,16 +42,6 @@ port = {port}
 """
 
 IMAGE = 'before-upgrade'
-
-CLOUDS = """\
-clouds:
-  host:
-    auth_type: none
-    compute_endpoint_override: {url}/v2.1
-    image_endpoint_override: {url}/image
-    identity_api_version: '3'
-    identity_endpoint_override: {url}/
-"""
 
 
 class ApiDemo:
@@ -77,7 +64,7 @@ class ApiDemo:
         guest = self._demo.guest()
         url = self.start()
         demo.say(f'Where the client finds it: {self._clouds}')
-        self._clouds.write_text(CLOUDS.format(url=url))
+        self._clouds.write_text(clients.WITHOUT_KEYSTONE.format(url=url))
         print(self._clouds.read_text(), end='')
         demo.say('A live snapshot, taken by the client of OpenStack')
         self.openstack('server', 'list')
@@ -99,7 +86,7 @@ class ApiDemo:
 The service runs on. Try next:
 
   export OS_CLIENT_CONFIG_FILE={shlex.quote(str(self._clouds))} OS_CLOUD=host
-  PATH={shlex.quote(str(client().parent))}:$PATH
+  PATH={shlex.quote(str(clients.newest_openstack().parent))}:$PATH
   openstack server show {guest.name}
   openstack server backup create --type daily --rotate 2 --wait {guest.name}
   openstack image save --file /tmp/{IMAGE}.img {IMAGE}
@@ -128,31 +115,10 @@ The service runs on. Try next:
         """Run the client; what it prints is seen."""
         print(f'$ openstack {shlex.join(arguments)}', flush=True)
         subprocess.run(
-            [client(), *arguments], env=self._environment(), check=True
+            [clients.newest_openstack(), *arguments],
+            env=clients.environment(self._clouds),
+            check=True,
         )
-
-    def _environment(self) -> Mapping[str, str]:
-        """Return variables in which no other cloud is named."""
-        own = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith('OS_')
-        }
-        return own | {
-            'OS_CLIENT_CONFIG_FILE': str(self._clouds),
-            'OS_CLOUD': 'host',
-        }
-
-
-def client() -> pathlib.Path:
-    """Return the newest client that ``tools/setup.sh`` has installed."""
-    folders = (TOP / '.lab' / 'clients').glob('[0-9]*')
-    newest = max(folders, key=lambda path: _numbers(path.name))
-    return newest / 'bin' / 'openstack'
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(word) for word in version.split('.')]
 
 
 def main() -> int:

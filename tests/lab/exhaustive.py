@@ -17,13 +17,22 @@
 A product (each format of each kind, before and after each step) is run whole
 with ``NOVA_SNAP_TEST_EXHAUSTIVE=1`` only, before a release.  The choice is
 made when the test module is loaded, in a constant that a loop reads.
+
+    @exhaustive.usually('test_terminated')
+    class TestServiceEventlet(TestService):
+
+A class that repeats the tests of another one in another way runs whole in the
+same case only, and usually the tests that are named.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 import os
 from typing import TypeVar
+import unittest
 
 T = TypeVar('T')
+C = TypeVar('C', bound=type[unittest.TestCase])
 
 VARIABLE = 'NOVA_SNAP_TEST_EXHAUSTIVE'
 
@@ -40,3 +49,22 @@ def choose(every: Iterable[T], usual: Iterable[T]) -> tuple[T, ...]:
     if unknown:
         raise ValueError(f'not among all cases: {unknown}')
     return all_cases if os.environ.get(VARIABLE) == '1' else usual_cases
+
+
+def usually(*names: str) -> Callable[[C], C]:
+    """Return a decorator that leaves a class some of its tests.
+
+    What is not among the tests to run is no method any more, so that it is
+    neither found nor skipped.
+
+    :param names: of the tests of an ordinary run; none at all is possible.
+    :raises ValueError: from the decorator: one is not a test of the class.
+    """
+
+    def choose_tests(case: C) -> C:
+        found = unittest.defaultTestLoader.getTestCaseNames(case)
+        for name in set(found).difference(choose(found, names)):
+            setattr(case, name, None)
+        return case
+
+    return choose_tests

@@ -16,9 +16,14 @@ Open this file for who may log in and where the catalog says that a service
 is.
 """
 
+import base64
 from collections.abc import Mapping
+import hashlib
+import os
 import pathlib
+import shutil
 import socket
+import tempfile
 from typing import Any
 
 from keystoneauth1 import adapter
@@ -27,16 +32,19 @@ from keystoneauth1.identity import v3
 
 from tests.lab import command
 from tests.lab import daemon
+from tests.lab import paths
 from tests.lab import volume_servers
 
 REGION = 'RegionOne'
 PASSWORD = 'lab'
 
+DATABASE = 'keystone.sqlite'
+
 CONFIGURATION = """\
 [DEFAULT]
 log_file = {directory}/keystone.log
 [database]
-connection = sqlite:///{data}/keystone.sqlite
+connection = sqlite:///{data}/{database}
 [token]
 provider = fernet
 expiration = {expiration}
@@ -81,22 +89,10 @@ class Keystone:
     def start(self) -> None:
         """Return once the administrator can log in."""
         self._configure(self.directory)
-        self._manage('db_sync')
-        self._manage(
-            *('fernet_setup', '--keystone-user', 'root'),
-            *('--keystone-group', 'root'),
-        )
-        with socket.create_server(('127.0.0.1', 0)) as listener:
-            port = listener.getsockname()[1]
-            self.url = f'http://127.0.0.1:{port}/v3'
-            self._manage(
-                *('bootstrap', '--bootstrap-password', PASSWORD),
-                *('--bootstrap-region-id', REGION),
-                *('--bootstrap-public-url', self.url),
-                *('--bootstrap-internal-url', self.url),
-            )
-            self._spawn(listener.fileno())
-        self._server.wait_for_answer(self.url)
+        self._make_keys()
+        shutil.copyfile(_database(), self.directory / DATABASE)
+        self._listen()
+        self.add_service('identity', 'keystone', self.url)
 
     def start_beside(self, other: 'Keystone', expiration: int) -> None:
         """Return once this one issues tokens of another, which end sooner.
@@ -106,6 +102,31 @@ class Keystone:
         :param expiration: seconds for which a token is valid.
         """
         self._configure(other.directory, expiration)
+        self._listen()
+
+    def make_database(self) -> None:
+        """Make the database that :meth:`start` begins with.
+
+        It has the administrator, the usual roles and the region.
+        """
+        self._configure(self.directory)
+        self._make_keys()
+        self._manage('db_sync')
+        self._manage(
+            *('bootstrap', '--bootstrap-password', PASSWORD),
+            *('--bootstrap-region-id', REGION),
+        )
+
+    def _make_keys(self) -> None:
+        """Make a primary key and the next one, as fernet_setup does."""
+        keys = self.directory / 'keys'
+        keys.mkdir(mode=0o700)
+        for name in ('0', '1'):
+            key = base64.urlsafe_b64encode(os.urandom(32))
+            (keys / name).write_bytes(key)
+
+    def _listen(self) -> None:
+        """Start the server; return once it answers."""
         with socket.create_server(('127.0.0.1', 0)) as listener:
             port = listener.getsockname()[1]
             self.url = f'http://127.0.0.1:{port}/v3'
@@ -116,7 +137,10 @@ class Keystone:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._config.write_text(
             CONFIGURATION.format(
-                directory=self.directory, data=data, expiration=expiration
+                directory=self.directory,
+                data=data,
+                database=DATABASE,
+                expiration=expiration,
             )
         )
 
@@ -224,3 +248,19 @@ class Keystone:
             },
             pass_fds=[fd],
         )
+
+
+def _database() -> pathlib.Path:
+    """Return a new database; make it if no lab of this machine has it.
+
+    Two programs that import all of Keystone would make it for each lab.
+    """
+    wanted = hashlib.sha256((volume_servers.root() / 'installed').read_bytes())
+    kept = paths.cache() / f'keystone-{wanted.hexdigest()[:12]}.sqlite'
+    with paths.locked('keystone'):
+        if not kept.exists():
+            with tempfile.TemporaryDirectory(dir=paths.cache()) as work:
+                maker = Keystone(pathlib.Path(work))
+                maker.make_database()
+                (maker.directory / DATABASE).replace(kept)
+    return kept

@@ -21,6 +21,9 @@ import json
 import threading
 from typing import Any
 
+from oslo_context import context
+from oslo_context import fixture as context_fixture
+
 from nova_snap import concurrency
 from tests.unit import base
 
@@ -124,3 +127,22 @@ class CallTest(base.TestCase):
         self.assertTrue(ran.wait(base.PATIENCE))
         self.assertEqual('worker', thread.name)
         self.assertTrue(thread.daemon)
+
+    def test_started_thread_logs_for_the_same_request(self) -> None:
+        self.useFixture(context_fixture.ClearRequestContext())
+        self.assertIsNone(self.context_of_a_thread())
+        current = context.RequestContext(request_id='req-1')
+        self.assertIs(current, self.context_of_a_thread())
+
+    def context_of_a_thread(self) -> context.RequestContext | None:
+        """Return what a new thread would log for."""
+        seen: list[context.RequestContext | None] = []
+        ran = threading.Event()
+
+        def look() -> None:
+            seen.append(context.get_current())
+            ran.set()
+
+        concurrency.start_thread('worker', look)
+        self.assertTrue(ran.wait(base.PATIENCE))
+        return seen[0]

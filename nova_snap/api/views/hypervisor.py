@@ -87,7 +87,8 @@ class HypervisorView:
         """Return the resources, which 2.88 has removed.
 
         Disk space belongs to no place that is known here: Nova's unknown
-        value of what is required is 0.
+        value of what is required is 0.  Nova's schemas allow null for some of
+        it; clients that know the API by its reference do not.
         """
         flavors = [
             server.details.flavor
@@ -103,9 +104,9 @@ class HypervisorView:
             'free_ram_mb': self.host.memory_mb - memory_used,
             'local_gb': 0,
             'local_gb_used': 0,
-            'free_disk_gb': None,
+            'free_disk_gb': 0,
             'disk_available_least': None,
             'running_vms': len(flavors),
-            'current_workload': None,
+            'current_workload': 0,
             'cpu_info': {} if self.minor >= 28 else '',
         }

@@ -15,6 +15,8 @@ from typing import Any
 from unittest import mock
 import uuid
 
+from oslo_context import context as log_context
+
 from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import progress as progress_lib
@@ -101,6 +103,16 @@ class TestCreateImage(CreateImageTestCase):
         self.assertEqual(
             task_states.TaskState.IMAGE_PENDING_UPLOAD, running.task_state
         )
+
+    def test_what_its_thread_logs_names_the_request(self) -> None:
+        seen: list[Any] = []
+        self.driver.behave = lambda _request: seen.append(
+            log_context.get_current()
+        )
+        request_id = self.create().headers['x-openstack-request-id']
+        self.wait_for_end()
+        self.assertEqual({request_id}, {found.request_id for found in seen})
+        self.assertEqual({base.PROJECT}, {found.project_id for found in seen})
 
     def test_a_second_one_conflicts(self) -> None:
         self.driver.behave = self.hold

@@ -62,6 +62,20 @@ class TestDescription(base.TestCase):
         }
         self.assertEqual(sorted(wanted), self.operations())
 
+    def test_images_have_a_second_path(self) -> None:
+        """The description says that, and does not describe them twice."""
+        said = self.found['info']['description']
+        self.assertIn(f'{routes.IMAGE_PREFIX}/v2', said)
+        self.assertIn(f'{routes.PREFIX}/v2', said)
+        for route in routes.IMAGES:
+            paths = (routes.IMAGE_PREFIX, routes.PREFIX)
+            first, second = (
+                routes.protected(route.method, prefix + route.path)
+                for prefix in paths
+            )
+            self.assertIsNotNone(first)
+            self.assertEqual(first, second, route)
+
     def test_only_public_routes_need_no_identity(self) -> None:
         public = {route.path.rstrip('/') or '/' for route in routes.PUBLIC}
         for path, item in self.found['paths'].items():

@@ -15,6 +15,8 @@
 import threading
 from typing import Any
 
+import fixtures
+
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap.api.db import models
@@ -39,6 +41,9 @@ UNKNOWN = (PowerState.NOSTATE, False)
 
 SOFT: Any = {'reboot': {'type': 'SOFT'}}
 HARD: Any = {'reboot': {'type': 'HARD'}}
+
+#: Seconds for which a hard reboot waits for another action.
+LIMIT = 'nova_snap.api.power.END_TIMEOUT'
 
 #: Bodies, the state before, the status after, and the name of the action.
 ACTIONS = (
@@ -249,6 +254,30 @@ class TestConflicts(PowerTestCase):
         hard, soft = self.services.actions.list(SERVER)
         for action in hard, soft:
             self.assertEqual('Success', action.events[0].result)
+
+    def test_a_hard_reboot_does_not_wait_for_ever(self) -> None:
+        """The action that does not end is the one that is going on again."""
+        self.useFixture(fixtures.MonkeyPatch(LIMIT, 0.1))
+
+        def hold(_action: power_lib.Action, _progress: object) -> None:
+            self.begun.set()
+            self.shall_end.wait()
+
+        self.driver.act = hold
+        self.assertEqual(202, self.act(SOFT).status_int)
+        self.assertTrue(self.begun.wait(unit_base.PATIENCE))
+        self.assertEqual(202, self.act(HARD).status_int)
+        self.wait_until(
+            'the hard reboot has failed',
+            lambda: [e.result for e in self.noted().events] == ['Error'],
+        )
+        self.assertIn('has not ended', self.noted().events[0].details or '')
+        self.wait_until(
+            'the soft reboot is seen',
+            lambda: self.shown()['OS-EXT-STS:task_state'] == 'reboot_started',
+        )
+        self.shall_end.set()
+        self.wait_for_end()
 
     def test_one_hard_reboot_at_a_time(self) -> None:
         self.held(HARD)
