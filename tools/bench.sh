@@ -16,7 +16,7 @@
 # virtnbdbackup:
 #
 #   tools/bench.sh [--json FILE] [--rounds N] [--methods M...] [--disks D...]
-#                  [--small] [--nova | --growth [--plot FILE]]
+#                  [--small] [--nova | --rbd | --growth [--plot FILE]]
 #
 # sets up what is missing, Nova in .lab/nova and this project in .venv, starts
 # a libvirtd, a Glance and a guest of its own in /var/tmp/nslab-bench (or
@@ -28,6 +28,10 @@
 # .lab/openstack) with a server whose disk has 1 GiB in use, and takes the
 # snapshots of it by nova-compute, which it restarts with Nova's own driver and
 # with this project's in turn.  Times are those in nova-compute's log.
+#
+# --rbd measures a disk in Ceph: it starts Ceph and two Glances in a network
+# namespace of their own (tools/setup.sh --volumes installs Ceph), and counts
+# the bytes that pass between them and this host.
 
 set -euo pipefail
 
@@ -59,6 +63,12 @@ install_nova() {
     touch "$marker"
 }
 
+# Ceph's bindings are those of the distribution, as its Python is.
+link_ceph() {
+    ln -sf /usr/lib/python3/dist-packages/{rados,rbd}.*.so \
+        "$nova"/lib/python3.*/site-packages/
+}
+
 # By which it talks to the cloud; no part of the project.
 install_sdk() {
     .venv/bin/python -c 'import openstack.connection' 2>/dev/null ||
@@ -72,6 +82,13 @@ case " $* " in
             *' --nova '*)
                 tools/setup.sh --openstack demo stream
                 install_sdk
+                ;;
+            *' --rbd '*)
+                tools/setup.sh --volumes demo stream
+                install_nova
+                link_ceph
+                command -v ip >/dev/null ||
+                    apt-get install -qq -y --no-install-recommends iproute2
                 ;;
             *)
                 tools/setup.sh demo stream

@@ -87,6 +87,7 @@ def records(
     :param metadata: additional properties that the user wants.
     :raises InvalidName: the name of one of the images would be too long.
     """
+    _require_room_for_devices(root.name, plan)
     own = properties(root.id, plan, plan.images[0])
     first = dataclasses.replace(root, properties={**root.properties, **own})
     further = [
@@ -100,9 +101,19 @@ def records(
         )
         for image in plan.images[1:]
     ]
-    for record in further:
-        image_record.validate(record.name, {})
     return [first, *further]
+
+
+def _require_room_for_devices(name: str, plan: driver_lib.Plan) -> None:
+    """Raise InvalidName if a name gets too long with that of a disk."""
+    further = (image.device for image in plan.images[1:])
+    device = max(further, key=len, default='')
+    most = image_record.MAX_NAME - len(f'-{device}')
+    if device and len(name) > most:
+        raise exception.InvalidName(
+            reason=f'it has {len(name)} characters; here {most} are allowed, '
+            f'since the image of disk {device} gets "-{device}" behind it.'
+        )
 
 
 @dataclasses.dataclass(frozen=True)

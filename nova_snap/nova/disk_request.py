@@ -23,6 +23,7 @@ from typing import Self
 
 from nova import utils as nova_utils
 from nova.compute import task_states
+from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap.compute import image_record
@@ -31,7 +32,14 @@ from nova_snap.image import schema
 from nova_snap.nova import settings
 from nova_snap.objects import instance as instance_lib
 
+LOG = logging.getLogger(__name__)
+
 _EVERY = instance_lib.DiskChoice(is_every=True, without_volumes=True)
+
+
+#: Characters that the name of a disk takes at most behind that of an image,
+#: such as "-vdb" or "-sdzzz".
+_ROOM_FOR_DEVICE = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +56,16 @@ class DiskRequest:
     metadata: Mapping[str, str]
 
     @classmethod
-    def of(cls, instance: Any, properties: Mapping[str, Any]) -> Self:
+    def of(
+        cls, instance: Any, properties: Mapping[str, Any], name: str = ''
+    ) -> Self:
         """Read a request from the record that nova-api has made.
 
         nova-api puts the properties of the request into the record, beside
         those that the server has from the image that it was booted from.
 
+        :param name: of the image; if it leaves no room for the names of
+            further disks, images of these are made on request only.
         :raises InvalidMetadata: a property of ours has a value that it can't
             have in a request.
         """
@@ -69,8 +81,21 @@ class DiskRequest:
             return cls(_EVERY, True, requested)
         choice = instance_lib.DiskChoice()
         if settings.CONF.nova_snap.all_disks and is_image:
-            choice = dataclasses.replace(_EVERY, if_live=True)
+            if len(name) <= image_record.MAX_NAME - _ROOM_FOR_DEVICE:
+                choice = dataclasses.replace(_EVERY, if_live=True)
+            else:
+                _warn_of_name(instance, len(name))
         return cls(choice, False, requested)
+
+
+def _warn_of_name(instance: Any, length: int) -> None:
+    LOG.warning(
+        'Server %(server)s: an image is made of its root disk only, in spite '
+        'of [nova_snap] all_disks: its name has %(length)d characters, which '
+        'leaves no room for the names of its disks.',
+        {'server': instance.uuid, 'length': length},
+        instance=instance,
+    )
 
 
 def _requested(instance: Any, properties: Mapping[str, Any]) -> dict[str, str]:

@@ -98,7 +98,7 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
         """
         try:
             wanted = disk_request.DiskRequest.of(
-                instance, record['properties']
+                instance, record['properties'], record['name']
             )
             if wanted.is_explicit:
                 settings.require_own_snapshots(instance.uuid)

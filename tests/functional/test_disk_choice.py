@@ -62,6 +62,17 @@ ODD = """<disk type='file' device='disk'>
 </disk>"""
 
 
+VOLUME_ID = '8d1f6a5e-5c0b-4f0b-9b4e-6c1d3f0a7e21'
+
+#: A volume as Nova attaches it.
+VOLUME = f"""<disk type='network' device='disk'>
+  <driver name='qemu' type='raw'/>
+  <source protocol='rbd' name='volumes/volume-{VOLUME_ID}'>
+    <host name='127.0.0.1' port='6789'/></source>
+  <target dev='vdv' bus='virtio'/><serial>{VOLUME_ID}</serial>
+</disk>"""
+
+
 def small_disk(path: pathlib.Path) -> root_disk.RootDisk:
     """Make a raw disk of 1 MiB with nothing on it."""
     with open(path, 'wb') as file:
@@ -180,6 +191,16 @@ class TestStopped(DiskChoiceTestCase):
         )
         self.assertEqual(2, len(list(self.images.list())))
         self.assert_nothing_left()
+
+    def test_volume_without_cinder(self) -> None:
+        """Nobody is asked for the volume, neither Ceph nor Cinder."""
+        guest = self.make_guest(devices_xml=VOLUME, start=False)
+        for disks in ('--all-disks',), ('--disk', 'vda', '--disk', 'vdv'):
+            self.assert_refused(
+                rf'vdv .volume {VOLUME_ID}., and there is no \[cinder\]',
+                guest.uuid,
+                *disks,
+            )
 
     def test_two_disks_of_one_file(self) -> None:
         (disk,) = self.small_disks(1)

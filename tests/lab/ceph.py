@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A Ceph of one monitor, one manager and one OSD, on loopback.
+"""A Ceph of one monitor, one manager and one OSD.
 
 Open this file when a volume's bytes are not where they should be; what Cinder
 does with them is in ``cinder.py``.  The programs are Debian's.
@@ -39,9 +39,9 @@ READY_TIMEOUT = 120.0
 CONFIGURATION = """\
 [global]
 fsid = {fsid}
-mon_host = [v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]
-public_addr = 127.0.0.1
-cluster_addr = 127.0.0.1
+mon_host = [v2:{address}:{v2},v1:{address}:{v1}]
+public_addr = {address}
+cluster_addr = {address}
 ms_bind_ipv6 = false
 auth_cluster_required = {auth}
 auth_service_required = {auth}
@@ -92,14 +92,21 @@ class Ceph:
     :param directory: a short path, for the sockets; made anew.
     :param users: what clients may do besides ``client.admin``, by name and
         daemon; with users, a client needs a key.
+    :param address: of the daemons, in the network of the thread that starts
+        them.
+    :param size: bytes that the sparse file of the OSD may grow to.
     """
 
     def __init__(
         self,
         directory: pathlib.Path,
         users: Mapping[str, Mapping[str, str]] | None = None,
+        address: str = '127.0.0.1',
+        size: int = SIZE,
     ) -> None:
         self.directory = directory
+        self.address = address
+        self._size = size
         self._users = users or {}
         self.conf = directory / 'ceph.conf'
         self.port = 0
@@ -153,7 +160,8 @@ class Ceph:
                 directory=self.directory,
                 v1=self.port,
                 v2=v2,
-                size=SIZE,
+                size=self._size,
+                address=self.address,
                 auth='cephx' if self._users else 'none',
             )
         )
@@ -177,7 +185,9 @@ class Ceph:
 
     def _start_monitor(self) -> None:
         monmap = self.directory / 'monmap'
-        address = f'[v2:127.0.0.1:{self._v2},v1:127.0.0.1:{self.port}]'
+        address = (
+            f'[v2:{self.address}:{self._v2},v1:{self.address}:{self.port}]'
+        )
         command.run(
             *('monmaptool', '--create', '--fsid', self._fsid),
             *('--addv', 'a', address, monmap),

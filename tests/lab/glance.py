@@ -63,6 +63,9 @@ UnauthenticatedContextMiddleware.factory
 [filter:authtoken]
 paste.filter_factory = keystonemiddleware.auth_token:filter_factory
 
+[filter:service]
+paste.filter_factory = tests.lab.glance_service:factory
+
 [filter:context]
 paste.filter_factory = glance.api.middleware.context:ContextMiddleware.factory
 """
@@ -96,7 +99,7 @@ POLICY = '"context_is_admin": "@"\n"service_api": "@"\n'
 
 
 class Glance:
-    """A Glance on a free port of the loopback address.
+    """A Glance on a free port.
 
     A context manager; what is still running when the process exits is
     stopped.  ``start`` after ``stop`` or ``kill`` goes on with the same
@@ -105,6 +108,7 @@ class Glance:
     :param directory: where everything is kept; made if it is missing.
     :param port: 0 takes a free one and keeps it.
     :param extra: more lines for [DEFAULT] of glance-api.conf.
+    :param address: in the network of the thread that starts it.
     """
 
     #: The filters that find out who sends a request.
@@ -113,8 +117,13 @@ class Glance:
     POLICY = POLICY
 
     def __init__(
-        self, directory: str | os.PathLike[str], port: int = 0, extra: str = ''
+        self,
+        directory: str | os.PathLike[str],
+        port: int = 0,
+        extra: str = '',
+        address: str = '127.0.0.1',
     ) -> None:
+        self.address = address
         self.directory = pathlib.Path(directory).absolute()
         self.port = port
         self._extra = extra
@@ -123,7 +132,7 @@ class Glance:
     @property
     def url(self) -> str:
         """The endpoint, without a version."""
-        return f'http://127.0.0.1:{self.port}'
+        return f'http://{self.address}:{self.port}'
 
     def nova_snap_conf(self) -> str:
         """Return the section of nova_snap.conf for this Glance."""
@@ -131,7 +140,7 @@ class Glance:
 
     def start(self) -> None:
         """Return once Glance answers; RuntimeError with its log if not."""
-        with socket.create_server(('127.0.0.1', self.port)) as listener:
+        with socket.create_server((self.address, self.port)) as listener:
             self.port = listener.getsockname()[1]
             self._configure()
             self._process = self._spawn(listener.fileno())

@@ -47,9 +47,11 @@ class CinderFailed(Exception):
 class RbdDisk(root_disk.RootDisk):
     """An RBD image as a disk of a guest.
 
-    :ivar port: of Ceph's progress.
+    :ivar host: the address of Ceph's monitor.
+    :ivar port: of the monitor.
     """
 
+    host: str = '127.0.0.1'
     port: int = 0
 
     @property
@@ -57,7 +59,7 @@ class RbdDisk(root_disk.RootDisk):
         """The RBD image."""
         return (
             f"<source protocol='rbd' name='{self.path}'>"
-            f"<host name='127.0.0.1' port='{self.port}'/></source>"
+            f"<host name='{self.host}' port='{self.port}'/></source>"
         )
 
     def remove(self) -> None:

@@ -123,6 +123,15 @@ class DiskRequestTest(RequestTestCase):
         self.assertTrue(wanted.choice.if_live)
         self.assertFalse(self.wanted(ALL).choice.if_live)
 
+    def test_option_and_a_name_without_room_for_that_of_a_disk(self) -> None:
+        """A name that Nova accepts must not fail for an option."""
+        self.configure(OPTION)
+        server = self.server()
+        for requested, is_every in (({}, False), (ALL, True)):
+            record = self.record(server, requested)
+            wanted = disk_request.DiskRequest.of(server, record, 'x' * 252)
+            self.assertEqual(is_every, wanted.choice.is_every)
+
     def test_value_of_the_image_is_no_request(self) -> None:
         self.assertFalse(self.wanted(inherited=ALL).choice.is_every)
 

@@ -29,6 +29,13 @@ from tests.openstack import seed
 #: The image whose clones the servers get.
 IMAGE = 'tick-raw'
 
+#: As those of the cloud's other image, and the guest has an agent.
+PROPERTIES = {
+    **seed.PROPERTIES,
+    'os_command_line': f'{seed.PROPERTIES["os_command_line"]} agent=1',
+    'hw_qemu_guest_agent': 'yes',
+}
+
 
 class CloudInCeph:
     """Runs while its block does.
@@ -61,6 +68,14 @@ class CloudInCeph:
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
+    def let_glance_use(self, *pools: str) -> None:
+        """Let the user of Ceph that Glance has use these pools."""
+        osd = ', '.join(f'profile rbd pool={pool}' for pool in pools)
+        self.ceph.ceph(
+            *('auth', 'caps', 'client.glance'),
+            *('mon', 'profile rbd', 'osd', osd),
+        )
+
     def nova_options(self) -> dict[str, str]:
         """Return what nova-compute has to know, by ``section.name``."""
         return {
@@ -77,6 +92,8 @@ class CloudInCeph:
                 'enabled_backends': 'file:file, rbd:rbd',
                 # Where it is, so that Nova can clone it.
                 'show_image_direct_url': 'true',
+                # So that locations may be changed as before API 2.17.
+                'show_multiple_locations': 'true',
             },
             'glance_store': {'default_backend': 'rbd'},
             'rbd': {
@@ -111,6 +128,6 @@ class CloudInCeph:
                 kernel_id=found.kernel_id,
                 ramdisk_id=found.ramdisk_id,
                 min_ram=64,
-                **seed.PROPERTIES,
+                **PROPERTIES,
             )
         stack.callback(images.delete_image, image_id)

@@ -21,6 +21,8 @@ from typing import ClassVar
 
 from tests.lab import command
 from tests.lab import disk as disk_lib
+from tests.lab import exhaustive
+from tests.lab import fault_proxy
 from tests.lab import rbd_images
 from tests.lab import steps
 from tests.openstack import cloud as cloud_lib
@@ -34,7 +36,7 @@ from tests.openstack import test_kill
 
 #: Where the data is; and what changes after an image is active, when Glance
 #: computes its hash.
-OWN = ('direct_url', 'os_hash_algo', 'os_glance_import_task')
+OWN = ('direct_url', 'locations', 'os_hash_algo', 'os_glance_import_task')
 
 #: What nova-compute logs of the methods that it tries.
 METHODS = {
@@ -44,6 +46,19 @@ METHODS = {
 }
 
 ADD_LOCATION = '/locations$'
+
+#: The fate of the data after an image is made, by who copies it.
+FLATTEN = exhaustive.choose(
+    (
+        ('client', 'threading'),
+        ('client', 'eventlet'),
+        ('later', 'threading'),
+        ('later', 'eventlet'),
+        ('never', 'threading'),
+        ('never', 'eventlet'),
+    ),
+    (('client', 'threading'), ('later', 'eventlet'), ('never', 'threading')),
+)
 
 #: A user of the administrator's project, with the role of this name only.
 MEMBER = 'member'
@@ -155,6 +170,58 @@ class RbdDirectTest(test_kill.KillTestCase):
         self.assert_content(image_id, ticks)
         self.assert_nothing_left_in_ceph(image_id)
 
+    def test_each_way_to_copy_the_data(self) -> None:
+        """Glance may read the disks, as two of the ways want it."""
+        pools = rbd_images.DISKS, rbd_images.IMAGES
+        self._cloud.let_glance_use(*pools)
+        self.addCleanup(self._cloud.let_glance_use, rbd_images.IMAGES)
+        server = self.shared_server()
+        for flatten, backend in FLATTEN:
+            with self.subTest(flatten, backend=backend):
+                every = dataclasses.replace(self.MODE, backend=backend)
+                option = {'nova_snap.rbd_flatten': flatten}
+                self.compute.run(every.with_options(option))
+                self.check_copied(server, flatten)
+
+    def check_copied(self, server: server_lib.Server, flatten: str) -> None:
+        """Take an image, and look what it depends on when Nova is done."""
+        self._log_begin = self.compute.log_size()
+        ticks = server.ticks() - 40
+        with self.as_found(server):
+            image_id = self.take(server)
+        self.assertEqual(['rbd_direct'], self.methods())
+        self.assert_content(image_id, ticks)
+        path = self.image_path(image_id).split('@')[0]
+        has_parent = 'parent: ' in self.ceph.rbd('info', path)
+        self.assertEqual(flatten == 'never', has_parent)
+        # With the image goes what it depends on.
+        self._delete_image(image_id)
+        self.assert_nothing_left_in_ceph()
+
+    def test_older_glance(self) -> None:
+        """It has no call for locations; the record is changed."""
+        no_call = fault_proxy.Answer(404, b'No such call.')
+        self.proxy.add('POST', ADD_LOCATION, no_call, None)
+        server = self.shared_server()
+        ticks = server.ticks() - 40
+        with self.as_found(server):
+            image_id = self.take(server)
+        self.assert_direct(image_id)
+        self.assertGreater(self.proxy.count('PATCH', image_id), 0)
+        self.assert_content(image_id, ticks)
+
+    def test_frozen_by_its_agent(self) -> None:
+        """The file system is clean without a replay of its journal."""
+        server = self.shared_server()
+        server.wait_for(lambda: _has_agent(server), 'agent', 120)
+        with self.as_found(server):
+            image_id = self.take(server)
+        self.assert_direct(image_id)
+        log = self.compute.log_since(self._log_begin)
+        self.assertRegex(log, rf'{server.id} were frozen for \d+ ms')
+        found = disk_lib.file_system(self.exported(image_id), 'raw')
+        self.assertTrue(found.clean, found.report)
+
     # What has to hold -----------------------------------------------------
 
     def kill(self, server: server_lib.Server, point: steps.Point) -> str:
@@ -182,15 +249,19 @@ class RbdDirectTest(test_kill.KillTestCase):
 
     def assert_content(self, image_id: str, ticks: int) -> None:
         """Check that an image is whole, and of this moment or later."""
-        folder = self.cloud.layout.folder('exported')
-        path = folder / image_id
-        source = self.image_path(image_id)
-        self.ceph.rbd('export', '--no-progress', source, path)
-        self.addCleanup(path.unlink)
+        path = self.exported(image_id)
         found = disk_lib.file_system(path, 'raw', replay_journal=True)
         self.assertTrue(found.clean, found.report)
         numbers = disk_lib.ring_numbers(path, 'raw')
         self.assertGreaterEqual(max(numbers), ticks)
+
+    def exported(self, image_id: str) -> pathlib.Path:
+        """Return a file with the data of an image."""
+        path = self.cloud.layout.folder('exported') / image_id
+        source = self.image_path(image_id)
+        self.ceph.rbd('export', '--no-progress', source, path)
+        self.addCleanup(path.unlink)
+        return path
 
     def assert_boots_in_ceph(self, image_id: str, ticks: int) -> None:
         """Check that a server boots from a clone of an image."""
@@ -238,6 +309,11 @@ class RbdDirectTest(test_kill.KillTestCase):
 
     def qemu_name(self, path: str | pathlib.Path) -> str:
         return f'rbd:{path}:conf={self.ceph.conf}'
+
+
+def _has_agent(server: server_lib.Server) -> bool:
+    with server.domain() as dom:
+        return "state='connected'" in dom.XMLDesc()
 
 
 def _make_member(cloud: cloud_lib.Cloud, stack: contextlib.ExitStack) -> None:

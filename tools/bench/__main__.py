@@ -17,6 +17,7 @@ Never fails for a time: it measures, and who reads the table judges.
 
 import argparse
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import json
@@ -30,6 +31,8 @@ from tools.bench import bench
 from tools.bench import disks
 from tools.bench import growth
 from tools.bench import methods
+from tools.bench import rbd_bench
+from tools.bench import rbd_methods
 from tools.bench import report
 
 
@@ -46,15 +49,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--methods',
         nargs='+',
-        choices=methods.METHODS,
+        choices=dict.fromkeys((*methods.METHODS, *rbd_methods.METHODS)),
         help='default: all but mirror-compressed; with --growth or --nova '
-        'nova, mirror and pull-zstd',
+        'nova, mirror and pull-zstd; with --rbd '
+        + ', '.join(rbd_methods.METHODS),
     )
     parser.add_argument(
         '--disks',
         nargs='+',
         choices=disks.DISKS,
-        help='default: both; with --nova one with 1 GiB in use',
+        help='default: both; with --nova one with 1 GiB in use; not with '
+        '--rbd, which has one with 2 GiB in use',
     )
     parser.add_argument(
         '--small',
@@ -67,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
         action='store_true',
         help="a server in a whole Nova, by Nova's driver and by this one's, "
         'each within nova-compute',
+    )
+    what.add_argument(
+        '--rbd',
+        action='store_true',
+        help='a disk in Ceph: inside Ceph, by pull and cold, and by what '
+        "Nova's driver has for such a disk",
     )
     what.add_argument(
         '--growth',
@@ -84,6 +95,8 @@ def _series(arguments: argparse.Namespace) -> list[growth.Case]:
     """Return the cases to measure, in order."""
     if arguments.growth:
         cases = growth.CASES
+    elif arguments.rbd:
+        cases = [growth.Case(rbd_bench.DISK)]
     elif arguments.nova and not arguments.disks:
         cases = growth.CASES[:1]
     else:
@@ -92,19 +105,28 @@ def _series(arguments: argparse.Namespace) -> list[growth.Case]:
     return [case.small() for case in cases] if arguments.small else cases
 
 
-def _chosen(arguments: argparse.Namespace) -> list[methods.Method]:
-    few = arguments.growth or arguments.nova
-    default = growth.METHODS if few else methods.DEFAULT
-    return [methods.METHODS[name] for name in arguments.methods or default]
+def _chosen(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace
+) -> list[methods.Method]:
+    every: Mapping[str, methods.Method] = methods.METHODS
+    default = methods.DEFAULT
+    if arguments.rbd:
+        every, default = rbd_methods.METHODS, [*rbd_methods.METHODS]
+    elif arguments.growth or arguments.nova:
+        default = growth.METHODS
+    chosen = arguments.methods or default
+    if unknown := [name for name in chosen if name not in every]:
+        parser.error(f'not measured there: {", ".join(unknown)}')
+    return [every[name] for name in chosen]
 
 
 @contextlib.contextmanager
-def _lab() -> Iterator[bench.Bench]:
+def _lab(kind: type[bench.Bench]) -> Iterator[bench.Bench]:
     """Start a libvirtd and a Glance, without a Nova."""
     lab_base.remove_abandoned_labs()
     libvirtd = libvirtd_lib.Libvirtd(paths.process_lab())
     try:
-        with libvirtd, bench.Bench(libvirtd) as machine:
+        with libvirtd, kind(libvirtd) as machine:
             yield machine
     finally:
         libvirtd.remove()
@@ -114,27 +136,39 @@ def main() -> int:
     """Run the benchmark; return the exit status."""
     parser = _parser()
     arguments = parser.parse_args()
+    chosen = _chosen(parser, arguments)
+    if arguments.rbd:
+        return _run(
+            arguments,
+            chosen,
+            _lab(rbd_bench.RbdBench),
+            rbd_bench.COLUMNS,
+            rbd_methods.REFERENCE,
+        )
     if not arguments.nova:
-        return _run(arguments, _lab())
-    if not all(method.makes_image for method in _chosen(arguments)):
+        return _run(arguments, chosen, _lab(bench.Bench))
+    if not all(method.makes_image for method in chosen):
         parser.error('--nova: virtnbdbackup is no driver of nova-compute')
     # Needs openstacksdk, which is there for --nova only.
     from tools.bench import nova_cloud
 
-    return _run(arguments, nova_cloud.running(), nova_cloud.COLUMNS)
+    cloud = nova_cloud.running()
+    return _run(arguments, chosen, cloud, nova_cloud.COLUMNS)
 
 
 def _run(
     arguments: argparse.Namespace,
+    chosen: list[methods.Method],
     lab: contextlib.AbstractContextManager[growth.Machine],
     columns: Sequence[report.Column] = (),
+    reference: str = report.REFERENCE,
 ) -> int:
     rows: list[bench.Row] = []
     with lab as machine:
         for case in _series(arguments):
-            rows += case.measure(machine, _chosen(arguments), arguments.rounds)
+            rows += case.measure(machine, chosen, arguments.rounds)
             _save(arguments, rows)
-    print(report.table(rows, columns))
+    print(report.table(rows, columns, reference))
     return 0
 
 

@@ -21,6 +21,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from typing import Self
 import urllib.request
 
 from tests.lab import base as lab_base
@@ -31,6 +32,9 @@ from tests.lab import libvirtd as libvirtd_lib
 from tools.bench import disks
 from tools.bench import methods
 from tools.bench import usage
+
+#: The name of the images.
+IMAGE = 'bench'
 
 
 class WorkerFailed(Exception):
@@ -130,7 +134,7 @@ class Bench:
         self._libvirtd = libvirtd
         self._glance = glance_lib.Glance(state / 'glance')
 
-    def __enter__(self) -> 'Bench':
+    def __enter__(self) -> Self:
         self._glance.start()
         return self
 
@@ -173,9 +177,9 @@ class Bench:
             state = self._state / 'worker'
             shutil.rmtree(state, ignore_errors=True)
             (state / 'snapshots').mkdir(parents=True)
-            config = method.write_config(state, self._libvirtd, self._glance)
+            config = self._write_config(method, state)
             workers = [
-                Worker(method.command(config), state, number)
+                self._worker(method.command(config), state, number)
                 for number in range(len(guests))
             ]
             for worker in workers:
@@ -193,6 +197,20 @@ class Bench:
                 for row in self._watched(method, workers, guests, state)
             ]
 
+    def _write_config(
+        self, method: methods.Method, state: pathlib.Path
+    ) -> pathlib.Path:
+        return method.write_config(state, self._libvirtd, self._glance)
+
+    def _worker(
+        self, argv: list[str], state: pathlib.Path, number: int
+    ) -> Worker:
+        return Worker(argv, state, number)
+
+    def _watched_besides(self) -> contextlib.AbstractContextManager[None]:
+        """Watch what a kind of benchmark has besides; part of the time."""
+        return contextlib.nullcontext()
+
     def _watched(
         self,
         method: methods.Method,
@@ -201,6 +219,7 @@ class Bench:
         state: pathlib.Path,
     ) -> list[Row]:
         snapshots = state / 'snapshots'
+        running = self._qemu_pids(guests)
         before = self._cpu(workers, guests)
         with contextlib.ExitStack() as stack:
             gaps = [stack.enter_context(guest.gap_watch()) for guest in guests]
@@ -209,9 +228,13 @@ class Bench:
                 for worker in workers
             ]
             seconds = stack.enter_context(usage.stopwatch())
+            stack.enter_context(self._watched_besides())
             for worker, guest in zip(workers, guests, strict=True):
-                worker.begin(guest, 'bench')
+                worker.begin(guest, IMAGE)
             made = [worker.made() for worker in workers]
+        if self._qemu_pids(guests) != running:
+            # Suspended and started again: that of the new process only.
+            before = dataclasses.replace(before, qemu=0.0)
         cpu = self._cpu(workers, guests) - before
         count = len(workers)
         return [
@@ -235,14 +258,16 @@ class Bench:
     def _cpu(
         self, workers: list[Worker], guests: list[guest_lib.Guest]
     ) -> 'Cpu':
-        qemu = [qemu_pid(self._libvirtd, guest.name) for guest in guests]
         glance = usage.processes_in(self._glance.directory)
         return Cpu(
             sum(usage.cpu_seconds(worker.pid) for worker in workers),
-            sum(map(usage.cpu_seconds, qemu)),
+            sum(map(usage.cpu_seconds, self._qemu_pids(guests))),
             sum(map(usage.cpu_seconds, glance)),
             usage.host_cpu_seconds(),
         )
+
+    def _qemu_pids(self, guests: list[guest_lib.Guest]) -> list[int]:
+        return [qemu_pid(self._libvirtd, guest.name) for guest in guests]
 
     def _taken(self, method: methods.Method, made: str) -> int:
         """Delete what a method has made, and return its size."""

@@ -88,23 +88,17 @@ class Disk:
         ).path
         with raw.open('r+b') as file:
             file.truncate(FILE_SYSTEM + self.base)
-        _write_at(
-            FILE_SYSTEM,
-            self.base,
-            pieces,
-            raw,
-            f'driver=raw,file.filename={raw}',
-        )
+        write_at(FILE_SYSTEM, self.base, pieces, raw, _in_file('raw', raw))
         return raw
 
     def fill(self, overlay: pathlib.Path, pieces: Iterator[bytes]) -> None:
         """Write the overlay's part into one that no guest has open."""
-        _write_at(
+        write_at(
             FILE_SYSTEM + self.base,
             self.overlay,
             pieces,
             overlay,
-            f'driver=qcow2,file.filename={overlay}',
+            _in_file('qcow2', overlay),
         )
 
 
@@ -118,7 +112,7 @@ DISKS = {
 }
 
 
-def _write_at(
+def write_at(
     offset: int,
     size: int,
     pieces: Iterator[bytes],
@@ -127,16 +121,19 @@ def _write_at(
 ) -> None:
     """Write so much into a disk, from an offset on, and to the media.
 
-    :param path: of the disk; a file for the content is made beside it.
+    :param path: beside which a file for the content is made.
+    :param target: the disk, as QEMU's option --image-opts has it.
     """
     part = path.with_suffix('.part')
     content.write(part, pieces, size)
-    words = ','.join(
-        f'file.{word}' for word in f'{target},file.driver=file'.split(',')
-    )
+    words = ','.join(f'file.{word}' for word in target.split(','))
     command.run(
         *('qemu-img', 'convert', '-n', '-f', 'raw', part),
         *('--target-image-opts', '-t', 'none'),
         f'driver=raw,offset={offset},size={size},{words}',
     )
     part.unlink()
+
+
+def _in_file(driver: str, path: pathlib.Path) -> str:
+    return f'driver={driver},file.driver=file,file.filename={path}'

@@ -89,12 +89,14 @@ class Method:
 
     :ivar live_method: this project's; None for another program.
     :ivar compression: zstd, zlib or lz4; None for none.
+    :ivar options: further lines of the configuration.
     """
 
     name: str
     program: Program = Program.OWN
     live_method: str | None = None
     compression: str | None = None
+    options: str = ''
 
     @property
     def python(self) -> pathlib.Path:
@@ -116,10 +118,14 @@ class Method:
         state: pathlib.Path,
         libvirtd: libvirtd_lib.Libvirtd,
         glance: glance_lib.Glance,
+        **values: object,
     ) -> pathlib.Path:
-        """Write its configuration; temporary files go to state/snapshots."""
+        """Write its configuration; temporary files go to state/snapshots.
+
+        :param values: what ``options`` name.
+        """
         path = state / 'worker.conf'
-        text = CONFIGURATIONS[self.program]
+        text = CONFIGURATIONS[self.program] + self.options
         path.write_text(
             text.format(
                 state=state,
@@ -132,6 +138,7 @@ class Method:
                 virt_type=accelerator.virt_type(),
                 privsep=self.python.with_name('privsep-helper'),
                 config=path,
+                **values,
             )
         )
         return path

@@ -43,6 +43,7 @@ from nova import context as nova_context  # noqa: E402
 from nova import objects  # noqa: E402
 import nova.conf  # noqa: E402
 from nova.image import glance  # noqa: E402
+from nova.network import model as network_model  # noqa: E402
 import nova.privsep.path  # noqa: E402
 from nova.virt import virtapi  # noqa: E402
 from nova.virt.libvirt import driver as libvirt_driver  # noqa: E402
@@ -107,6 +108,12 @@ def _instance(context: Any, uuid: str) -> Any:
         display_name='bench',
         flavor=objects.Flavor(memory_mb=160, vcpus=1, root_gb=10),
         system_metadata={'image_min_disk': '1'},
+        # Asked for when the guest is suspended.
+        pci_devices=objects.PciDeviceList(objects=[]),
+        info_cache=objects.InstanceInfoCache(
+            network_info=network_model.NetworkInfo()
+        ),
+        numa_topology=None,
     )
 
 

@@ -39,7 +39,7 @@ COLUMNS: list[Column] = [
 #: The columns whose ratio means something.
 COMPARED = 6
 
-#: What the others are compared with.
+#: What the others are compared with, where nothing else is said.
 REFERENCE = 'nova'
 
 Key = tuple[str, str, int]
@@ -62,10 +62,15 @@ def medians(
     }
 
 
-def table(rows: list[bench.Row], more: Sequence[Column] = ()) -> str:
+def table(
+    rows: list[bench.Row],
+    more: Sequence[Column] = (),
+    reference: str = REFERENCE,
+) -> str:
     """All of it as text, a part for each disk.
 
     :param more: columns that only these rows have.
+    :param reference: the method that the others are compared with.
     """
     columns = [*COLUMNS, *more]
     found = medians(rows, columns)
@@ -80,24 +85,25 @@ def table(rows: list[bench.Row], more: Sequence[Column] = ()) -> str:
         title = f'{disk}: medians of {runs}'
         if at_once > 1:
             title += f', {at_once} snapshots at once'
-        parts.append(
-            f'{title}\n\n{_aligned(_lines(chosen, columns), columns)}'
-        )
+        lines = _lines(chosen, columns, reference)
+        parts.append(f'{title}\n\n{_aligned(lines, columns)}')
     return '\n\n'.join(parts)
 
 
 def _lines(
-    chosen: dict[str, dict[str, float]], columns: Sequence[Column]
+    chosen: dict[str, dict[str, float]],
+    columns: Sequence[Column],
+    reference: str,
 ) -> list[list[str]]:
     lines = [['', *(heading for heading, _, _ in columns)]]
     for method, values in chosen.items():
         written = [show(values[name]) for _, name, show in columns]
         lines.append([method, *written])
-    reference = chosen.get(REFERENCE)
+    compared = chosen.get(reference)
     for method, values in chosen.items():
-        if reference and method != REFERENCE:
+        if compared and method != reference:
             lines.append(
-                [f'{method} / {REFERENCE}', *_ratios(values, reference)]
+                [f'{method} / {reference}', *_ratios(values, compared)]
             )
     return lines
 

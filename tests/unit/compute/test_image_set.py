@@ -171,7 +171,8 @@ class RecordsTest(SetTestCase):
 
     def test_name_that_is_too_long_with_the_disk(self) -> None:
         error = self.failure(exception.InvalidName, name='x' * 252)
-        self.assertIn('256 characters', str(error))
+        self.assertIn('it has 252 characters; here 251 are', str(error))
+        self.assertIn('"-vdb" behind it', str(error))
         self.assertEqual([], list(self.images.list()))
 
 
