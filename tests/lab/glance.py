@@ -81,6 +81,7 @@ config_file = {directory}/glance-api-paste.ini
 default_backend = file
 [file]
 filesystem_store_datadir = {directory}/images
+{store}
 [os_glance_staging_store]
 filesystem_store_datadir = {directory}/staging
 [os_glance_tasks_store]
@@ -105,6 +106,7 @@ class Glance:
     :param directory: where everything is kept; made if it is missing.
     :param port: 0 takes a free one and keeps it.
     :param extra: more lines for [DEFAULT] of glance-api.conf.
+    :param store: more lines for its file store.
     """
 
     #: The filters that find out who sends a request.
@@ -113,11 +115,16 @@ class Glance:
     POLICY = POLICY
 
     def __init__(
-        self, directory: str | os.PathLike[str], port: int = 0, extra: str = ''
+        self,
+        directory: str | os.PathLike[str],
+        port: int = 0,
+        extra: str = '',
+        store: str = '',
     ) -> None:
         self.directory = pathlib.Path(directory).absolute()
         self.port = port
         self._extra = extra
+        self._store = store
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -190,7 +197,10 @@ class Glance:
         self._write(
             'glance-api.conf',
             CONFIGURATION.format(
-                directory=self.directory, url=self.url, extra=self._extra
+                directory=self.directory,
+                url=self.url,
+                extra=self._extra,
+                store=self._store,
             ),
         )
         if not (self.directory / 'synced').exists():

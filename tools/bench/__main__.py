@@ -19,6 +19,7 @@ import argparse
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import json
 import pathlib
 import sys
@@ -28,6 +29,7 @@ from tests.lab import libvirtd as libvirtd_lib
 from tests.lab import paths
 from tools.bench import bench
 from tools.bench import disks
+from tools.bench import glance_options
 from tools.bench import growth
 from tools.bench import methods
 from tools.bench import report
@@ -55,6 +57,14 @@ def _parser() -> argparse.ArgumentParser:
         nargs='+',
         choices=disks.DISKS,
         help='default: both; with --nova one with 1 GiB in use',
+    )
+    parser.add_argument(
+        '--glance',
+        nargs='+',
+        choices=glance_options.ALL,
+        default=[glance_options.DEFAULT],
+        help="Glance's options: its defaults, a larger chunk of its store and "
+        'a hash that takes less, or both in one table; default: default',
     )
     parser.add_argument(
         '--small',
@@ -95,16 +105,24 @@ def _series(arguments: argparse.Namespace) -> list[growth.Case]:
 def _chosen(arguments: argparse.Namespace) -> list[methods.Method]:
     few = arguments.growth or arguments.nova
     default = growth.METHODS if few else methods.DEFAULT
-    return [methods.METHODS[name] for name in arguments.methods or default]
+    chosen = [methods.METHODS[name] for name in arguments.methods or default]
+    first, *further = dict.fromkeys(arguments.glance)
+    return [
+        dataclasses.replace(method, glance=glance)
+        for glance in (first, *further)
+        for method in chosen
+        # What sends nothing to Glance is measured once.
+        if method.makes_image or glance == first
+    ]
 
 
 @contextlib.contextmanager
-def _lab() -> Iterator[bench.Bench]:
-    """Start a libvirtd and a Glance, without a Nova."""
+def _lab(glances: Sequence[str]) -> Iterator[bench.Bench]:
+    """Start a libvirtd and the Glances, without a Nova."""
     lab_base.remove_abandoned_labs()
     libvirtd = libvirtd_lib.Libvirtd(paths.process_lab())
     try:
-        with libvirtd, bench.Bench(libvirtd) as machine:
+        with libvirtd, bench.Bench(libvirtd, glances) as machine:
             yield machine
     finally:
         libvirtd.remove()
@@ -115,7 +133,7 @@ def main() -> int:
     parser = _parser()
     arguments = parser.parse_args()
     if not arguments.nova:
-        return _run(arguments, _lab())
+        return _run(arguments, _lab(arguments.glance))
     if not all(method.makes_image for method in _chosen(arguments)):
         parser.error('--nova: virtnbdbackup is no driver of nova-compute')
     # Needs openstacksdk, which is there for --nova only.
