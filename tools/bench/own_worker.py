@@ -44,7 +44,7 @@ def main(config_file: str) -> None:
     print('ready', flush=True)
     order = json.loads(sys.stdin.readline())
     instance = driver.instance(order['server'])
-    image = manager.snapshot_instance(
+    image, *_further = manager.snapshot_instance(
         instance,
         order['name'],
         {},
