@@ -24,6 +24,7 @@ loaded.
 """
 
 from collections.abc import Callable
+from concurrent import futures
 import importlib
 import os
 import sys
@@ -96,6 +97,23 @@ def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(name=name, target=run, daemon=True)
     thread.start()
     return thread
+
+
+def begin(name: str, function: Callable[[], T]) -> Callable[[], T]:
+    """Call a function in a thread of its own.
+
+    Return a function that waits for the result, or raises its error.
+    """
+    future: futures.Future[T] = futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    start_thread(name, run)
+    return future.result
 
 
 def start_native_thread(name: str, target: Callable[[], None]) -> None:

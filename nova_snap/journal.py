@@ -82,6 +82,8 @@ class Entry:
         ]
         self._resources = resources or undo.Resources()
         self._is_written = False
+        #: True in the process that began the operation.
+        self._is_own = True
         #: Guards the steps and the file; not held while a step is undone.
         self._lock = threading.Lock()
 
@@ -104,6 +106,7 @@ class Entry:
             )
         entry = cls(path, content)
         entry._is_written = True
+        entry._is_own = False
         return entry
 
     @property
@@ -159,6 +162,14 @@ class Entry:
         """
         self._undo(step, self._resources)
 
+    def drop(self, step: undo.Step) -> None:
+        """Remove a step before its block ends: what it undoes is to stay.
+
+        A step that can't be removed from the file is logged; a recovery then
+        undoes it, and has to find out the same.
+        """
+        self._remove(step)
+
     def undo_all(
         self, resources: undo.Resources, blocking: bool | None = None
     ) -> None:
@@ -186,10 +197,8 @@ class Entry:
                 instance_uuid=self.instance_uuid,
             )
             return False
-        if not self._is_written:
-            return True
-        self.path.unlink(missing_ok=True)
-        durable.sync_directory(self.path.parent)
+        if self._is_written:
+            self._unlink()
         return True
 
     def _undo(self, step: undo.Step, resources: undo.Resources) -> None:
@@ -211,10 +220,16 @@ class Entry:
                 instance_uuid=self.instance_uuid,
             )
             return
+        self._remove(step)
+
+    def _remove(self, step: undo.Step) -> None:
         try:
             with self._lock:
                 self.steps.remove(step)
-                self._write()
+                if self.steps or not self._is_own:
+                    self._write()
+                else:
+                    self._unlink()
         except OSError as error:
             # The step is undone.  The next recovery finds it in the journal
             # and undoes it once more, which does no harm.
@@ -223,6 +238,11 @@ class Entry:
                 {'path': self.path, 'error': error},
                 instance_uuid=self.instance_uuid,
             )
+
+    def _unlink(self) -> None:
+        self.path.unlink(missing_ok=True)
+        durable.sync_directory(self.path.parent)
+        self._is_written = False
 
     def _write(self) -> None:
         content = {

@@ -27,6 +27,7 @@ def polls(
     timeout: float,
     progress: progress_lib.Progress | None = None,
     interval: float | None = None,
+    first: float | None = None,
 ) -> Iterator[None]:
     """Yield once for each poll, until the timeout.
 
@@ -45,15 +46,19 @@ def polls(
         wait.  None in undo steps, which nothing may cancel.
     :param interval: seconds between two polls; by default
         :data:`.progress.POLL_INTERVAL`.
+    :param first: seconds between the first two polls, for what is often over
+        at once; each pause is twice as long as the one before, until it is
+        ``interval``.
     :raises SnapshotCancelled: the operation was cancelled.
     """
     progress = progress or progress_lib.Progress()
+    longest = progress_lib.POLL_INTERVAL if interval is None else interval
     deadline = time.monotonic() + timeout
-    while True:
+    for pause in pauses(longest if first is None else first, longest):
         yield
         if time.monotonic() >= deadline:
             return
-        progress.wait(interval)
+        progress.wait(pause)
 
 
 def pauses(first: float, longest: float) -> Iterator[float]:

@@ -16,12 +16,16 @@
 # virtnbdbackup:
 #
 #   tools/bench.sh [--json FILE] [--rounds N] [--methods M...] [--disks D...]
-#                  [--small] [--nova | --rbd | --growth [--plot FILE]]
+#                  [--glance default tuned] [--small]
+#                  [--nova | --rbd | --growth [--plot FILE]]
 #
 # sets up what is missing, Nova in .lab/nova and this project in .venv, starts
 # a libvirtd, a Glance and a guest of its own in /var/tmp/nslab-bench (or
 # $NOVA_SNAP_LAB), takes the snapshots in turn, and prints a table.  It removes
 # its guests and images at the end.  "tools/bench.sh --help" says more.
+#
+# --glance default tuned measures with Glance's own options and with two others
+# by which it takes data faster, in one table: see doc/source/admin/performance.
 #
 # --nova measures within a whole Nova instead: it starts the cloud of
 # tests/openstack (tools/setup.sh --openstack, which it runs, installs it in

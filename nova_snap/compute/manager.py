@@ -183,7 +183,7 @@ class SnapshotManager:
     def snapshot_to_record(
         self,
         instance: instance_lib.Instance,
-        image_id: str,
+        record: image_api.Image,
         image_properties: Mapping[str, str],
         images: image_api.ImageService,
         progress: progress_lib.Progress,
@@ -197,23 +197,17 @@ class SnapshotManager:
         the root disk, and the others are made.  Raises what
         :meth:`snapshot_instance` does.
 
-        :param image_properties: those of the base image.
+        :param record: just read; ``image_properties`` are the base image's.
         :param metadata: additional properties of the records that are made.
         """
-        with self.begun(
-            instance, progress, images, image_upload.RemoveRecord(image_id)
-        ) as operation:
+        step = image_upload.RemoveRecord(record.id)
+        with self.begun(instance, progress, images, step) as operation:
             plan = self._driver.plan(instance, image_properties)
-            root = images.get(image_id)
-            records = image_set.records(root, plan, metadata or {})
-            with image_set.added(operation, images, root, records):
-                self._send(
-                    plan,
-                    operation,
-                    images,
-                    records,
-                    update_task_state,
-                )
+            records = image_set.records(record, plan, metadata or {})
+            with image_set.added(operation, images, record, records):
+                self._send(plan, operation, images, records, update_task_state)
+            # It is active: the image service need not be asked.
+            operation.entry.drop(step)
 
     def export_instance(
         self,
@@ -355,6 +349,8 @@ class SnapshotManager:
         ) as outcomes:
             for candidate in itertools.chain((plan,), plan.alternatives()):
                 operation.progress.measured.method = candidate.method
+                if candidate.is_streamed:
+                    images.prepare(records[0].id)
                 try:
                     with candidate.extracted(operation) as extraction:
                         update_task_state(

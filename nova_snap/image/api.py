@@ -181,6 +181,13 @@ class ImageService(abc.ABC):
             reason='this image service supports no locations.',
         )
 
+    def prepare(self, image_id: str) -> None:
+        """Begin what comes before an upload, so that its data can be made.
+
+        Errors are raised by the upload.
+        """
+        return
+
     @abc.abstractmethod
     def upload(
         self,

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import time
 from typing import Any
 from typing import BinaryIO
 from typing import Self
@@ -31,6 +32,7 @@ import glanceclient
 from oslo_config import cfg
 from oslo_log import log as logging
 
+from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap import waiting
@@ -50,6 +52,9 @@ T = TypeVar('T')
 #: Seconds that Glance is given to notice that an upload was cut off, and to
 #: set the image back to ``queued``.
 SETTLE_TIMEOUT = 30.0
+
+#: Seconds for which what was found out before an upload holds good.
+PREPARED_LIFE = 30.0
 
 #: Images that are looked at for the hash that Glance computes; some have none.
 NEWEST = 5
@@ -71,6 +76,8 @@ class GlanceImageService(api.ImageService):
         self._connection = connection
         self._num_retries = num_retries
         self._tries = num_retries + 1
+        #: By image: when it began, and what waits for the result.
+        self._preparations: dict[str, tuple[float, Callable[[], str]]] = {}
         self._client = glanceclient.Client(
             '2', session=connection.session, **connection.adapter
         )
@@ -161,6 +168,15 @@ class GlanceImageService(api.ImageService):
                 self._client, image_id, lambda: self.get(image_id)
             )
 
+    def prepare(self, image_id: str) -> None:
+        """Begin the requests that come before an upload, in a thread."""
+        self._preparations[image_id] = (
+            time.monotonic(),
+            concurrency.begin(
+                f'prepare-{image_id}', lambda: self._prepare(image_id)
+            ),
+        )
+
     def upload(
         self,
         image_id: str,
@@ -170,7 +186,7 @@ class GlanceImageService(api.ImageService):
         at_end: api.AtEnd = api.no_call,
     ) -> api.Image:
         incoming = upload_data.UploadData(
-            data, size, progress, at_end, self._hash_algorithm()
+            data, size, progress, at_end, self._prepared(image_id)
         )
         upload = _Upload(
             self._client,
@@ -180,15 +196,30 @@ class GlanceImageService(api.ImageService):
             progress,
             self._connection.invalidate,
         )
-        self._call(None, self._connection.renew_login)
-        # Glance would read all of the data before it answers with an error.
-        self._check_queued(self.get(image_id))
         self._call(image_id, upload, progress, upload.can_repeat)
         image = self.get(image_id)
         _compare(image, incoming)
         return image
 
     # ------------------------------------------------------------------------
+
+    def _prepared(self, image_id: str) -> str:
+        """Return the hash to compute once the record can take data."""
+        began, result = self._preparations.pop(image_id, (0.0, None))
+        if result is None or time.monotonic() - began > PREPARED_LIFE:
+            return self._prepare(image_id)
+        return result()
+
+    def _prepare(self, image_id: str) -> str:
+        algorithm = self._hash_algorithm()
+        self._call(None, self._connection.renew_login)
+        # Glance would read all of the data before it answers with an error.
+        self._check_queued(self._before_upload(image_id))
+        return algorithm
+
+    def _before_upload(self, image_id: str) -> api.Image:
+        """Return the record as it is just before its data is sent."""
+        return self.get(image_id)
 
     def _get(self, image_id: str) -> api.Image:
         return schema.from_fields(self._client.images.get(image_id))
@@ -241,7 +272,7 @@ class GlanceImageService(api.ImageService):
         with self._connection.translated(None):
             # glanceclient asks Glance for its schema once.  Asking first
             # tells a wrong endpoint from an image that does not exist.
-            retrying(lambda: self._client.images.model)
+            retrying(lambda: self._client.images.unvalidated_model)
         with self._connection.translated(image_id):
             return retrying(function)
 

@@ -81,7 +81,7 @@ class LibvirtDriver(driver.LibvirtDriver):  # type: ignore[misc]
         self._snapshots.take(
             context,
             instance,
-            image_id,
+            record,
             metadata,
             request.TaskStates(update_task_state),
             wanted,

@@ -21,7 +21,6 @@ image with the sent data (nova/image/glance.py of Nova 34).
 
 from collections.abc import Mapping
 from typing import Any
-from typing import BinaryIO
 
 from keystoneauth1 import loading as ks_loading
 from keystoneauth1 import plugin as ks_plugin
@@ -32,12 +31,12 @@ from nova.image import glance as nova_glance
 from oslo_log import log as logging
 
 from nova_snap import exception
-from nova_snap import progress as progress_lib
 from nova_snap.clients import keystone
 from nova_snap.conf import glance as glance_conf
 from nova_snap.image import api
 from nova_snap.image import glance
 from nova_snap.image import glance_session
+from nova_snap.image import schema
 
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
@@ -46,8 +45,32 @@ LOG = logging.getLogger(__name__)
 #: which they are tried.
 LOGIN_GROUPS = ('glance', 'service_user')
 
+#: Fields of a record that Nova's image API does not rename or convert.
+_FIELDS = (
+    'id',
+    'name',
+    'owner',
+    'status',
+    'disk_format',
+    'container_format',
+    'visibility',
+)
+
 #: The role with which Glance shows and deletes images of all projects.
 ADMIN = 'admin'
+
+
+def image_of(record: Mapping[str, Any]) -> api.Image:
+    """Return the image of a record as Nova's image API has it.
+
+    It has those fields of ours that Nova calls by Glance's names.
+    """
+    return schema.from_fields(
+        {
+            **record['properties'],
+            **{key: record.get(key) for key in _FIELDS},
+        }
+    )
 
 
 class UserImages(glance.UserImageService):
@@ -95,24 +118,23 @@ class UserImages(glance.UserImageService):
         self._complete(image_id)
         super().set_location(image_id, url)
 
-    def upload(
-        self,
-        image_id: str,
-        data: BinaryIO,
-        size: int | None,
-        progress: progress_lib.Progress,
-        at_end: api.AtEnd = api.no_call,
-    ) -> api.Image:
-        """Complete nova-api's record as Nova does, then send the data."""
-        self._complete(image_id)
-        return super().upload(image_id, data, size, progress, at_end)
+    def _before_upload(self, image_id: str) -> api.Image:
+        """Complete nova-api's record as Nova does; return it as it is then."""
+        record = self._complete(image_id)
+        if record is None:
+            return super()._before_upload(image_id)
+        return image_of(record)
 
-    def _complete(self, image_id: str) -> None:
-        """Change nova-api's record; leave those alone that are made here."""
-        if image_id == self._image_id:
-            self._nova_api.update(
-                self._context, image_id, self._metadata, purge_props=False
-            )
+    def _complete(self, image_id: str) -> Any:
+        """Change nova-api's record; leave those alone that are made here.
+
+        Return it as Nova's image API has it; None for another one.
+        """
+        if image_id != self._image_id:
+            return None
+        return self._nova_api.update(
+            self._context, image_id, self._metadata, purge_props=False
+        )
 
 
 class ServiceImages(glance.GlanceImageService):

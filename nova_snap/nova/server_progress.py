@@ -44,11 +44,12 @@ class _Follower:
     """Writes the per cent of the last report, in a thread of its own.
 
     Nova's conductor may answer late, and a guest or an upload waits for the
-    thread that reports.
+    thread that reports.  It follows until all data was read: what Glance and
+    the guest need after that is not worth a wait for the last write.
     """
 
     def __init__(self, instance_uuid: str) -> None:
-        self._uuid = instance_uuid
+        self._record = _Record(instance_uuid)
         self._latest = 0
         self._written = 0
         self._ended = threading.Event()
@@ -59,6 +60,11 @@ class _Follower:
     def note(self, report: progress_lib.Report) -> None:
         """Remember a report."""
         self._latest = report.per_cent
+        if (
+            report.stage is progress_lib.Stage.UPLOADING
+            and report.per_cent == 100
+        ):
+            self._ended.set()
 
     def end(self) -> None:
         """Write that nothing is under way any more."""
@@ -71,7 +77,7 @@ class _Follower:
         self._write(0)
 
     def _write(self, per_cent: int) -> None:
-        if per_cent != self._written and write(self._uuid, per_cent):
+        if per_cent != self._written and self._record.write(per_cent):
             self._written = per_cent
 
 
@@ -96,25 +102,44 @@ def followed(instance_uuid: str) -> Iterator[progress_lib.Progress]:
 
 
 def write(instance_uuid: str, per_cent: int) -> bool:
-    """Write a server's ``progress``; return False if that failed.
+    """Write a server's ``progress``; return False if that failed."""
+    return _Record(instance_uuid).write(per_cent)
 
-    The snapshot does not depend on it, so an error is logged only.
+
+class _Record:
+    """A server's record in Nova's database, which is loaded once.
+
+    It is not the object of the request, which nova-compute writes meanwhile.
     """
-    try:
-        # Not the object of the request, which nova-compute writes meanwhile.
-        instance: Any = objects.Instance.get_by_uuid(
-            nova_context.get_admin_context(), instance_uuid, expected_attrs=[]
-        )
-        if instance.progress != per_cent:
-            instance.progress = per_cent
-            instance.save()
-    except nova_exception.InstanceNotFound:  # deleted meanwhile
-        return False
-    except Exception as error:
-        LOG.warning(
-            'Cannot write the progress of server %(server)s: %(error)s',
-            {'server': instance_uuid, 'error': error},
-            instance_uuid=instance_uuid,
-        )
-        return False
-    return True
+
+    def __init__(self, instance_uuid: str) -> None:
+        self._uuid = instance_uuid
+        self._instance: Any = None
+
+    def write(self, per_cent: int) -> bool:
+        """Write ``progress``; return False if that failed.
+
+        The snapshot does not depend on it, so an error is logged only.
+        """
+        try:
+            self._save(per_cent)
+        except nova_exception.InstanceNotFound:  # deleted meanwhile
+            return False
+        except Exception as error:
+            LOG.warning(
+                'Cannot write the progress of server %(server)s: %(error)s',
+                {'server': self._uuid, 'error': error},
+                instance_uuid=self._uuid,
+            )
+            self._instance = None
+            return False
+        return True
+
+    def _save(self, per_cent: int) -> None:
+        if self._instance is None:
+            self._instance = objects.Instance.get_by_uuid(
+                nova_context.get_admin_context(), self._uuid, expected_attrs=[]
+            )
+        if self._instance.progress != per_cent:
+            self._instance.progress = per_cent
+            self._instance.save()

@@ -64,7 +64,7 @@ class Snapshots:
         self,
         context: Any,
         instance: Any,
-        image_id: str,
+        record: Mapping[str, Any],
         metadata: Mapping[str, Any],
         update_task_state: request.TaskStates,
         wanted: disk_request.DiskRequest,
@@ -72,6 +72,7 @@ class Snapshots:
     ) -> None:
         """Send an image of a server to a record of Glance.
 
+        :param record: as Nova's image API has it.
         :param metadata: the changes of the record before its data is sent;
             the disk format in it is the one that the image will have.
         :param wanted: the disks that the request is about.
@@ -79,6 +80,7 @@ class Snapshots:
         :raises NovaException: Nova's errors; see ``errors.py``.
         """
         hooks = hooks_lib.NovaHooks(self._driver, instance)
+        image = images.image_of(record)
         with errors.translated(
             instance.uuid,
             lambda: hooks.is_being_deleted(instance.uuid),
@@ -90,9 +92,9 @@ class Snapshots:
             with server_progress.followed(instance.uuid) as progress:
                 self._manager(hooks, options).snapshot_to_record(
                     request.instance_of(instance, wanted.choice),
-                    image_id,
+                    image,
                     request.image_properties(instance),
-                    self._images(context, instance, image_id, metadata),
+                    self._images(context, instance, image.id, metadata),
                     progress,
                     update_task_state,
                     wanted.metadata,

@@ -191,6 +191,11 @@ class Plan(abc.ABC):
     def method(self) -> str:
         """How the disks are read; see :class:`.progress.Measured`."""
 
+    @property
+    def is_streamed(self) -> bool:
+        """True if there is data to send as soon as the extraction begins."""
+        return False
+
     @abc.abstractmethod
     def extracted(
         self, operation: Operation

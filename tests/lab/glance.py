@@ -84,6 +84,7 @@ config_file = {directory}/glance-api-paste.ini
 default_backend = file
 [file]
 filesystem_store_datadir = {directory}/images
+{store}
 [os_glance_staging_store]
 filesystem_store_datadir = {directory}/staging
 [os_glance_tasks_store]
@@ -109,6 +110,7 @@ class Glance:
     :param port: 0 takes a free one and keeps it.
     :param extra: more lines for [DEFAULT] of glance-api.conf.
     :param address: in the network of the thread that starts it.
+    :param store: more lines for its file store.
     """
 
     #: The filters that find out who sends a request.
@@ -122,11 +124,13 @@ class Glance:
         port: int = 0,
         extra: str = '',
         address: str = '127.0.0.1',
+        store: str = '',
     ) -> None:
         self.address = address
         self.directory = pathlib.Path(directory).absolute()
         self.port = port
         self._extra = extra
+        self._store = store
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -199,7 +203,10 @@ class Glance:
         self._write(
             'glance-api.conf',
             CONFIGURATION.format(
-                directory=self.directory, url=self.url, extra=self._extra
+                directory=self.directory,
+                url=self.url,
+                extra=self._extra,
+                store=self._store,
             ),
         )
         if not (self.directory / 'synced').exists():

@@ -286,14 +286,24 @@ class RecordTest(base.NovaTestCase):
             self.assertIs(expected, service.may_hide(owner))
 
     def test_only_the_first_is_completed_as_nova_does(self) -> None:
-        self.patch(glance.GlanceImageService, 'upload', lambda *_: None)
+        self.patch(
+            glance.GlanceImageService, '_before_upload', lambda *_: self.RECORD
+        )
         service = images.UserImages.__new__(images.UserImages)
         service._context = None
         service._image_id = 'root'
         service._metadata = {'name': 'n'}
         service._nova_api = mock.Mock()
-        for image_id in ('further', 'root'):
-            service.upload(image_id, None, None, None)  # type: ignore
+        service._nova_api.update.return_value = {
+            'id': 'root',
+            'name': 'n',
+            'status': 'saving',
+            'properties': {'os_hidden': False, 'team': 'web', 'empty': None},
+        }
+        self.assertIs(self.RECORD, service._before_upload('further'))
+        completed = service._before_upload('root')
+        self.assertEqual('saving', completed.status)
+        self.assertEqual({'team': 'web'}, completed.properties)
         service._nova_api.update.assert_called_once_with(
             None, 'root', {'name': 'n'}, purge_props=False
         )

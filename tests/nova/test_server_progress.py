@@ -34,8 +34,10 @@ class FollowedTest(base.NovaTestCase):
         self.written: list[int] = []
         self.wrote = threading.Event()
         self.save: Any = self._save
+        self.loads = 0
 
         def load(_context: Any, uuid: str, expected_attrs: Any) -> Any:
+            self.loads += 1
             instance = self.instance(uuid=uuid, progress=-1)
             self.patch(instance, 'save', lambda: self.save(instance))
             return instance
@@ -51,6 +53,25 @@ class FollowedTest(base.NovaTestCase):
             progress.report(*HALF)
             self.assertTrue(self.wrote.wait(30))
         self.assertEqual([50, 0], self.written)
+
+    def test_taken_back_when_all_is_read(self) -> None:
+        """Glance's part, and undoing, need not be waited for."""
+        with server_progress.followed(samples.UUID) as progress:
+            progress.report(*HALF)
+            self.assertTrue(self.wrote.wait(30))
+            self.wrote.clear()
+            progress.report(progress_lib.Stage.UPLOADING, 10, 10)
+            self.assertTrue(self.wrote.wait(30))
+            self.assertEqual(0, self.written[-1])
+
+    def test_loaded_once(self) -> None:
+        with server_progress.followed(samples.UUID) as progress:
+            for done in (1, 2):
+                progress.report(progress_lib.Stage.COPYING, done, 10)
+                self.assertTrue(self.wrote.wait(30))
+                self.wrote.clear()
+        self.assertEqual([10, 20, 0], self.written)
+        self.assertEqual(1, self.loads)
 
     def test_short_snapshot_writes_nothing(self) -> None:
         self.patch(server_progress, 'INTERVAL', 3600)

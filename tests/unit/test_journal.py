@@ -128,6 +128,23 @@ class JournalTestCase(base.TestCase):
 class UndoingTest(JournalTestCase):
     """Steps for the length of a block."""
 
+    def test_file_goes_with_the_last_step_and_comes_with_the_next(
+        self,
+    ) -> None:
+        with self.begun() as entry:
+            for _each in range(2):
+                with entry.undoing(noted('start it')):
+                    self.assertEqual(['start it'], self.kinds_on_disk())
+                self.assertFalse(entry.path.exists())
+
+    def test_dropped_step_is_not_undone(self) -> None:
+        with self.begun() as entry, entry.undoing(noted('first', number=1)):
+            second = noted('second', number=2)
+            with entry.undoing(second):
+                entry.drop(second)
+                self.assertEqual(['first'], self.kinds_on_disk())
+        self.assertEqual([{'number': 1}], self.undone)
+
     def test_step_is_on_disk_before_the_block(self) -> None:
         with (
             self.begun() as entry,

@@ -14,11 +14,14 @@
 """Programs are run to their end, within limits, and never orphaned."""
 
 import dataclasses
+import errno
 import os
 import pathlib
 import signal
 import sys
+import time
 
+from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import process
 from tests.unit import base
@@ -43,6 +46,21 @@ class RunTest(base.TestCase):
 
     def test_returns_what_was_written(self) -> None:
         self.assertEqual(b'one\n', process.run(['echo', 'one'], LIMITS))
+
+    def test_end_is_waited_for_without_looking_again_and_again(self) -> None:
+        def sleep(_seconds: float) -> None:
+            raise AssertionError('it slept')
+
+        if not concurrency.is_eventlet():
+            self.patch(time, 'sleep', sleep)
+        self.assertEqual(b'', process.run(['sleep', '0.2'], LIMITS))
+
+    def test_linux_without_descriptors_of_processes(self) -> None:
+        def fail(_pid: int) -> int:
+            raise OSError(errno.ENOSYS, 'not there')
+
+        self.patch(os, 'pidfd_open', fail)
+        self.assertEqual(b'', process.run(['sleep', '0.2'], LIMITS))
 
     def test_no_shell_reads_the_arguments(self) -> None:
         argument = '$HOME; echo two * "'

@@ -43,6 +43,15 @@ class PollsTest(base.TestCase):
         next(polls)
         self.assertGreaterEqual(time.monotonic() - began, 0.1)
 
+    def test_first_pauses_are_short(self) -> None:
+        slept: list[float] = []
+        progress = progress_lib.Progress('web')
+        progress.wait = lambda seconds=None: slept.append(seconds)  # type: ignore[method-assign,assignment,misc]
+        polls = waiting.polls(60, progress, interval=0.05, first=0.02)
+        for _poll in range(5):
+            next(polls)
+        self.assertEqual([0.02, 0.04, 0.05, 0.05], slept)
+
     def test_cancellation_ends_it(self) -> None:
         progress = progress_lib.Progress('web')
         looks = 0

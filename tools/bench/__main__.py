@@ -16,10 +16,12 @@ Never fails for a time: it measures, and who reads the table judges.
 """
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import json
 import pathlib
 import sys
@@ -29,6 +31,7 @@ from tests.lab import libvirtd as libvirtd_lib
 from tests.lab import paths
 from tools.bench import bench
 from tools.bench import disks
+from tools.bench import glance_options
 from tools.bench import growth
 from tools.bench import methods
 from tools.bench import rbd_bench
@@ -60,6 +63,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=disks.DISKS,
         help='default: both; with --nova one with 1 GiB in use; not with '
         '--rbd, which has one with 2 GiB in use',
+    )
+    parser.add_argument(
+        '--glance',
+        nargs='+',
+        choices=glance_options.ALL,
+        default=[glance_options.DEFAULT],
+        help="Glance's options: its defaults, a larger chunk of its store and "
+        'a hash that takes less, or both in one table; default: default',
     )
     parser.add_argument(
         '--small',
@@ -114,19 +125,30 @@ def _chosen(
         every, default = rbd_methods.METHODS, [*rbd_methods.METHODS]
     elif arguments.growth or arguments.nova:
         default = growth.METHODS
-    chosen = arguments.methods or default
-    if unknown := [name for name in chosen if name not in every]:
+    names = arguments.methods or default
+    if unknown := [name for name in names if name not in every]:
         parser.error(f'not measured there: {", ".join(unknown)}')
-    return [every[name] for name in chosen]
+    first, *further = dict.fromkeys(arguments.glance)
+    if arguments.rbd and (first, further) != (glance_options.DEFAULT, []):
+        parser.error('--rbd has Glances of its own')
+    return [
+        dataclasses.replace(every[name], glance=glance)
+        for glance in (first, *further)
+        for name in names
+        # What sends nothing to Glance is measured once.
+        if every[name].makes_image or glance == first
+    ]
 
 
 @contextlib.contextmanager
-def _lab(kind: type[bench.Bench]) -> Iterator[bench.Bench]:
-    """Start a libvirtd and a Glance, without a Nova."""
+def _lab(
+    new: Callable[[libvirtd_lib.Libvirtd], bench.Bench],
+) -> Iterator[bench.Bench]:
+    """Start a libvirtd and what a benchmark needs, without a Nova."""
     lab_base.remove_abandoned_labs()
     libvirtd = libvirtd_lib.Libvirtd(paths.process_lab())
     try:
-        with libvirtd, kind(libvirtd) as machine:
+        with libvirtd, new(libvirtd) as machine:
             yield machine
     finally:
         libvirtd.remove()
@@ -146,7 +168,8 @@ def main() -> int:
             rbd_methods.REFERENCE,
         )
     if not arguments.nova:
-        return _run(arguments, chosen, _lab(bench.Bench))
+        lab = _lab(lambda libvirtd: bench.Bench(libvirtd, arguments.glance))
+        return _run(arguments, chosen, lab)
     if not all(method.makes_image for method in chosen):
         parser.error('--nova: virtnbdbackup is no driver of nova-compute')
     # Needs openstacksdk, which is there for --nova only.

@@ -13,6 +13,7 @@
 """One measured snapshot: a worker is started, told to begin, and watched."""
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import json
@@ -30,6 +31,7 @@ from tests.lab import glance as glance_lib
 from tests.lab import guest as guest_lib
 from tests.lab import libvirtd as libvirtd_lib
 from tools.bench import disks
+from tools.bench import glance_options
 from tools.bench import methods
 from tools.bench import usage
 
@@ -49,7 +51,8 @@ class Row:
     program that takes the snapshot with the programs that it runs.
     ``qemu_cpu_s`` includes what the emulated guest itself needs, and
     ``other_cpu_s`` is what the host did besides: the noise.  ``at_once`` is
-    how many snapshots ran at the same time.
+    how many snapshots ran at the same time; ``glance`` is a name of
+    ``glance_options.ALL``.
     """
 
     method: str
@@ -65,6 +68,7 @@ class Row:
     glance_cpu_s: float
     other_cpu_s: float
     at_once: int = 1
+    glance: str = glance_options.DEFAULT
 
 
 class Worker:
@@ -127,19 +131,34 @@ class Worker:
 
 
 class Bench:
-    """A libvirtd and a Glance to measure with."""
+    """A libvirtd to measure with, and a Glance for each set of options.
 
-    def __init__(self, libvirtd: libvirtd_lib.Libvirtd) -> None:
-        self._state = state = libvirtd.state / 'bench'
+    :param glances: names of ``glance_options.ALL``.
+    """
+
+    def __init__(
+        self, libvirtd: libvirtd_lib.Libvirtd, glances: Sequence[str]
+    ) -> None:
+        self._state = libvirtd.state / 'bench'
         self._libvirtd = libvirtd
-        self._glance = glance_lib.Glance(state / 'glance')
+        self._glances = {name: self._new_glance(name) for name in glances}
+
+    def _new_glance(self, name: str) -> glance_lib.Glance:
+        options = glance_options.ALL[name]
+        return glance_lib.Glance(
+            self._state / f'glance-{name}',
+            extra=glance_options.lines(options.main),
+            store=glance_options.lines(options.store),
+        )
 
     def __enter__(self) -> Self:
-        self._glance.start()
+        for glance in self._glances.values():
+            glance.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._glance.stop()
+        for glance in self._glances.values():
+            glance.stop()
 
     @contextlib.contextmanager
     def guests(
@@ -193,6 +212,7 @@ class Bench:
                     disk=disk.name,
                     run=run,
                     at_once=len(guests),
+                    glance=method.glance,
                 )
                 for row in self._watched(method, workers, guests, state)
             ]
@@ -200,14 +220,21 @@ class Bench:
     def _write_config(
         self, method: methods.Method, state: pathlib.Path
     ) -> pathlib.Path:
-        return method.write_config(state, self._libvirtd, self._glance)
+        return method.write_config(
+            state, self._libvirtd, self._glance_of(method)
+        )
+
+    def _glance_of(self, method: methods.Method) -> glance_lib.Glance:
+        return self._glances[method.glance]
 
     def _worker(
         self, argv: list[str], state: pathlib.Path, number: int
     ) -> Worker:
         return Worker(argv, state, number)
 
-    def _watched_besides(self) -> contextlib.AbstractContextManager[None]:
+    def _watched_besides(
+        self, method: methods.Method
+    ) -> contextlib.AbstractContextManager[None]:
         """Watch what a kind of benchmark has besides; part of the time."""
         return contextlib.nullcontext()
 
@@ -220,7 +247,8 @@ class Bench:
     ) -> list[Row]:
         snapshots = state / 'snapshots'
         running = self._qemu_pids(guests)
-        before = self._cpu(workers, guests)
+        glance = self._glance_of(method)
+        before = self._cpu(workers, guests, glance)
         with contextlib.ExitStack() as stack:
             gaps = [stack.enter_context(guest.gap_watch()) for guest in guests]
             watches = [
@@ -228,14 +256,14 @@ class Bench:
                 for worker in workers
             ]
             seconds = stack.enter_context(usage.stopwatch())
-            stack.enter_context(self._watched_besides())
+            stack.enter_context(self._watched_besides(method))
             for worker, guest in zip(workers, guests, strict=True):
                 worker.begin(guest, IMAGE)
             made = [worker.made() for worker in workers]
         if self._qemu_pids(guests) != running:
             # Suspended and started again: that of the new process only.
             before = dataclasses.replace(before, qemu=0.0)
-        cpu = self._cpu(workers, guests) - before
+        cpu = self._cpu(workers, guests, glance) - before
         count = len(workers)
         return [
             Row(
@@ -256,9 +284,12 @@ class Bench:
         ]
 
     def _cpu(
-        self, workers: list[Worker], guests: list[guest_lib.Guest]
+        self,
+        workers: list[Worker],
+        guests: list[guest_lib.Guest],
+        glance_server: glance_lib.Glance,
     ) -> 'Cpu':
-        glance = usage.processes_in(self._glance.directory)
+        glance = usage.processes_in(glance_server.directory)
         return Cpu(
             sum(usage.cpu_seconds(worker.pid) for worker in workers),
             sum(map(usage.cpu_seconds, self._qemu_pids(guests))),
@@ -272,23 +303,25 @@ class Bench:
     def _taken(self, method: methods.Method, made: str) -> int:
         """Delete what a method has made, and return its size."""
         if method.makes_image:
-            return self._image_taken(made)
+            return _image_taken(self._glance_of(method), made)
         size = sum(
             path.stat().st_size for path in pathlib.Path(made).iterdir()
         )
         shutil.rmtree(made)
         return size
 
-    def _image_taken(self, image_id: str) -> int:
-        url = f'{self._glance.url}/v2/images/{image_id}'
-        with urllib.request.urlopen(url) as answer:
-            image = json.load(answer)
-        if image['status'] != 'active':
-            raise WorkerFailed(f'{image_id} is {image["status"]}')
-        urllib.request.urlopen(
-            urllib.request.Request(url, method='DELETE')
-        ).close()
-        return int(image['size'])
+
+def _image_taken(glance: glance_lib.Glance, image_id: str) -> int:
+    """Delete an image, and return its size."""
+    url = f'{glance.url}/v2/images/{image_id}'
+    with urllib.request.urlopen(url) as answer:
+        image = json.load(answer)
+    if image['status'] != 'active':
+        raise WorkerFailed(f'{image_id} is {image["status"]}')
+    urllib.request.urlopen(
+        urllib.request.Request(url, method='DELETE')
+    ).close()
+    return int(image['size'])
 
 
 @dataclasses.dataclass(frozen=True)

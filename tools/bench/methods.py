@@ -19,6 +19,7 @@ import pathlib
 from tests.lab import accelerator
 from tests.lab import glance as glance_lib
 from tests.lab import libvirtd as libvirtd_lib
+from tools.bench import glance_options
 
 HERE = pathlib.Path(__file__).parent
 TOP = HERE.parent.parent
@@ -33,6 +34,7 @@ snapshot_compression = {compressed}
 [snapshot]
 image_service = glance
 live_method = {live_method}
+compression = off
 compression_type = {compression}
 reserved_space_mb = 0
 [glance]
@@ -90,6 +92,7 @@ class Method:
     :ivar live_method: this project's; None for another program.
     :ivar compression: zstd, zlib or lz4; None for none.
     :ivar options: further lines of the configuration.
+    :ivar glance: the options of Glance, a name of ``glance_options.ALL``.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Method:
     live_method: str | None = None
     compression: str | None = None
     options: str = ''
+    glance: str = glance_options.DEFAULT
 
     @property
     def python(self) -> pathlib.Path:
@@ -144,13 +148,13 @@ class Method:
         return path
 
 
-#: In the order in which they are measured.
 def _own(
     name: str, live_method: str, compression: str | None = None
 ) -> Method:
     return Method(name, Program.OWN, live_method, compression)
 
 
+#: In the order in which they are measured.
 METHODS = {
     method.name: method
     for method in (

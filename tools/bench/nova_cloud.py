@@ -38,6 +38,7 @@ from tests.openstack import seed
 from tests.openstack import server as server_lib
 from tools.bench import bench
 from tools.bench import disks
+from tools.bench import glance_options
 from tools.bench import methods
 from tools.bench import nova_log
 from tools.bench import report
@@ -107,6 +108,8 @@ class NovaCloud:
         self._cloud = cloud
         self._compute = cloud.compute
         self._connection = cloud.connection
+        #: Those that it runs with.
+        self._glance = glance_options.DEFAULT
 
     # A server -------------------------------------------------------------
 
@@ -178,7 +181,8 @@ class NovaCloud:
         (server,) = guests
         assert isinstance(server, server_lib.Server)
         mode = self._mode(method)
-        if self._compute.mode != mode:
+        if self._glance != method.glance or self._compute.mode != mode:
+            self._run_glance(method.glance)
             self._compute.run(mode)
             self._snapshot(server)
         # What the run before has left to be written is not this one's.
@@ -186,9 +190,24 @@ class NovaCloud:
         row = self._watched(server)
         return [
             dataclasses.replace(
-                row, method=method.name, disk=disk.name, run=run
+                row,
+                method=method.name,
+                disk=disk.name,
+                run=run,
+                glance=method.glance,
             )
         ]
+
+    def _run_glance(self, name: str) -> None:
+        """Let Glance run with these options; restart it if need be."""
+        if self._glance != name:
+            options, glance = glance_options.ALL[name], self._cloud.glance
+            glance.options = {
+                'DEFAULT': dict(options.main),
+                'file': dict(options.store),
+            }
+            glance.restart()
+            self._glance = name
 
     def _mode(self, method: methods.Method) -> mode_lib.Mode:
         options = {
@@ -198,6 +217,7 @@ class NovaCloud:
         }
         if method.live_method is None:
             return mode_lib.UNMODIFIED.with_options(options)
+        options['nova_snap.compression'] = 'off'
         if method.compression:
             options['nova_snap.compression_type'] = method.compression
         return mode_lib.Mode(method=method.live_method).with_options(options)

@@ -34,7 +34,8 @@ DRAWN = (
     ('peak_rss_bytes', 'memory, MB', report.MB, 'linear'),
 )
 
-_Found = dict[report.Key, dict[str, float]]
+#: By disk, method and snapshots at once.
+_Found = dict[tuple[str, str, int], dict[str, float]]
 
 
 def draw(rows: list[bench.Row], path: pathlib.Path) -> None:
@@ -43,7 +44,9 @@ def draw(rows: list[bench.Row], path: pathlib.Path) -> None:
     Twice as much is as far up everywhere on a logarithmic scale.  Processor
     time and temporary disk are those of one snapshot.
     """
-    found = report.medians(rows)
+    # One plot has room for one set of options of Glance.
+    rows = [row for row in rows if row.glance == rows[0].glance]
+    found = {key[:3]: values for key, values in report.medians(rows).items()}
     methods = list(dict.fromkeys(row.method for row in rows))
     figure, panels = pyplot.subplots(
         len(DRAWN), len(growth.AXES), figsize=(10, 12), sharey='row'

@@ -184,7 +184,7 @@ class RbdBench(bench.Bench):
     """A libvirtd, Ceph and two Glances to measure with."""
 
     def __init__(self, libvirtd: libvirtd_lib.Libvirtd) -> None:
-        super().__init__(libvirtd)
+        super().__init__(libvirtd, glances=())
         self._networks = network.Networks(self._state)
         self._ceph = ceph_lib.Ceph(
             self._state / 'ceph', USERS, network.CEPH, CEPH_SIZE
@@ -257,8 +257,6 @@ class RbdBench(bench.Bench):
         run: int,
     ) -> list[bench.Row]:
         """Take a snapshot of the guest, and delete the image."""
-        assert isinstance(method, rbd_methods.RbdMethod)
-        self._glance = self._glances[method.store]
         (row,) = super().measure(method, disk, guests, run)
         more = self._more
         values = {
@@ -279,9 +277,13 @@ class RbdBench(bench.Bench):
         return method.write_config(
             state,
             self._libvirtd,
-            self._glance,
+            self._glance_of(method),
             ceph_conf=self._ceph.conf,
         )
+
+    def _glance_of(self, method: methods.Method) -> glance_lib.Glance:
+        assert isinstance(method, rbd_methods.RbdMethod)
+        return self._glances[method.store]
 
     def _worker(
         self, argv: list[str], state: pathlib.Path, number: int
@@ -290,10 +292,10 @@ class RbdBench(bench.Bench):
         return self._networks.program.call(lambda: start(argv, state, number))
 
     @contextlib.contextmanager
-    def _watched_besides(self) -> Iterator[None]:
+    def _watched_besides(self, method: methods.Method) -> Iterator[None]:
         """Count what only these rows have, until the image is active."""
         before, cpu = self._networks.counted(), self._ceph_cpu()
-        with ActiveWatch(self._glance.url) as watch:
+        with ActiveWatch(self._glance_of(method).url) as watch:
             yield
             watch.wait()
         self._more = {

@@ -19,6 +19,7 @@ import dataclasses
 import statistics
 
 from tools.bench import bench
+from tools.bench import glance_options
 
 MB = 1e6
 
@@ -42,16 +43,17 @@ COMPARED = 6
 #: What the others are compared with, where nothing else is said.
 REFERENCE = 'nova'
 
-Key = tuple[str, str, int]
+#: Disk, method, snapshots at once, and the options of Glance.
+Key = tuple[str, str, int, str]
 
 
 def medians(
     rows: Iterable[bench.Row], columns: Sequence[Column] = COLUMNS
 ) -> dict[Key, dict[str, float]]:
-    """Each value's median, by disk, method and snapshots at once."""
+    """Each value's median, by what was measured."""
     groups: dict[Key, list[bench.Row]] = {}
     for row in rows:
-        key = (row.disk, row.method, row.at_once)
+        key = (row.disk, row.method, row.at_once, row.glance)
         groups.setdefault(key, []).append(row)
     return {
         key: {
@@ -77,8 +79,8 @@ def table(
     parts = []
     for disk, at_once in dict.fromkeys((r.disk, r.at_once) for r in rows):
         chosen = {
-            method: values
-            for (name, method, count), values in found.items()
+            (method, glance): values
+            for (name, method, count, glance), values in found.items()
             if (name, count) == (disk, at_once)
         }
         runs = 1 + max(r.run for r in rows if r.disk == disk)
@@ -91,21 +93,30 @@ def table(
 
 
 def _lines(
-    chosen: dict[str, dict[str, float]],
+    chosen: dict[tuple[str, str], dict[str, float]],
     columns: Sequence[Column],
     reference: str,
 ) -> list[list[str]]:
+    """Return the values, then their ratios, by method and Glance's options.
+
+    A method is compared with the reference in the same Glance.
+    """
     lines = [['', *(heading for heading, _, _ in columns)]]
-    for method, values in chosen.items():
+    for (method, glance), values in chosen.items():
         written = [show(values[name]) for _, name, show in columns]
-        lines.append([method, *written])
-    compared = chosen.get(reference)
-    for method, values in chosen.items():
+        lines.append([method + _where(glance), *written])
+    for (method, glance), values in chosen.items():
+        compared = chosen.get((reference, glance))
         if compared and method != reference:
-            lines.append(
-                [f'{method} / {reference}', *_ratios(values, compared)]
-            )
+            title = f'{method} / {reference}{_where(glance)}'
+            lines.append([title, *_ratios(values, compared)])
     return lines
+
+
+def _where(glance: str) -> str:
+    if glance == glance_options.DEFAULT:
+        return ''
+    return f', {glance} Glance'
 
 
 def _ratios(

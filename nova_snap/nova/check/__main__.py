@@ -72,6 +72,7 @@ def _checks() -> tuple[findings.Check, ...]:
         configuration.check_configuration,
         configuration.check_options,
         configuration.check_all_disks,
+        configuration.check_glance,
         folders.check_user,
         folders.check_state,
         folders.check_folders,

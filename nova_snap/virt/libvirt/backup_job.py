@@ -133,8 +133,8 @@ def end(guest: guest_lib.Guest, export: Export) -> None:
     except exception.HypervisorError:
         if is_running(guest, export):
             raise
-    # abortJob only asks QEMU to end the job.
-    for _poll in waiting.polls(END_TIMEOUT, interval=0.05):
+    # abortJob only asks QEMU to end the job, which takes it some milliseconds.
+    for _poll in waiting.polls(END_TIMEOUT, interval=0.05, first=0.002):
         if not is_running(guest, export):
             return
     raise exception.HypervisorError(

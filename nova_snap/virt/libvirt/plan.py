@@ -180,6 +180,11 @@ class LibvirtPlan(driver.Plan):
         """The method of the live path, or ``cold``."""
         return self.decision.method or self.decision.path
 
+    @property
+    def is_streamed(self) -> bool:
+        """True if the disks are pulled."""
+        return self.decision.method is decision_lib.Method.PULL
+
     def hardware(self) -> Mapping[str, str]:
         """Return the image properties by the XML."""
         return hardware_lib.image_properties(

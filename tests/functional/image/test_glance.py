@@ -154,6 +154,38 @@ class UploadTest(base.GlanceTestCase):
             seen[-1],
         )
 
+    def test_no_more_requests_than_are_needed(self):
+        image_id = self.new_image()
+        service = self.make_service(self.proxy.url)
+        before = len(self.proxy.requests)
+        service.prepare(image_id)
+        service.upload(
+            image_id, io.BytesIO(b'x'), 1, progress.Progress('server')
+        )
+        found = [
+            (request.method, request.path.partition('?')[0])
+            for request in self.proxy.requests[before:]
+        ]
+        image = f'/v2/images/{image_id}'
+        self.assertEqual(
+            [
+                ('GET', '/v2/schemas/image'),
+                ('GET', '/v2/images'),
+                ('GET', image),
+                ('PUT', f'{image}/file'),
+                ('GET', image),
+            ],
+            found,
+        )
+
+    def test_what_fails_before_an_upload_is_raised_by_it(self):
+        image_id = self.new_image()
+        self.service.delete(image_id)
+        self.service.prepare(image_id)
+        self.assertRaises(
+            exception.ImageNotFound, self.upload, image_id, b'y' * 1000
+        )
+
     def test_pipe_of_unknown_size(self):
         data = base.random_bytes(3 * MiB)
         image_id = self.new_image()

@@ -93,6 +93,7 @@ class CheckTest(unit_base.TestCase):
             self.assertEqual('ok', found[name][0], found[name])
         self.assertEqual(['ok', 'nothing is left to undo.'], found['journal'])
         self.assertEqual('warning', found['login'][0])
+        self.assertIn('glance-api.conf', found['Glance'][1])
 
     def test_each_server(self) -> None:
         (server,) = (

@@ -221,7 +221,15 @@ class PromiseTests(TestCase):
                 writes.append([step['kind'] for step in steps])
             write(path, text, *options)
 
+        unlink = pathlib.Path.unlink
+
+        def note_end(path: pathlib.Path, missing_ok: bool = False) -> None:
+            if path.parent == operation.journal_directory and path.exists():
+                writes.append([])
+            unlink(path, missing_ok)
+
         self.patch(durable, 'write', note)
+        self.patch(pathlib.Path, 'unlink', note_end)
         operation.run()
         self.assertEqual([], writes[-1])
         self.assertGreater(max(map(len, writes)), 0)

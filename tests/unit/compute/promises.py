@@ -328,14 +328,15 @@ class SnapshotOfNova(ToRecord):
     }
 
     def prepare(self) -> None:
-        self.images.create(
-            image_api.Image(id=self.record_id, name='x', status='queued')
+        self.record = image_api.Image(
+            id=self.record_id, name='x', status='queued'
         )
+        self.images.create(self.record)
 
     def run(self) -> None:
         self.manager.snapshot_to_record(
             self.instance,
-            self.record_id,
+            self.record,
             {},
             self.images,
             self.progress,

@@ -91,7 +91,8 @@ class AddedTest(base.ManagerTestCase):
     def take(self) -> None:
         """Take images of all disks."""
         self.manager.snapshot_to_record(
-            *(base.INSTANCE, RECORD, {}, self.images, self.progress),
+            *(base.INSTANCE, self.images.get(RECORD), {}),
+            *(self.images, self.progress),
             lambda state: None,
             {'team': 'web'},
         )

@@ -36,7 +36,7 @@ class ToRecordTest(base.ManagerTestCase):
         """Take it."""
         self.manager.snapshot_to_record(
             base.INSTANCE,
-            RECORD,
+            self.images.get(RECORD),
             {'os_require_quiesce': 'True'},
             self.images,
             self.progress,

@@ -20,14 +20,14 @@ closes that when the parent dies::
 
     python -m nova_snap.virt.libvirt.extraction.orphan_watch URI UUID STEP
 
-STEP is the undo step of the export, as JSON.  Nothing that uses libvirt is
-imported before the parent has died, so that waiting takes little memory.
+STEP is the undo step of the export, as JSON.  A small program of Python's own
+modules waits for that, and becomes this one when the parent has died: a
+snapshot that succeeds imports nothing for it.
 """
 
 from collections.abc import Iterator
 import contextlib
 import json
-import signal
 import subprocess  # nosec B404
 import sys
 import syslog
@@ -49,6 +49,16 @@ INTERVAL = 1
 #: Seconds in which libvirtd begins the job that the parent asked for last:
 #: it may have to wait for the end of another call (30 s, libvirt 9.0).
 BEGIN_TIMEOUT = 40
+
+
+#: Whoever stops the service or closes the terminal stops the parent.
+_WAIT = """
+import os, signal, sys
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+sys.stdin.buffer.read()
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 
 
 @contextlib.contextmanager
@@ -85,8 +95,9 @@ def _let_go(process: subprocess.Popen[bytes], is_needed: bool) -> None:
 def _started(
     guest: 'guest_lib.Guest', step: 'undo_steps.EndExport'
 ) -> subprocess.Popen[bytes] | None:
-    # -P keeps the current folder out of sys.path.
-    argv = [sys.executable, '-P', '-m', __name__]
+    # Neither the environment's packages nor the current folder (-P).
+    argv = [sys.executable, '-I', '-S', '-c', _WAIT]
+    argv += ['-P', '-m', __name__]
     argv += [guest.host.uri, guest.uuid, json.dumps(step.data())]
     try:
         return subprocess.Popen(  # nosec B603
@@ -111,11 +122,7 @@ def _started(
 
 
 def main(uri: str, uuid: str, step: str) -> None:
-    """Wait for the end of the parent, then end its export."""
-    # Whoever stops the service or closes the terminal stops the parent.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    sys.stdin.buffer.read()
+    """End the export of the parent, which has died."""
     syslog.openlog('nova-snap', syslog.LOG_PID, syslog.LOG_DAEMON)
     try:
         _end(uri, uuid, json.loads(step))
