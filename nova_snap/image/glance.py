@@ -22,7 +22,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
-import time
 from typing import Any
 from typing import BinaryIO
 from typing import Self
@@ -32,7 +31,6 @@ import glanceclient
 from oslo_config import cfg
 from oslo_log import log as logging
 
-from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap import waiting
@@ -42,6 +40,7 @@ from nova_snap.image import api
 from nova_snap.image import glance_errors
 from nova_snap.image import glance_location
 from nova_snap.image import glance_session
+from nova_snap.image import preparation
 from nova_snap.image import schema
 from nova_snap.image import upload_data
 
@@ -52,9 +51,6 @@ T = TypeVar('T')
 #: Seconds that Glance is given to notice that an upload was cut off, and to
 #: set the image back to ``queued``.
 SETTLE_TIMEOUT = 30.0
-
-#: Seconds for which what was found out before an upload holds good.
-PREPARED_LIFE = 30.0
 
 #: Images that are looked at for the hash that Glance computes; some have none.
 NEWEST = 5
@@ -76,8 +72,7 @@ class GlanceImageService(api.ImageService):
         self._connection = connection
         self._num_retries = num_retries
         self._tries = num_retries + 1
-        #: By image: when it began, and what waits for the result.
-        self._preparations: dict[str, tuple[float, Callable[[], str]]] = {}
+        self._preparations = preparation.Preparations(self._prepare)
         self._client = glanceclient.Client(
             '2', session=connection.session, **connection.adapter
         )
@@ -170,12 +165,7 @@ class GlanceImageService(api.ImageService):
 
     def prepare(self, image_id: str) -> None:
         """Begin the requests that come before an upload, in a thread."""
-        self._preparations[image_id] = (
-            time.monotonic(),
-            concurrency.begin(
-                f'prepare-{image_id}', lambda: self._prepare(image_id)
-            ),
-        )
+        self._preparations.begin(image_id)
 
     def upload(
         self,
@@ -186,7 +176,7 @@ class GlanceImageService(api.ImageService):
         at_end: api.AtEnd = api.no_call,
     ) -> api.Image:
         incoming = upload_data.UploadData(
-            data, size, progress, at_end, self._prepared(image_id)
+            data, size, progress, at_end, self._preparations.result(image_id)
         )
         upload = _Upload(
             self._client,
@@ -203,14 +193,8 @@ class GlanceImageService(api.ImageService):
 
     # ------------------------------------------------------------------------
 
-    def _prepared(self, image_id: str) -> str:
-        """Return the hash to compute once the record can take data."""
-        began, result = self._preparations.pop(image_id, (0.0, None))
-        if result is None or time.monotonic() - began > PREPARED_LIFE:
-            return self._prepare(image_id)
-        return result()
-
     def _prepare(self, image_id: str) -> str:
+        """Return the hash to compute once the record can take data."""
         algorithm = self._hash_algorithm()
         self._call(None, self._connection.renew_login)
         # Glance would read all of the data before it answers with an error.
