@@ -14,6 +14,7 @@
 Only some tests need it, so the cloud starts without.
 """
 
+from collections.abc import Iterator
 import contextlib
 import pathlib
 import tempfile
@@ -76,6 +77,17 @@ class CloudInCeph:
             *('mon', 'profile rbd', 'osd', osd),
         )
 
+    @contextlib.contextmanager
+    def changeable_locations(self) -> Iterator[None]:
+        """Have a Glance that lets locations be changed as before API 2.17."""
+        options = self._glance_options()
+        more = {**options['DEFAULT'], 'show_multiple_locations': 'true'}
+        self._restart_glance({**options, 'DEFAULT': more})
+        try:
+            yield
+        finally:
+            self._restart_glance(options)
+
     def nova_options(self) -> dict[str, str]:
         """Return what nova-compute has to know, by ``section.name``."""
         return {
@@ -92,8 +104,6 @@ class CloudInCeph:
                 'enabled_backends': 'file:file, rbd:rbd',
                 # Where it is, so that Nova can clone it.
                 'show_image_direct_url': 'true',
-                # So that locations may be changed as before API 2.17.
-                'show_multiple_locations': 'true',
             },
             'glance_store': {'default_backend': 'rbd'},
             'rbd': {

@@ -36,7 +36,7 @@ from tests.openstack import test_kill
 
 #: Where the data is; and what changes after an image is active, when Glance
 #: computes its hash.
-OWN = ('direct_url', 'locations', 'os_hash_algo', 'os_glance_import_task')
+OWN = ('direct_url', 'os_hash_algo', 'os_glance_import_task')
 
 #: What nova-compute logs of the methods that it tries.
 METHODS = {
@@ -202,6 +202,7 @@ class RbdDirectTest(test_kill.KillTestCase):
         """It has no call for locations; the record is changed."""
         no_call = fault_proxy.Answer(404, b'No such call.')
         self.proxy.add('POST', ADD_LOCATION, no_call, None)
+        self.enterContext(self._cloud.changeable_locations())
         server = self.shared_server()
         ticks = server.ticks() - 40
         with self.as_found(server):
