@@ -98,12 +98,11 @@ class PowerActions:
         :raises NovaSnapError: as :meth:`.PowerManager.change` does.
         """
         action = self._admitted(instance, change)
-        call = calls.Call(
-            action.progress, 'nothing was begun', 'it was not begun in time.'
-        )
+        call = calls.Call('nothing was begun')
 
         def accept(vm_state: vm_states.VmState | None) -> None:
             if not action.is_accepted:
+                call.claim()
                 watcher.accepted(instance.uuid)
                 action.is_accepted = True
             action.vm_state = vm_state
@@ -115,6 +114,7 @@ class PowerActions:
             error: Exception | None = None
             try:
                 if action.before is not None:
+                    call.claim()
                     watcher.accepted(instance.uuid)
                     action.is_accepted = True
                     call.answer(None)

@@ -187,11 +187,7 @@ class Snapshots:
         """
         snapshot = Snapshot(wanted.instance)
         self._admit(snapshot)
-        call = calls.Call(
-            snapshot.progress,
-            'no image record exists',
-            'its record was not created in time.',
-        )
+        call = calls.Call('no image record exists')
         work = _Work(wanted, snapshot, images, watcher, self._watcher, call)
         uuid = wanted.instance.uuid
         calls.start_thread(
@@ -327,6 +323,7 @@ class _Work:
 
     def _accepted(self, records: Sequence[image_api.Image]) -> None:
         """Let the request succeed: the image records exist."""
+        self.call.claim()
         self.snapshot.image_id = records[0].id
         self.watcher.accepted(
             self.snapshot.instance.uuid, self.snapshot.image_id

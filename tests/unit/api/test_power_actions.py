@@ -19,8 +19,10 @@ import fixtures
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap.api import calls
 from nova_snap.api.db import models
 from nova_snap.compute import power
+from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import power_state
 from nova_snap.virt import power as power_lib
 from tests.unit import base as unit_base
@@ -200,6 +202,30 @@ class TestPowerActions(PowerTestCase):
         self.assertEqual(202, self.act({'pause': {'x': [1]}}).status_int)
 
 
+class TestTooSlow(PowerTestCase):
+    """A libvirt that answers when the client has gone."""
+
+    def test_nothing_is_begun_later(self) -> None:
+        self.patch(calls, 'ACCEPT_TIMEOUT', 0.1)
+        answers = threading.Event()
+        acted: list[power_lib.Action] = []
+        real = self.driver.power
+
+        def late(instance: instance_lib.Instance) -> power_lib.Power:
+            answers.wait(unit_base.PATIENCE)
+            return real(instance)
+
+        self.patch(self.driver, 'power', late)
+        self.driver.act = lambda action, progress: acted.append(action)
+        answer = self.act({'os-stop': None})
+        self.assert_error(answer, 503, 'serviceUnavailable', 'nothing was beg')
+        answers.set()
+        self.wait_for_end()
+        self.assertEqual([], acted)
+        self.assertEqual(RUNNING, self.driver.state)
+        self.assertEqual([], self.services.actions.list(SERVER))
+
+
 class TestConflicts(PowerTestCase):
     """One thing at a time is done to a server."""
 
@@ -246,11 +272,11 @@ class TestConflicts(PowerTestCase):
 
     def test_a_hard_reboot_ends_a_soft_one(self) -> None:
         self.held(SOFT)
-        calls: list[power_lib.Action] = []
-        self.driver.act = lambda action, progress: calls.append(action)
+        acted: list[power_lib.Action] = []
+        self.driver.act = lambda action, progress: acted.append(action)
         self.assertEqual(202, self.act(HARD).status_int)
         self.wait_for_end()
-        self.assertEqual([power_lib.Action.HARD_REBOOT], calls)
+        self.assertEqual([power_lib.Action.HARD_REBOOT], acted)
         hard, soft = self.services.actions.list(SERVER)
         for action in hard, soft:
             self.assertEqual('Success', action.events[0].result)
