@@ -25,13 +25,13 @@ import time
 from oslo_log import log as logging
 
 from nova_snap import exception
-from nova_snap import progress as progress_lib
 from nova_snap.api import calls
 from nova_snap.compute import power
 from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import task_state as task_states
 from nova_snap.objects import vm_state as vm_states
+from nova_snap.virt import power as power_lib
 
 LOG = logging.getLogger(__name__)
 
@@ -57,7 +57,9 @@ class PowerAction:
     vm_state: vm_states.VmState | None = None
     is_accepted: bool = False
     task_state: task_states.TaskState = dataclasses.field(init=False)
-    progress: progress_lib.Progress = dataclasses.field(init=False)
+    control: power_lib.Control = dataclasses.field(
+        default_factory=power_lib.Control
+    )
     has_ended: threading.Event = dataclasses.field(
         default_factory=threading.Event
     )
@@ -65,11 +67,6 @@ class PowerAction:
     def __post_init__(self) -> None:
         """Begin in the task state that the request sets."""
         self.task_state = self.change.task_state
-        self.progress = progress_lib.Progress(self.instance.uuid)
-
-    def hurry(self, reason: str) -> None:
-        """Wait no longer for a guest that was asked to shut down."""
-        self.progress.cancel(reason)
 
 
 class PowerActions:
@@ -121,7 +118,7 @@ class PowerActions:
                     _wait_for_end(action.before)
                     action.before = None
                 self.manager.change(
-                    instance, change, images, action.progress, accept
+                    instance, change, images, action.control, accept
                 )
             except Exception as failure:
                 error = failure
@@ -158,7 +155,7 @@ class PowerActions:
         while list(self) and time.monotonic() < ends_at:
             time.sleep(POLL_INTERVAL)
         for action in self:
-            action.hurry('the service is being stopped.')
+            action.control.hurry('the service is being stopped.')
         while list(self):
             time.sleep(POLL_INTERVAL)
 
@@ -171,7 +168,7 @@ class PowerActions:
             before = self._by_instance.get(instance.uuid)
             if before is not None:
                 _require_end(before, change)
-                before.hurry('a hard reboot was asked for.')
+                before.control.hurry('a hard reboot was asked for.')
             action = PowerAction(instance, change, before)
             if before is not None:
                 action.vm_state = before.vm_state

@@ -358,14 +358,23 @@ class Guest:
         self.call('wake it up', lambda domain: domain.pMWakeup())
 
     def shut_down(self) -> None:
-        """Ask the guest to shut down, by its agent or else by ACPI.
-
-        Without a flag, libvirt would wait a minute for an agent that hangs.
-        """
+        """Ask the guest to shut down, by ACPI."""
         flags = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
-        if self.is_agent_alive():
-            flags = libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT
         self.call('shut it down', lambda domain: domain.shutdownFlags(flags))
+
+    def shut_down_by_agent(self) -> None:
+        """Ask the guest's agent to shut it down.
+
+        An agent that does so does not answer.  libvirt's own call would wait
+        a minute for one that hangs.
+
+        :raises HypervisorError: the agent refuses.
+        """
+        try:
+            self._ask_agent('shut it down by its agent', 'guest-shutdown')
+        except exception.HypervisorError as error:
+            if error.code != libvirt.VIR_ERR_AGENT_UNRESPONSIVE:
+                raise
 
     def destroy(self) -> None:
         """Switch the power of the guest off."""

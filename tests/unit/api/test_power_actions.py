@@ -18,7 +18,6 @@ from typing import Any
 import fixtures
 
 from nova_snap import exception
-from nova_snap import progress as progress_lib
 from nova_snap.api import calls
 from nova_snap.api.db import models
 from nova_snap.compute import power
@@ -72,14 +71,13 @@ class PowerTestCase(test_create_image.CreateImageTestCase):
         return self.call('POST', PATH, body, version='2.45')
 
     def hold_action(
-        self, _action: power_lib.Action, progress: progress_lib.Progress
+        self, _action: power_lib.Action, control: power_lib.Control
     ) -> None:
         """Go on when the test says so, or when the action has to hurry."""
         self.begun.set()
         while not self.shall_end.wait(0.02):
-            try:
-                progress.check()
-            except exception.SnapshotCancelled:
+            control.check(SERVER)
+            if control.hurry_reason is not None:
                 return
 
     def held(self, body: Any) -> None:
@@ -216,7 +214,7 @@ class TestTooSlow(PowerTestCase):
             return real(instance)
 
         self.patch(self.driver, 'power', late)
-        self.driver.act = lambda action, progress: acted.append(action)
+        self.driver.act = lambda action, control: acted.append(action)
         answer = self.act({'os-stop': None})
         self.assert_error(answer, 503, 'serviceUnavailable', 'nothing was beg')
         answers.set()
@@ -273,7 +271,7 @@ class TestConflicts(PowerTestCase):
     def test_a_hard_reboot_ends_a_soft_one(self) -> None:
         self.held(SOFT)
         acted: list[power_lib.Action] = []
-        self.driver.act = lambda action, progress: acted.append(action)
+        self.driver.act = lambda action, control: acted.append(action)
         self.assertEqual(202, self.act(HARD).status_int)
         self.wait_for_end()
         self.assertEqual([power_lib.Action.HARD_REBOOT], acted)
