@@ -243,6 +243,18 @@ class PowerManager:
                     server=instance.uuid
                 ) from error
 
+    def finish(
+        self, instance: instance_lib.Instance, images: image_api.ImageService
+    ) -> None:
+        """Undo what an earlier action on an instance has left.
+
+        :raises RecoveryNeeded: that is not possible yet.
+        :raises SnapshotInProgress: another operation on the instance runs.
+        """
+        progress = progress_lib.Progress(instance.uuid)
+        with self._manager.begun(instance, progress, images, takes_slot=False):
+            pass
+
     def vm_state(self, instance_uuid: str) -> VmState | None:
         """Return the state of an instance, None if it is not known."""
         try:

@@ -51,6 +51,11 @@ class Control:
         """Why the guest is to be switched off at once; None if it is not."""
         return self._hurry
 
+    @property
+    def is_left(self) -> bool:
+        """Return True if the guest is to be left as it is."""
+        return self._is_left
+
     def hurry(self, reason: str) -> None:
         """Have the guest switched off, if it was asked to shut down.
 
