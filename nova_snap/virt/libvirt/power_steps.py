@@ -47,7 +47,7 @@ class EndSave(undo.Step, kind='end the suspension'):
         """
         guest = resources.get(guest_lib.Guest)
         with contextlib.suppress(exception.GuestGone):
-            undo_steps.wait_for_save(guest)
+            undo_steps.wait_for_save(guest, self.kind)
             if guest.power_state().is_active:
                 undo_steps.remove_broken_save(guest)
 

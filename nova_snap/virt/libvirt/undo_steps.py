@@ -232,7 +232,7 @@ class Resume(undo.Step, kind='start the guest again'):
         """
         guest = resources.get(guest_lib.Guest)
         try:
-            wait_for_save(guest)
+            wait_for_save(guest, self.kind)
             if guest.power_state().is_active:
                 remove_broken_save(guest)
             elif guest.has_managed_save():
@@ -276,14 +276,18 @@ def _is_saved(guest: guest_lib.Guest) -> bool:
     return not guest.power_state().is_active and guest.has_managed_save()
 
 
-def wait_for_save(guest: guest_lib.Guest) -> None:
-    """Wait until a managed save of a guest has ended."""
+def wait_for_save(guest: guest_lib.Guest, action: str) -> None:
+    """Wait until a managed save of a guest has ended.
+
+    :param action: what waits for that, a phrase that continues "could not".
+    :raises HypervisorError: it has not ended.
+    """
     # libvirtd carries a save on to its end when our process dies.
     for _poll in waiting.polls(SAVE_TIMEOUT):
-        if not guest.power_state().is_active or guest.job() is None:
+        if not guest.power_state().is_active or not guest.is_saving():
             return
     raise exception.HypervisorError(
-        action='start the guest again',
+        action=action,
         reason=f'its managed save has run for {SAVE_TIMEOUT} s',
     )
 

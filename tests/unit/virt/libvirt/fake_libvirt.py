@@ -72,6 +72,8 @@ class Domain:
         self.ping: Callable[[], None] = lambda: None
         self.save: Callable[[], None] = lambda: None
         self.ask_for_job: Callable[[], None] = lambda: None
+        #: A VIR_DOMAIN_JOB_OPERATION_* that is under way.
+        self.job_now: int | None = None
         self.create: Callable[[], None] = lambda: None
         self.shut_down: Callable[[], None] = lambda: None
         self.agent_shut_down: Callable[[], None] = lambda: self.shut_down()
@@ -208,13 +210,18 @@ class Domain:
             else libvirt.VIR_DOMAIN_RUNNING
         )
 
-    def jobInfo(self) -> list[int]:  # noqa: N802
+    def jobStats(self) -> dict[str, int]:  # noqa: N802
         self.ask_for_job()
         if not self.isActive():
             raise error(
                 libvirt.VIR_ERR_OPERATION_INVALID, 'domain is not running'
             )
-        return [libvirt.VIR_DOMAIN_JOB_NONE] + [0] * 11
+        if self.job_now is None:
+            return {'type': libvirt.VIR_DOMAIN_JOB_NONE}
+        return {
+            'type': libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
+            libvirt.VIR_DOMAIN_JOB_OPERATION: self.job_now,
+        }
 
     def change_disk(self, disk: str) -> None:
         """Give it another disk."""

@@ -29,6 +29,7 @@ from nova_snap.virt.libvirt import power as libvirt_power
 from nova_snap.virt.libvirt import power_steps
 from nova_snap.virt.libvirt import requirements
 from nova_snap.virt.libvirt import shutdown
+from nova_snap.virt.libvirt import undo_steps
 from tests.unit.virt.libvirt import base
 from tests.unit.virt.libvirt import fake_libvirt
 from tests.unit.virt.libvirt import samples
@@ -394,3 +395,13 @@ class TestRecovery(PowerTestCase):
         self.undo(power_steps.EndSave())
         self.assertTrue(self.domain.is_saved)
         self.assertEqual(base.SHUTOFF, self.domain.state_now)
+
+    def test_a_job_of_another_program_is_no_save(self) -> None:
+        self.patch(undo_steps, 'SAVE_TIMEOUT', 0)
+        self.domain.job_now = libvirt.VIR_DOMAIN_JOB_OPERATION_DUMP
+        self.undo(power_steps.EndSave())
+        self.domain.job_now = libvirt.VIR_DOMAIN_JOB_OPERATION_SAVE
+        error = self.assertRaises(
+            exception.HypervisorError, self.undo, power_steps.EndSave()
+        )
+        self.assertIn('could not end the suspension', str(error))
