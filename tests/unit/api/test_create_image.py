@@ -21,6 +21,7 @@ from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap.api import calls
+from nova_snap.api import snapshots
 from nova_snap.image import api as image_api
 from nova_snap.objects import task_state as task_states
 from tests.unit import base as unit_base
@@ -253,6 +254,20 @@ class TestQueue(CreateImageTestCase):
         self.wait_for_end()
         self.assertEqual([], self.services.actions.list(SERVER))
         self.assert_nothing_is_left()
+
+    def test_stop_waits_for_no_undoing_for_ever(self) -> None:
+        self.patch(snapshots, 'UNDO_TIMEOUT', 0.1)
+
+        def hang(_request: compute_base.Request) -> None:
+            self.begun.set()
+            self.shall_end.wait(unit_base.PATIENCE)
+
+        self.driver.behave = hang
+        self.create()
+        self.assertTrue(self.begun.wait(unit_base.PATIENCE))
+        stopping = unit_base.Attempt(lambda: self.accepted.stop(0))
+        self.assertIsNone(stopping.wait().error)
+        self.assertIn('its next start does that', self.log.output)
 
     def test_stop_undoes_what_takes_too_long(self) -> None:
         self.driver.behave = self.hold
