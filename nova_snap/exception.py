@@ -381,6 +381,16 @@ class VolumeServiceUnavailable(Unavailable):
 # Ends that are not failures -------------------------------------------------
 
 
+class ActionInterrupted(NovaSnapError):
+    """A power action was left while its guest was shutting down."""
+
+    message = (
+        'The service was stopped while server %(server)s was shutting down. '
+        'The server is left to that; a reboot is finished when the service '
+        'is started again.'
+    )
+
+
 class SnapshotCancelled(NovaSnapError):
     """The snapshot was cancelled; ``reason`` says by whom or why."""
 

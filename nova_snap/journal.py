@@ -131,7 +131,7 @@ class Entry:
         except OSError as error:
             raise exception.SnapshotFailed(
                 f'The journal in {self.path.parent} cannot be written '
-                f'({error.strerror}), and no snapshot is begun without it; '
+                f'({error.strerror}), and no operation is begun without it; '
                 'make room there.'
             ) from error
         try:
@@ -187,7 +187,7 @@ class Entry:
         """Remove the entry if nothing is left to undo; return True if so."""
         if self.steps:
             LOG.error(
-                'Snapshot of server %(server)s left undone: %(kinds)s. '
+                'An operation on server %(server)s left undone: %(kinds)s. '
                 'Recovery tries again; the journal entry is %(path)s.',
                 {
                     'server': self.instance_uuid,

@@ -19,6 +19,7 @@ process can tell whether the data is its own and still valid.
 import dataclasses
 import pathlib
 import platform
+import time
 from typing import Any
 
 #: Random, made by the kernel when it starts.  random(4)
@@ -77,6 +78,11 @@ def origin(uri: str, machine: str | None = None) -> Origin:
 def boot_id() -> str | None:
     """Return the id of this boot of the host, or None if it has none."""
     return _line(BOOT_ID)
+
+
+def uptime() -> float:
+    """Return the seconds since the boot of this host, asleep or not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def machine_id() -> str | None:

@@ -249,7 +249,7 @@ def _read(
     return found
 
 
-class Watcher(calls.Watcher):
+class Recorder(calls.Watcher):
     """Notes what becomes of a work as an instance action.
 
     :param action: Nova's name of the action, such as ``createImage``.

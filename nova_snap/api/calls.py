@@ -21,7 +21,6 @@ import threading
 
 from nova_snap import concurrency
 from nova_snap import exception
-from nova_snap import progress as progress_lib
 
 #: Seconds within which a work has to be accepted.  Reading the guest and
 #: asking the image service have limits of their own.
@@ -53,24 +52,36 @@ class Watcher:
 class Call:
     """What the thread of a request waits for.
 
-    :param progress: of the work, which is cancelled if it is too slow.
-    :param lack: a phrase for what is not there then.
+    :param lack: a phrase for what is not there if the work is too slow.
     """
 
-    def __init__(
-        self, progress: progress_lib.Progress, lack: str, reason: str
-    ) -> None:
-        self._progress = progress
+    def __init__(self, lack: str) -> None:
         self._lack = lack
-        self._reason = reason
+        self._lock = threading.Lock()
+        self._is_claimed = False
+        self._has_given_up = False
         self._is_answered = threading.Event()
         self._error: Exception | None = None
 
+    def claim(self) -> None:
+        """Make the request wait for the answer, however long it takes.
+
+        The work calls this before it changes or notes anything: a client that
+        was told that nothing was begun would ask again.
+
+        :raises Unavailable: the request was answered; begin nothing.
+        """
+        with self._lock:
+            if self._has_given_up:
+                raise self._too_slow()
+            self._is_claimed = True
+
     def answer(self, error: Exception | None) -> None:
         """Let the request go on; only the first answer counts."""
-        if not self._is_answered.is_set():
-            self._error = error
-            self._is_answered.set()
+        with self._lock:
+            if not self._is_answered.is_set():
+                self._error = error
+                self._is_answered.set()
 
     def wait(self) -> None:
         """Wait until the work is accepted.
@@ -78,13 +89,20 @@ class Call:
         :raises NovaSnapError: it is not.
         """
         if not self._is_answered.wait(ACCEPT_TIMEOUT):
-            self._progress.cancel(self._reason)
-            raise exception.Unavailable(
-                f'After {ACCEPT_TIMEOUT} s {self._lack}; libvirt or the image '
-                'service is too slow.'
-            )
+            with self._lock:
+                self._has_given_up = not self._is_claimed
+            if self._has_given_up:
+                raise self._too_slow()
+            # To note the action has limits of its own.
+            self._is_answered.wait()
         if self._error is not None:
             raise self._error
+
+    def _too_slow(self) -> exception.Unavailable:
+        return exception.Unavailable(
+            f'After {ACCEPT_TIMEOUT} s {self._lack}; libvirt or the image '
+            'service is too slow.'
+        )
 
 
 def start_thread(

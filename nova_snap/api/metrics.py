@@ -41,7 +41,7 @@ DURATIONS = (1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000)
 FROZEN = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
 
-class Metrics(snapshots_lib.Watcher):
+class Metrics(snapshots_lib.Observer):
     """The measurements of one service since its start."""
 
     def __init__(self) -> None:

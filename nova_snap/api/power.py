@@ -18,32 +18,40 @@ action when another is asked for, and when the service ends.
 """
 
 from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
 import dataclasses
+import functools
 import threading
 import time
 
 from oslo_log import log as logging
 
 from nova_snap import exception
-from nova_snap import progress as progress_lib
 from nova_snap.api import calls
+from nova_snap.api import works
 from nova_snap.compute import power
 from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import task_state as task_states
 from nova_snap.objects import vm_state as vm_states
+from nova_snap.virt import power as power_lib
 
 LOG = logging.getLogger(__name__)
-
-#: Seconds between two looks at what is still going on.
-POLL_INTERVAL = 0.1
 
 #: Seconds for which a hard reboot waits for the action that it ends.  That one
 #: waits for the guest no longer, and libvirt has limits of its own.
 END_TIMEOUT = 300
 
+#: Seconds within which actions end that were told to leave their guests.
+LEAVE_TIMEOUT = 60
 
-@dataclasses.dataclass
+#: Seconds before each attempt to finish a soft reboot that has failed: its
+#: guest may shut down later, and has to be started then.
+PAUSES = (10, 20, 40, 60, 120, 240, 480)
+
+
+@dataclasses.dataclass(eq=False)
 class PowerAction:
     """A power action from its request until its end.
 
@@ -55,21 +63,95 @@ class PowerAction:
     change: power.Change
     before: 'PowerAction | None' = None
     vm_state: vm_states.VmState | None = None
-    is_accepted: bool = False
     task_state: task_states.TaskState = dataclasses.field(init=False)
-    progress: progress_lib.Progress = dataclasses.field(init=False)
+    control: power_lib.Control = dataclasses.field(
+        default_factory=power_lib.Control
+    )
     has_ended: threading.Event = dataclasses.field(
         default_factory=threading.Event
     )
+    #: Of the requests that were accepted.
+    _watchers: list[calls.Watcher] = dataclasses.field(default_factory=list)
+    _has_failed: bool = False
+    #: Held while a request is accepted, or the action is about to begin.
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         """Begin in the task state that the request sets."""
         self.task_state = self.change.task_state
-        self.progress = progress_lib.Progress(self.instance.uuid)
 
-    def hurry(self, reason: str) -> None:
-        """Wait no longer for a guest that was asked to shut down."""
-        self.progress.cancel(reason)
+    @property
+    def is_accepted(self) -> bool:
+        """Return True if a request for it was accepted."""
+        return bool(self._watchers)
+
+    def accept(self, watcher: calls.Watcher) -> None:
+        """Note that the request of a watcher is about to succeed."""
+        watcher.accepted(self.instance.uuid)
+        self._watchers.append(watcher)
+
+    def accept_another(self, watcher: calls.Watcher) -> bool:
+        """Accept a request for the same, if this waits for another action."""
+        with self._lock:
+            if (
+                not self.is_accepted
+                or self._has_failed
+                or self.task_state is not task_states.TaskState.REBOOTING_HARD
+            ):
+                return False
+            self.accept(watcher)
+            return True
+
+    def begin(self, vm_state: vm_states.VmState | None) -> None:
+        """Note that it is the turn of this action."""
+        with self._lock:
+            self.vm_state = vm_state
+            self.task_state = self.change.begun
+        for watcher in self._watchers:
+            watcher.began()
+
+    def end(self, error: Exception | None) -> None:
+        """Note the end in the instance actions, and the failure in the log."""
+        with self._lock:
+            self._has_failed = True
+        if error is not None and self.is_accepted:
+            is_known = isinstance(error, exception.NovaSnapError)
+            LOG.error(
+                'Failed to %(action)s server %(server)s: %(error)s',
+                {
+                    'action': self.change.action.value,
+                    'server': self.instance.uuid,
+                    'error': error,
+                },
+                instance_uuid=self.instance.uuid,
+                exc_info=None if is_known else error,
+            )
+        with contextlib.ExitStack() as stack:
+            for watcher in self._watchers:
+                stack.callback(watcher.ended, error)
+
+    def leave(self) -> None:
+        """End soon, and so the action before this one."""
+        self.control.leave()
+        if self.before is not None:
+            self.before.control.leave()
+
+    def wait_for_turn(self) -> None:
+        """Wait until the action before this one has ended.
+
+        :raises Unavailable: it has not.
+        """
+        before = self.before
+        if before is None:
+            return
+        before.control.hurry('a hard reboot was asked for.')
+        if not before.has_ended.wait(END_TIMEOUT):
+            raise exception.Unavailable(
+                f'The {before.change.action.value} of server '
+                f'{self.instance.uuid} has not ended within {END_TIMEOUT} s; '
+                'the server is not rebooted.'
+            )
+        self.before = None
 
 
 class PowerActions:
@@ -77,9 +159,7 @@ class PowerActions:
 
     def __init__(self, manager: power.PowerManager) -> None:
         self.manager = manager
-        self._lock = threading.Lock()
-        self._by_instance: dict[str, PowerAction] = {}
-        self._is_stopping = False
+        self._works: works.Works[PowerAction] = works.Works()
 
     def start(
         self,
@@ -91,152 +171,149 @@ class PowerActions:
         """Begin an action; return when it is accepted.
 
         A hard reboot is accepted at once if another action is going on that
-        it may end: it begins when that has ended.
+        it may end: it begins when that has ended.  Further ones that are asked
+        for until then are one with it.
 
         :raises InvalidState: another action of this service is going on.
         :raises Stopping: the service is about to end.
         :raises NovaSnapError: as :meth:`.PowerManager.change` does.
         """
-        action = self._admitted(instance, change)
-        call = calls.Call(
-            action.progress, 'nothing was begun', 'it was not begun in time.'
-        )
-
-        def accept(vm_state: vm_states.VmState | None) -> None:
-            if not action.is_accepted:
-                watcher.accepted(instance.uuid)
-                action.is_accepted = True
-            action.vm_state = vm_state
-            action.task_state = change.begun
-            watcher.began()
-            call.answer(None)
-
-        def run() -> None:
-            error: Exception | None = None
-            try:
-                if action.before is not None:
-                    watcher.accepted(instance.uuid)
-                    action.is_accepted = True
-                    call.answer(None)
-                    _wait_for_end(action.before)
-                    action.before = None
-                self.manager.change(
-                    instance, change, images, action.progress, accept
-                )
-            except Exception as failure:
-                error = failure
-            self._end(action, watcher, error)
-            call.answer(error)
-
+        if change is power.HARD_REBOOT and self._is_one_with(
+            instance, watcher
+        ):
+            return
+        action = PowerAction(instance, change)
+        self._works.admit(action, functools.partial(_take_place, action))
+        call = calls.Call('nothing was begun')
         calls.start_thread(
-            f'power-{instance.uuid}', run, lambda: self._forget(action)
+            f'power-{instance.uuid}',
+            lambda: self._run(action, images, watcher, call),
+            lambda: self._forget(action),
         )
         call.wait()
 
     def of(self, instance_uuid: str) -> PowerAction | None:
         """Return the action on an instance that is going on, if any."""
-        return self._by_instance.get(instance_uuid)
+        return self._works.of(instance_uuid)
 
     def __iter__(self) -> Iterator[PowerAction]:
         """Yield the actions that are going on."""
-        with self._lock:
-            return iter(list(self._by_instance.values()))
+        return iter(self._works)
 
     def close(self) -> None:
         """Accept no more actions."""
-        with self._lock:
-            self._is_stopping = True
+        self._works.close()
 
     def stop(self, timeout: float) -> None:
         """Accept no more, and return when all have ended.
 
-        :param timeout: seconds until guests that were asked to shut down are
-            switched off.
+        A guest that has not shut down after ``timeout`` seconds is left to
+        that; its power is not switched off.
         """
         self.close()
-        ends_at = time.monotonic() + timeout
-        while list(self) and time.monotonic() < ends_at:
-            time.sleep(POLL_INTERVAL)
+        if self._works.wait(timeout):
+            return
         for action in self:
-            action.hurry('the service is being stopped.')
-        while list(self):
-            time.sleep(POLL_INTERVAL)
+            action.leave()
+        if not self._works.wait(LEAVE_TIMEOUT):
+            for action in self:
+                LOG.warning(
+                    'The service ends during the %(action)s of server '
+                    '%(server)s.',
+                    {
+                        'action': action.change.action.value,
+                        'server': action.instance.uuid,
+                    },
+                    instance_uuid=action.instance.uuid,
+                )
 
-    def _admitted(
-        self, instance: instance_lib.Instance, change: power.Change
-    ) -> PowerAction:
-        with self._lock:
-            if self._is_stopping:
-                raise calls.Stopping()
-            before = self._by_instance.get(instance.uuid)
-            if before is not None:
-                _require_end(before, change)
-                before.hurry('a hard reboot was asked for.')
-            action = PowerAction(instance, change, before)
-            if before is not None:
-                action.vm_state = before.vm_state
-            self._by_instance[instance.uuid] = action
-            return action
+    def _is_one_with(
+        self, instance: instance_lib.Instance, watcher: calls.Watcher
+    ) -> bool:
+        """Return True if a hard reboot waits, which another one is one with.
 
-    def _end(
+        :raises Stopping: the service is about to end.
+        """
+        if self._works.is_closed:
+            raise calls.Stopping()
+        waiting = self.of(instance.uuid)
+        return waiting is not None and waiting.accept_another(watcher)
+
+    def _run(
         self,
         action: PowerAction,
+        images: image_api.ImageService,
         watcher: calls.Watcher,
-        error: Exception | None,
+        call: calls.Call,
     ) -> None:
-        """Forget an action, after its end was noted."""
-        if error is not None and action.is_accepted:
-            is_known = isinstance(error, exception.NovaSnapError)
-            LOG.error(
-                'Failed to %(action)s server %(server)s: %(error)s',
-                {
-                    'action': action.change.action.value,
-                    'server': action.instance.uuid,
-                    'error': error,
-                },
-                instance_uuid=action.instance.uuid,
-                exc_info=None if is_known else error,
-            )
+        """Carry an action out, in its own thread."""
+
+        def accept(vm_state: vm_states.VmState | None) -> None:
+            if action.control.is_left:
+                raise calls.Stopping()
+            if not action.is_accepted:
+                call.claim()
+                action.accept(watcher)
+            action.begin(vm_state)
+            call.answer(None)
+
+        error: Exception | None = None
         try:
-            if action.is_accepted:
-                watcher.ended(error)
+            if action.before is not None:
+                call.claim()
+                action.accept(watcher)
+                call.answer(None)
+                action.wait_for_turn()
+            self.manager.change(
+                action.instance, action.change, images, action.control, accept
+            )
+        except Exception as failure:
+            error = failure
+        try:
+            action.end(error)
         finally:
             self._forget(action)
+        call.answer(error)
+        if error is not None and action.change is power.SOFT_REBOOT:
+            self._finish(action.instance, images)
+
+    def _finish(
+        self,
+        instance: instance_lib.Instance,
+        images: image_api.ImageService,
+    ) -> None:
+        """Try again to undo what a failed reboot has left, if anything."""
+        for pause in PAUSES:
+            time.sleep(pause)
+            if self._works.is_closed:
+                return  # the next start does it
+            try:
+                self.manager.finish(instance, images)
+                return
+            except exception.NovaSnapError as error:
+                LOG.info('%s', error, instance_uuid=instance.uuid)
 
     def _forget(self, action: PowerAction) -> None:
-        with self._lock:
-            action.has_ended.set()
-            # A hard reboot may have taken its place.
-            if self._by_instance.get(action.instance.uuid) is not action:
-                return
-            del self._by_instance[action.instance.uuid]
-            before = action.before
-            if before is not None and not before.has_ended.is_set():
-                self._by_instance[action.instance.uuid] = before
+        self._works.remove(action, action.before)
 
 
-def _wait_for_end(before: PowerAction) -> None:
-    """Wait until an action has ended.
+def _take_place(action: PowerAction, table: Mapping[str, PowerAction]) -> None:
+    """Let an action wait for the one before it.
 
-    :raises Unavailable: it has not, for far longer than it should take.
+    :raises InvalidState: it may not end that one.
     """
-    if not before.has_ended.wait(END_TIMEOUT):
-        raise exception.Unavailable(
-            f'After {END_TIMEOUT} s the action {before.change.action} on '
-            f'server {before.instance.uuid} has not ended, so the hard reboot '
-            'was not begun; libvirt is too slow.'
-        )
-
-
-def _require_end(before: PowerAction, change: power.Change) -> None:
-    """Raise InvalidState unless a change may end the action before it."""
+    before = table.get(action.instance.uuid)
+    if before is None:
+        return
     if (
-        change is not power.HARD_REBOOT
+        action.change is not power.HARD_REBOOT
         or before.task_state not in power.REBOOTABLE
     ):
         raise exception.InvalidState(
             server=before.instance.uuid,
-            action=change.name,
+            action=action.change.name,
             attr='task_state',
             state=before.task_state,
         )
+    action.before = before
+    action.vm_state = before.vm_state

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import functools
 import threading
 import time
 
@@ -32,6 +33,7 @@ from oslo_log import log as logging
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap.api import calls
+from nova_snap.api import works
 from nova_snap.compute import manager as manager_lib
 from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
@@ -39,8 +41,9 @@ from nova_snap.objects import task_state as task_states
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks at what is still running.
-POLL_INTERVAL = 0.1
+#: Seconds within which snapshots are undone that the end of the service has
+#: cancelled.
+UNDO_TIMEOUT = 120
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +99,9 @@ class Snapshot:
     began_at: float | None = None
     is_complete: bool = False
     progress: progress_lib.Progress = dataclasses.field(init=False)
+    has_ended: threading.Event = dataclasses.field(
+        default_factory=threading.Event
+    )
 
     def __post_init__(self) -> None:
         """Make the channel by which the work reports, and is cancelled."""
@@ -133,7 +139,7 @@ class Snapshot:
         self.report = report
 
 
-class Watcher:
+class Observer:
     """What is told of every snapshot.  Every method may be overridden."""
 
     def accepted(self, snapshot: Snapshot) -> None:
@@ -150,26 +156,24 @@ class Snapshots:
     """The snapshots of one service.
 
     :param limit: how many run and wait at most; 0: any number.
-    :param watcher: is told of all, besides the watcher of each.
+    :param observer: is told of all, besides the watcher of each.
     """
 
     def __init__(
         self,
         manager: manager_lib.SnapshotManager,
         limit: int,
-        watcher: Watcher | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._manager = manager
         self._limit = limit
-        self._watcher = watcher or Watcher()
-        self._lock = threading.Lock()
-        self._by_instance: dict[str, Snapshot] = {}
-        self._is_stopping = False
+        self._observer = observer or Observer()
+        self._works: works.Works[Snapshot] = works.Works()
 
     @property
     def is_stopping(self) -> bool:
         """Return True if no snapshot is accepted any more."""
-        return self._is_stopping
+        return self._works.is_closed
 
     def start(
         self,
@@ -186,63 +190,61 @@ class Snapshots:
             it; nothing is left.
         """
         snapshot = Snapshot(wanted.instance)
-        self._admit(snapshot)
-        call = calls.Call(
-            snapshot.progress,
-            'no image record exists',
-            'its record was not created in time.',
-        )
-        work = _Work(wanted, snapshot, images, watcher, self._watcher, call)
-        uuid = wanted.instance.uuid
+        self._works.admit(snapshot, functools.partial(self._check, snapshot))
+        call = calls.Call('no image record exists')
+        work = _Work(wanted, snapshot, images, watcher, self._observer, call)
         calls.start_thread(
-            f'snapshot-{uuid}',
+            f'snapshot-{wanted.instance.uuid}',
             lambda: self._take(work),
-            lambda: self._forget(uuid),
+            lambda: self._works.remove(snapshot),
         )
         call.wait()
         return snapshot.image_id
 
     def of(self, instance_uuid: str) -> Snapshot | None:
         """Return the snapshot of an instance that runs or waits, if any."""
-        return self._by_instance.get(instance_uuid)
+        return self._works.of(instance_uuid)
 
     def __iter__(self) -> Iterator[Snapshot]:
         """Yield the snapshots that run or wait."""
-        with self._lock:
-            return iter(list(self._by_instance.values()))
+        return iter(self._works)
 
     def stop(self, timeout: float) -> None:
         """Accept no more, cancel what waits, and let the others end.
 
         What still runs after ``timeout`` seconds is cancelled, too.  Return
-        when everything has ended, and is undone.
+        when everything has ended, and is undone; or after UNDO_TIMEOUT, and
+        leave the rest to the journal.
         """
         reason = 'the service is being stopped.'
-        with self._lock:
-            self._is_stopping = True
+        self._works.close()
         for snapshot in self:
             if snapshot.is_waiting:
                 snapshot.progress.cancel(reason)
-        ends_at = time.monotonic() + timeout
-        while list(self) and time.monotonic() < ends_at:
-            time.sleep(POLL_INTERVAL)
+        if self._works.wait(timeout):
+            return
         for snapshot in self:
             snapshot.progress.cancel(reason)
-        while list(self):
-            time.sleep(POLL_INTERVAL)
-
-    def _admit(self, snapshot: Snapshot) -> None:
-        uuid = snapshot.instance.uuid
-        with self._lock:
-            if self._is_stopping:
-                raise calls.Stopping()
-            if uuid in self._by_instance:
-                raise exception.SnapshotInProgress(
-                    server=uuid, holder='this service'
+        if not self._works.wait(UNDO_TIMEOUT):
+            for snapshot in self:
+                LOG.warning(
+                    'The service ends before the snapshot of server %s is '
+                    'undone; its next start does that.',
+                    snapshot.instance.uuid,
+                    instance_uuid=snapshot.instance.uuid,
                 )
-            if self._limit and len(self._by_instance) >= self._limit:
-                raise QueueFull(limit=self._limit)
-            self._by_instance[uuid] = snapshot
+
+    def _check(
+        self, snapshot: Snapshot, table: Mapping[str, Snapshot]
+    ) -> None:
+        """Raise NovaSnapError if a snapshot may not begin or wait now."""
+        uuid = snapshot.instance.uuid
+        if uuid in table:
+            raise exception.SnapshotInProgress(
+                server=uuid, holder='this service'
+            )
+        if self._limit and len(table) >= self._limit:
+            raise QueueFull(limit=self._limit)
 
     def _take(self, work: '_Work') -> None:
         """Do the work of a snapshot, in its thread; note how it ended."""
@@ -280,14 +282,10 @@ class Snapshots:
         elif snapshot.image_id:
             _log_failure(uuid, error)
         with contextlib.ExitStack() as stack:
-            stack.callback(self._forget, uuid)
+            stack.callback(self._works.remove, snapshot)
             if snapshot.image_id:
-                stack.callback(self._watcher.ended, snapshot, error)
+                stack.callback(self._observer.ended, snapshot, error)
                 watcher.ended(error)
-
-    def _forget(self, uuid: str) -> None:
-        with self._lock:
-            del self._by_instance[uuid]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,7 +301,7 @@ class _Work:
     snapshot: Snapshot
     images: image_api.ImageService
     watcher: calls.Watcher
-    observer: Watcher
+    observer: Observer
     call: calls.Call
 
     def do(self, manager: manager_lib.SnapshotManager) -> None:
@@ -327,6 +325,7 @@ class _Work:
 
     def _accepted(self, records: Sequence[image_api.Image]) -> None:
         """Let the request succeed: the image records exist."""
+        self.call.claim()
         self.snapshot.image_id = records[0].id
         self.watcher.accepted(
             self.snapshot.instance.uuid, self.snapshot.image_id

@@ -205,13 +205,13 @@ class PowerManager:
         instance: instance_lib.Instance,
         change: Change,
         images: image_api.ImageService,
-        progress: progress_lib.Progress,
+        control: power.Control,
         accepted: Callable[[VmState | None], None],
     ) -> None:
         """Change the power of an instance.
 
         :param images: undo steps of earlier operations may need it.
-        :param progress: a cancellation hurries, it undoes nothing.
+        :param control: ends the wait for a guest that was asked to shut down.
         :param accepted: called with the state before anything is changed, and
             once it is known that the action is possible.
         :raises SnapshotInProgress: another operation on the instance runs.
@@ -222,6 +222,7 @@ class PowerManager:
         # Before what an earlier operation has left is undone: that changes
         # the guest, too.
         self._require_not_nova(instance, change)
+        progress = progress_lib.Progress(instance.uuid)
         with self._manager.begun(
             instance, progress, images, takes_slot=False
         ) as operation:
@@ -236,11 +237,23 @@ class PowerManager:
                 instance_uuid=instance.uuid,
             )
             try:
-                power_of.act(change.action, operation.entry, progress)
+                power_of.act(change.action, operation.entry, control)
             except exception.GuestGone as error:
                 raise exception.InstanceNotFound(
                     server=instance.uuid
                 ) from error
+
+    def finish(
+        self, instance: instance_lib.Instance, images: image_api.ImageService
+    ) -> None:
+        """Undo what an earlier action on an instance has left.
+
+        :raises RecoveryNeeded: that is not possible yet.
+        :raises SnapshotInProgress: another operation on the instance runs.
+        """
+        progress = progress_lib.Progress(instance.uuid)
+        with self._manager.begun(instance, progress, images, takes_slot=False):
+            pass
 
     def vm_state(self, instance_uuid: str) -> VmState | None:
         """Return the state of an instance, None if it is not known."""

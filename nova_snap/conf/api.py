@@ -133,8 +133,10 @@ names no server, image, or project.
         default=60,
         min=0,
         help="""
-Seconds that running snapshots get to end when the service is stopped. What
-still runs then is undone.
+Seconds that snapshots and power actions get to end when the service is
+stopped. Snapshots that still run then are cancelled and undone. A guest that
+is still shutting down is left to that, and its power is not switched off; a
+soft reboot is finished by the next start of the service.
 """,
     ),
     cfg.BoolOpt(

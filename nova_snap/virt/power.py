@@ -19,8 +19,8 @@ allows an action is in ``nova_snap/compute/power.py``.
 import abc
 import enum
 
+from nova_snap import exception
 from nova_snap import journal
-from nova_snap import progress as progress_lib
 
 
 class Action(enum.Enum):
@@ -34,6 +34,44 @@ class Action(enum.Enum):
     STOP = 'stop'
     SOFT_REBOOT = 'soft reboot'
     HARD_REBOOT = 'hard reboot'
+
+
+class Control:
+    """Tells an action that it need not wait for its guest any longer.
+
+    Any thread may call the methods.
+    """
+
+    def __init__(self) -> None:
+        self._hurry: str | None = None
+        self._is_left = False
+
+    @property
+    def hurry_reason(self) -> str | None:
+        """Why the guest is to be switched off at once; None if it is not."""
+        return self._hurry
+
+    @property
+    def is_left(self) -> bool:
+        """Return True if the guest is to be left as it is."""
+        return self._is_left
+
+    def hurry(self, reason: str) -> None:
+        """Have the guest switched off, if it was asked to shut down.
+
+        :param reason: the first one is kept.
+        """
+        if self._hurry is None:
+            self._hurry = reason
+
+    def leave(self) -> None:
+        """End the action, and leave the guest to its shutting down."""
+        self._is_left = True
+
+    def check(self, server: str) -> None:
+        """Raise ActionInterrupted if the action was left."""
+        if self._is_left:
+            raise exception.ActionInterrupted(server=server)
 
 
 class Power(abc.ABC):
@@ -52,12 +90,12 @@ class Power(abc.ABC):
         self,
         action: Action,
         entry: journal.Entry,
-        progress: progress_lib.Progress,
+        control: Control,
     ) -> None:
         """Carry out an action; return when the instance is in its new state.
 
         :param entry: takes the undo steps.
-        :param progress: a cancellation ends the wait for a guest that was
-            asked to shut down: the action goes on without.
+        :param control: ends the wait for a guest that was asked to shut down.
+        :raises ActionInterrupted: by ``control``.
         :raises NovaSnapError: the action failed.
         """

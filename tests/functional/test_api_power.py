@@ -262,6 +262,31 @@ class TestStates(PowerTestCase):
         self.assertIn('vm_state active', event['details'])
         self.assert_nothing_left()
 
+    def test_stopped_in_a_reboot(self) -> None:
+        """The guest is not switched off, but it is started again."""
+        self.service = self.start_service(
+            **PATIENT, api={'graceful_shutdown_timeout': '0'}
+        )
+        boots = self.boots()
+        self.assertEqual(202, self.act('reboot', {'type': 'SOFT'})[0])
+        self.wait_until(
+            self.service,
+            'it waits for the guest',
+            lambda: self.shown()['OS-EXT-STS:task_state'] == 'reboot_started',
+        )
+        self.service.terminate()
+        self.assertEqual(0, self.service.wait(base.TIMEOUT))
+        self.assertTrue(self.guest.is_ticking())
+        # Now the guest has heard.
+        self.guest.destroy()
+        self.service = self.start_service()
+        self.guest.wait_until_up()
+        self.assertEqual(boots + 1, self.boots())
+        event = self.event()
+        self.assertEqual('Error', event['result'])
+        self.assertIn('is left to that', event['details'])
+        self.assert_nothing_left()
+
     def test_hard_instead_of_soft(self) -> None:
         self.service = self.start_service(**PATIENT)
         self.assertEqual(202, self.act('reboot', {'type': 'SOFT'})[0])

@@ -58,7 +58,7 @@ def run(
         else _CHANGES[name]
     )
     services = request.services
-    watcher = actions_lib.Watcher(
+    watcher = actions_lib.Recorder(
         services.actions, request.context, change.name, change.event
     )
     try:

@@ -190,7 +190,7 @@ def _begun(
 ) -> str:
     """Begin a snapshot; return the ID of its image."""
     services, uuid = request.services, wanted.instance.uuid
-    watcher = actions_lib.Watcher(
+    watcher = actions_lib.Recorder(
         services.actions,
         request.context,
         action,

@@ -33,7 +33,6 @@ from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import instance_details
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
-from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import host as host_lib
 from nova_snap.virt.libvirt import root_disk
 
@@ -97,7 +96,7 @@ def _details(
         instance=instance,
         domain_name=domain_name,
         flavor=instance.flavor or _flavor(root),
-        power_state=guest_lib.power_state_of(reading.state),
+        power_state=host_lib.power_state_of(reading.state),
         is_saved=reading.is_saved,
         is_of_nova=domain_xml.nova_element(root) is not None,
         created_at=created,

@@ -55,34 +55,17 @@ EVENT_DELAY = 0.5
 #: libvirt that can keep the state of an emulated TPM when undefining.
 MIN_LIBVIRT_KEEP_TPM = (8, 9, 0)
 
-_STATES = {
-    libvirt.VIR_DOMAIN_NOSTATE: power_state.PowerState.NOSTATE,
-    libvirt.VIR_DOMAIN_RUNNING: power_state.PowerState.RUNNING,
-    libvirt.VIR_DOMAIN_BLOCKED: power_state.PowerState.RUNNING,
-    libvirt.VIR_DOMAIN_PAUSED: power_state.PowerState.PAUSED,
-    # A guest that is shutting down still runs, and may not shut down.
-    libvirt.VIR_DOMAIN_SHUTDOWN: power_state.PowerState.RUNNING,
-    libvirt.VIR_DOMAIN_SHUTOFF: power_state.PowerState.SHUTDOWN,
-    libvirt.VIR_DOMAIN_CRASHED: power_state.PowerState.CRASHED,
-    libvirt.VIR_DOMAIN_PMSUSPENDED: power_state.PowerState.SUSPENDED,
-}
-
 #: State and reason of a domain whose QEMU is gone, though nobody ended it.
 _CRASHED = (
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED),
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED),
 )
 
-#: Errors of libvirt if there is no file of saved memory.
-_NO_SAVED_MEMORY = (
-    libvirt.VIR_ERR_OPERATION_INVALID,
+#: Errors of libvirt if there is no job, or no file of saved memory.
+_NOTHING_THERE = (
+    libvirt.VIR_ERR_OPERATION_INVALID,  # as when the guest does not run
     libvirt.VIR_ERR_NO_SUPPORT,
 )
-
-
-def power_state_of(state: int) -> power_state.PowerState:
-    """Return the power state for a state of libvirt."""
-    return _STATES[state]
 
 
 class SavedMemory(enum.Enum):
@@ -142,7 +125,7 @@ class Guest:
             )
         except exception.GuestGone:
             return power_state.PowerState.SHUTDOWN
-        return power_state_of(state)
+        return host_lib.power_state_of(state)
 
     def run(self) -> str | None:
         """Return a name for the current run of QEMU, or None if shut off.
@@ -262,24 +245,26 @@ class Guest:
         """Save the guest's memory to disk and stop the guest."""
         self.call('save its memory', lambda domain: domain.managedSave())
 
-    def job(self) -> tuple[int, int] | None:
-        """Return (bytes done, bytes in all) of a job, or None.
+    def job(self) -> int | None:
+        """Return the VIR_DOMAIN_JOB_OPERATION_* of a job, or None.
 
         Such as a managed save or a dump; a guest that does not run has none.
         """
         try:
-            info = self.call(
-                'read its job', lambda domain: domain.jobInfo(), insist=True
+            found = self.call(
+                'read its job', lambda domain: domain.jobStats(), insist=True
             )
         except exception.HypervisorError as error:
-            if error.code in (
-                libvirt.VIR_ERR_OPERATION_INVALID,  # it does not run
-                libvirt.VIR_ERR_NO_SUPPORT,
-            ):
+            if error.code in _NOTHING_THERE:
                 return None
             raise
-        kind, _elapsed, _remaining, total, done, *_rest = info
-        return None if kind == libvirt.VIR_DOMAIN_JOB_NONE else (done, total)
+        if found.get('type') == libvirt.VIR_DOMAIN_JOB_NONE:
+            return None
+        return int(found.get(libvirt.VIR_DOMAIN_JOB_OPERATION, 0))
+
+    def is_saving(self) -> bool:
+        """Return True if a job saves the guest's memory."""
+        return bool(self.job() == libvirt.VIR_DOMAIN_JOB_OPERATION_SAVE)
 
     def has_managed_save(self) -> bool:
         """Return True if the guest's memory is saved on disk."""
@@ -304,7 +289,7 @@ class Guest:
                 insist=True,
             )
         except exception.HypervisorError as error:
-            if error.code in _NO_SAVED_MEMORY:
+            if error.code in _NOTHING_THERE:
                 return SavedMemory.NONE
             # "save image is incomplete", "image magic is incorrect", etc.
             if error.code == libvirt.VIR_ERR_OPERATION_FAILED:
@@ -358,14 +343,23 @@ class Guest:
         self.call('wake it up', lambda domain: domain.pMWakeup())
 
     def shut_down(self) -> None:
-        """Ask the guest to shut down, by its agent or else by ACPI.
-
-        Without a flag, libvirt would wait a minute for an agent that hangs.
-        """
+        """Ask the guest to shut down, by ACPI."""
         flags = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
-        if self.is_agent_alive():
-            flags = libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT
         self.call('shut it down', lambda domain: domain.shutdownFlags(flags))
+
+    def shut_down_by_agent(self) -> None:
+        """Ask the guest's agent to shut it down.
+
+        An agent that does so does not answer.  libvirt's own call would wait
+        a minute for one that hangs.
+
+        :raises HypervisorError: the agent refuses.
+        """
+        try:
+            self._ask_agent('shut it down by its agent', 'guest-shutdown')
+        except exception.HypervisorError as error:
+            if error.code != libvirt.VIR_ERR_AGENT_UNRESPONSIVE:
+                raise
 
     def destroy(self) -> None:
         """Switch the power of the guest off."""

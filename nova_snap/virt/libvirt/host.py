@@ -35,6 +35,7 @@ import tenacity
 from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap.objects import host_details
+from nova_snap.objects import power_state
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import events
 
@@ -80,6 +81,23 @@ _VOLUME_TYPES = {
 }
 
 Version = tuple[int, int, int]
+
+_STATES = {
+    libvirt.VIR_DOMAIN_NOSTATE: power_state.PowerState.NOSTATE,
+    libvirt.VIR_DOMAIN_RUNNING: power_state.PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: power_state.PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_PAUSED: power_state.PowerState.PAUSED,
+    # A guest that is shutting down still runs, and may not shut down.
+    libvirt.VIR_DOMAIN_SHUTDOWN: power_state.PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_SHUTOFF: power_state.PowerState.SHUTDOWN,
+    libvirt.VIR_DOMAIN_CRASHED: power_state.PowerState.CRASHED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: power_state.PowerState.SUSPENDED,
+}
+
+
+def power_state_of(state: int) -> power_state.PowerState:
+    """Return the power state for a state of libvirt."""
+    return _STATES[state]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ def instances(
     return [
         (
             domain_xml.nova_instance(reading.xml),
-            guest_lib.power_state_of(reading.state),
+            host_lib.power_state_of(reading.state),
         )
         for reading in host.readings()
     ]

@@ -19,14 +19,9 @@ or rebooted, and for what is looked at before.
 from collections.abc import Callable
 import dataclasses
 import pathlib
-import time
-
-from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap import journal
-from nova_snap import progress as progress_lib
-from nova_snap import waiting
 from nova_snap.objects import power_state
 from nova_snap.virt import power
 from nova_snap.virt.libvirt import block_device
@@ -35,16 +30,11 @@ from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import plan_checks
+from nova_snap.virt.libvirt import power_steps
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import requirements
 from nova_snap.virt.libvirt import root_disk
-from nova_snap.virt.libvirt import undo_steps
-
-LOG = logging.getLogger(__name__)
-
-#: Seconds after which a guest is asked once more to shut down: one that was
-#: just starting did not hear it.
-ASK_AGAIN_AFTER = 10
+from nova_snap.virt.libvirt import shutdown
 
 #: Actions after which QEMU has ended, at least for a moment.
 _ENDING = (
@@ -101,7 +91,7 @@ class LibvirtPower(power.Power):
         self,
         action: power.Action,
         entry: journal.Entry,
-        progress: progress_lib.Progress,
+        control: power.Control,
     ) -> None:
         """Carry out an action."""
         guest = self._guest
@@ -111,11 +101,11 @@ class LibvirtPower(power.Power):
             power.Action.SUSPEND: lambda: self._suspend(entry),
             power.Action.RESUME: self._resume,
             power.Action.START: lambda: guest.start(paused=False),
-            power.Action.STOP: lambda: self._stop(progress),
+            power.Action.STOP: lambda: self._stop(control),
             power.Action.SOFT_REBOOT: lambda: self._reboot(
-                entry, progress, self._timeouts.soft_reboot
+                entry, control, self._timeouts.soft_reboot
             ),
-            power.Action.HARD_REBOOT: lambda: self._reboot(entry, progress, 0),
+            power.Action.HARD_REBOOT: lambda: self._reboot(entry, control, 0),
         }
         actions[action]()
 
@@ -128,7 +118,7 @@ class LibvirtPower(power.Power):
             device.require_no_foreign_job(self._directory)
 
     def _suspend(self, entry: journal.Entry) -> None:
-        with entry.undoing(undo_steps.EndSave()):
+        with entry.undoing(power_steps.EndSave()):
             self._guest.managed_save()
 
     def _resume(self) -> None:
@@ -141,77 +131,27 @@ class LibvirtPower(power.Power):
             # Another program has paused it, and then suspended it.
             self._guest.resume()
 
-    def _stop(self, progress: progress_lib.Progress) -> None:
+    def _stop(self, control: power.Control) -> None:
         run = self._guest.run()
         if run is not None:
-            self._end(run, progress, self._timeouts.stop)
+            shutdown.end(self._guest, run, self._timeouts.stop, control)
 
     def _reboot(
-        self,
-        entry: journal.Entry,
-        progress: progress_lib.Progress,
-        timeout: int,
+        self, entry: journal.Entry, control: power.Control, timeout: int
     ) -> None:
         """End the guest if it runs, and start it without saved memory."""
-        run = self._guest.run()
-        step = undo_steps.FinishReboot(run, is_soft=bool(timeout))
+        step = power_steps.FinishReboot.of(self._guest, timeout)
         with entry.undoing(step):
-            if run is not None:
-                self._end(run, progress, timeout)
-            self._guest.start(paused=False, anew=True)
-
-    def _end(
-        self, run: str, progress: progress_lib.Progress, timeout: int
-    ) -> None:
-        """End a run of the guest, but no later one that others have begun.
-
-        :param timeout: seconds that the guest gets to shut down.
-        """
-        if timeout and shut_down(self._guest, run, progress, timeout):
-            return
-        if self._guest.run() == run:
-            self._guest.destroy()
-
-
-def shut_down(
-    guest: guest_lib.Guest,
-    run: str,
-    progress: progress_lib.Progress,
-    timeout: int,
-) -> bool:
-    """Ask a guest to shut down; return True when it has.
-
-    :param run: of QEMU, which is to end.
-    :param progress: a cancellation ends the wait.
-    """
-    if guest.power_state() is not power_state.PowerState.RUNNING:
-        return False  # it can't hear
-    asked_at = float('-inf')
-    try:
-        for _poll in waiting.polls(timeout, progress):
-            if guest.run() != run:
-                return True
-            if time.monotonic() >= asked_at + ASK_AGAIN_AFTER:
-                _ask_to_shut_down(guest)
-                asked_at = time.monotonic()
-    except exception.SnapshotCancelled as error:
-        reason = error.fields['reason']
-    else:
-        reason = f'it has not shut down within {timeout} s.'
-    LOG.warning(
-        'The power of server %(server)s is switched off: %(reason)s',
-        {'server': guest.uuid, 'reason': reason},
-        instance_uuid=guest.uuid,
-    )
-    return False
-
-
-def _ask_to_shut_down(guest: guest_lib.Guest) -> None:
-    try:
-        guest.shut_down()
-    except (exception.HypervisorError, exception.GuestGone) as error:
-        # The guest may have ended just now; if not, it is switched off.
-        LOG.debug('%s', error, instance_uuid=guest.uuid)
+            if step.run is not None:
+                shutdown.end(self._guest, step.run, timeout, control)
+            if step.is_saved_since(self._guest):
+                raise exception.PowerActionRefused(
+                    action='reboot',
+                    server=self._guest.uuid,
+                    reason='another program has saved its memory meanwhile, '
+                    'which would be lost.',
+                )
+            self._guest.start(paused=False, anew=step.had_saved_memory)
 
 
 def _why_not_ended(

@@ -12,6 +12,8 @@
 
 """The undo steps of a guest; their base class is in ``nova_snap/undo.py``.
 
+Those of power actions are in ``power_steps.py``.
+
 The resources of each step have the guest, which need not exist any more, and
 the hooks of the program that owns it.
 """
@@ -41,9 +43,6 @@ LOG = logging.getLogger(__name__)
 
 #: Seconds to wait for a managed save that libvirtd carries on alone.
 SAVE_TIMEOUT = 3600
-
-#: Seconds to wait for a guest that may be shutting down.
-SHUTDOWN_GRACE = 60
 
 #: Seconds to wait for a device that the guest is about to release.
 DETACH_GRACE = 20
@@ -233,11 +232,11 @@ class Resume(undo.Step, kind='start the guest again'):
         """
         guest = resources.get(guest_lib.Guest)
         try:
-            _wait_for_save(guest)
+            wait_for_save(guest, self.kind)
             if guest.power_state().is_active:
-                _remove_broken_save(guest)
+                remove_broken_save(guest)
             elif guest.has_managed_save():
-                _start(guest, self.paused, resources)
+                start(guest, self.paused, resources)
         except exception.GuestGone:
             LOG.warning(
                 'Server %s was undefined while it was suspended, and is not '
@@ -247,72 +246,7 @@ class Resume(undo.Step, kind='start the guest again'):
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class EndSave(undo.Step, kind='end the suspension'):
-    """End a managed save that a user has asked for."""
-
-    def undo(self, resources: undo.Resources) -> None:
-        """Wait until the save has ended; remove what a failed one left.
-
-        A guest that was saved stays suspended.
-        """
-        guest = resources.get(guest_lib.Guest)
-        with contextlib.suppress(exception.GuestGone):
-            _wait_for_save(guest)
-            if guest.power_state().is_active:
-                _remove_broken_save(guest)
-
-
-@dataclasses.dataclass(frozen=True)
-class FinishReboot(undo.Step, kind='finish the reboot'):
-    """Finish a reboot: a guest that was asked to shut down has to start.
-
-    :ivar run: of QEMU, which is to end; None if the guest did not run.
-    :ivar is_soft: the guest was asked to shut down, or is about to be asked.
-    """
-
-    run: str | None
-    is_soft: bool
-
-    def undo(self, resources: undo.Resources) -> None:
-        """Start the guest, unless it runs.
-
-        A recovery does not know whether the guest was asked to shut down, and
-        is about to: it waits, and switches the guest off.  A guest that can't
-        be started stays off, since nobody would expect it to start later.
-
-        :raises MayHaveMoved: another host may run the guest now.
-        """
-        guest = resources.get(guest_lib.Guest)
-        try:
-            if self.is_soft and resources.find(this_host.Origin) is not None:
-                self._end(guest)
-            if guest.run() is None:
-                _start(guest, False, resources, anew=True)
-        except exception.GuestGone:
-            LOG.warning(
-                'Server %s was undefined while it was rebooted.',
-                guest.uuid,
-                instance_uuid=guest.uuid,
-            )
-        except exception.HypervisorError as error:
-            LOG.error(
-                'Server %(server)s does not run after its reboot: %(error)s',
-                {'server': guest.uuid, 'error': error},
-                instance_uuid=guest.uuid,
-            )
-
-    def _end(self, guest: guest_lib.Guest) -> None:
-        """Wait for the end of the run that a process has begun to end."""
-        for _poll in waiting.polls(SHUTDOWN_GRACE):
-            if self.run is None or guest.run() != self.run:
-                return
-        # Not another run, that somebody has begun just now.
-        if guest.run() == self.run:
-            guest.destroy()
-
-
-def _start(
+def start(
     guest: guest_lib.Guest,
     paused: bool,
     resources: undo.Resources,
@@ -342,18 +276,24 @@ def _is_saved(guest: guest_lib.Guest) -> bool:
     return not guest.power_state().is_active and guest.has_managed_save()
 
 
-def _wait_for_save(guest: guest_lib.Guest) -> None:
+def wait_for_save(guest: guest_lib.Guest, action: str) -> None:
+    """Wait until a managed save of a guest has ended.
+
+    :param action: what waits for that, a phrase that continues "could not".
+    :raises HypervisorError: it has not ended.
+    """
     # libvirtd carries a save on to its end when our process dies.
     for _poll in waiting.polls(SAVE_TIMEOUT):
-        if not guest.power_state().is_active or guest.job() is None:
+        if not guest.power_state().is_active or not guest.is_saving():
             return
     raise exception.HypervisorError(
-        action='start the guest again',
+        action=action,
         reason=f'its managed save has run for {SAVE_TIMEOUT} s',
     )
 
 
-def _remove_broken_save(guest: guest_lib.Guest) -> None:
+def remove_broken_save(guest: guest_lib.Guest) -> None:
+    """Remove what a managed save has left that has failed."""
     # A libvirtd that is killed while it saves a guest leaves a partial file
     # (seen with 9.0); the guest runs on.
     if guest.has_managed_save():

@@ -20,6 +20,9 @@ from oslo_context import context as log_context
 from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap.api import calls
+from nova_snap.api import snapshots
+from nova_snap.image import api as image_api
 from nova_snap.objects import task_state as task_states
 from tests.unit import base as unit_base
 from tests.unit.api import base
@@ -234,6 +237,37 @@ class TestQueue(CreateImageTestCase):
         self.shall_end.set()
         self.wait_for_end()
         self.assertEqual('active', self.images.get(image_id).status)
+
+    def test_no_image_after_the_client_has_gone(self) -> None:
+        self.patch(calls, 'ACCEPT_TIMEOUT', 0.1)
+        real = self.images.create
+
+        def late(record: image_api.Image) -> image_api.Image:
+            self.shall_end.wait(unit_base.PATIENCE)
+            return real(record)
+
+        self.patch(self.images, 'create', late)
+        self.assert_error(
+            self.create(), 503, 'serviceUnavailable', 'no image record'
+        )
+        self.shall_end.set()
+        self.wait_for_end()
+        self.assertEqual([], self.services.actions.list(SERVER))
+        self.assert_nothing_is_left()
+
+    def test_stop_waits_for_no_undoing_for_ever(self) -> None:
+        self.patch(snapshots, 'UNDO_TIMEOUT', 0.1)
+
+        def hang(_request: compute_base.Request) -> None:
+            self.begun.set()
+            self.shall_end.wait(unit_base.PATIENCE)
+
+        self.driver.behave = hang
+        self.create()
+        self.assertTrue(self.begun.wait(unit_base.PATIENCE))
+        stopping = unit_base.Attempt(lambda: self.accepted.stop(0))
+        self.assertIsNone(stopping.wait().error)
+        self.assertIn('its next start does that', self.log.output)
 
     def test_stop_undoes_what_takes_too_long(self) -> None:
         self.driver.behave = self.hold

@@ -15,15 +15,18 @@
 import threading
 from typing import Any
 
-import fixtures
-
+from nova_snap import concurrency
 from nova_snap import exception
-from nova_snap import progress as progress_lib
+from nova_snap import undo
+from nova_snap.api import calls
+from nova_snap.api import power as power_actions
 from nova_snap.api.db import models
 from nova_snap.compute import power
+from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import power_state
 from nova_snap.virt import power as power_lib
 from tests.unit import base as unit_base
+from tests.unit import journals
 from tests.unit.api import test_create_image
 from tests.unit.compute import base as compute_base
 
@@ -41,9 +44,6 @@ UNKNOWN = (PowerState.NOSTATE, False)
 
 SOFT: Any = {'reboot': {'type': 'SOFT'}}
 HARD: Any = {'reboot': {'type': 'HARD'}}
-
-#: Seconds for which a hard reboot waits for another action.
-LIMIT = 'nova_snap.api.power.END_TIMEOUT'
 
 #: Bodies, the state before, the status after, and the name of the action.
 ACTIONS = (
@@ -70,14 +70,13 @@ class PowerTestCase(test_create_image.CreateImageTestCase):
         return self.call('POST', PATH, body, version='2.45')
 
     def hold_action(
-        self, _action: power_lib.Action, progress: progress_lib.Progress
+        self, _action: power_lib.Action, control: power_lib.Control
     ) -> None:
         """Go on when the test says so, or when the action has to hurry."""
         self.begun.set()
         while not self.shall_end.wait(0.02):
-            try:
-                progress.check()
-            except exception.SnapshotCancelled:
+            control.check(SERVER)
+            if control.hurry_reason is not None:
                 return
 
     def held(self, body: Any) -> None:
@@ -200,6 +199,30 @@ class TestPowerActions(PowerTestCase):
         self.assertEqual(202, self.act({'pause': {'x': [1]}}).status_int)
 
 
+class TestTooSlow(PowerTestCase):
+    """A libvirt that answers when the client has gone."""
+
+    def test_nothing_is_begun_later(self) -> None:
+        self.patch(calls, 'ACCEPT_TIMEOUT', 0.1)
+        answers = threading.Event()
+        acted: list[power_lib.Action] = []
+        real = self.driver.power
+
+        def late(instance: instance_lib.Instance) -> power_lib.Power:
+            answers.wait(unit_base.PATIENCE)
+            return real(instance)
+
+        self.patch(self.driver, 'power', late)
+        self.driver.act = lambda action, control: acted.append(action)
+        answer = self.act({'os-stop': None})
+        self.assert_error(answer, 503, 'serviceUnavailable', 'nothing was beg')
+        answers.set()
+        self.wait_for_end()
+        self.assertEqual([], acted)
+        self.assertEqual(RUNNING, self.driver.state)
+        self.assertEqual([], self.services.actions.list(SERVER))
+
+
 class TestConflicts(PowerTestCase):
     """One thing at a time is done to a server."""
 
@@ -246,26 +269,32 @@ class TestConflicts(PowerTestCase):
 
     def test_a_hard_reboot_ends_a_soft_one(self) -> None:
         self.held(SOFT)
-        calls: list[power_lib.Action] = []
-        self.driver.act = lambda action, progress: calls.append(action)
+        acted: list[power_lib.Action] = []
+        self.driver.act = lambda action, control: acted.append(action)
         self.assertEqual(202, self.act(HARD).status_int)
         self.wait_for_end()
-        self.assertEqual([power_lib.Action.HARD_REBOOT], calls)
+        self.assertEqual([power_lib.Action.HARD_REBOOT], acted)
         hard, soft = self.services.actions.list(SERVER)
         for action in hard, soft:
             self.assertEqual('Success', action.events[0].result)
 
-    def test_a_hard_reboot_does_not_wait_for_ever(self) -> None:
-        """The action that does not end is the one that is going on again."""
-        self.useFixture(fixtures.MonkeyPatch(LIMIT, 0.1))
+    def hold_fast(
+        self, _action: power_lib.Action, _control: power_lib.Control
+    ) -> None:
+        """Go on when the test says so, as libvirt may be slow."""
+        self.begun.set()
+        self.shall_end.wait(unit_base.PATIENCE)
 
-        def hold(_action: power_lib.Action, _progress: object) -> None:
-            self.begun.set()
-            self.shall_end.wait()
-
-        self.driver.act = hold
+    def begin_soft(self) -> None:
+        """Begin a soft reboot that does not hurry."""
+        self.driver.act = self.hold_fast
         self.assertEqual(202, self.act(SOFT).status_int)
         self.assertTrue(self.begun.wait(unit_base.PATIENCE))
+
+    def test_a_hard_reboot_does_not_wait_for_ever(self) -> None:
+        """The action that does not end is the one that is going on again."""
+        self.patch(power_actions, 'END_TIMEOUT', 0.1)
+        self.begin_soft()
         self.assertEqual(202, self.act(HARD).status_int)
         self.wait_until(
             'the hard reboot has failed',
@@ -276,8 +305,52 @@ class TestConflicts(PowerTestCase):
             'the soft reboot is seen',
             lambda: self.shown()['OS-EXT-STS:task_state'] == 'reboot_started',
         )
+
+    def test_a_hard_reboot_that_can_not_be_noted(self) -> None:
+        """The action before it is seen, and not hurried."""
+        self.begin_soft()
+        soft = self.services.power.of(SERVER)
+
+        def fail(*_arguments: Any) -> int:
+            raise RuntimeError('the disk is full')
+
+        self.patch(self.actions, 'begin', fail)
+        self.assertEqual(500, self.act(HARD).status_int)
+        self.assertIs(soft, self.services.power.of(SERVER))
+        assert soft is not None
+        self.assertIsNone(soft.control.hurry_reason)
+        self.assert_conflict(self.act({'pause': None}), 'reboot_started')
+
+    def test_a_hard_reboot_without_a_thread(self) -> None:
+        self.begin_soft()
+
+        def fail(*_arguments: Any) -> None:
+            raise RuntimeError('no more threads')
+
+        self.patch(concurrency, 'start_thread', fail)
+        answer = self.act(HARD)
+        self.assert_error(answer, 503, 'serviceUnavailable', 'threads')
+        self.assertEqual(
+            'reboot_started', self.shown()['OS-EXT-STS:task_state']
+        )
+
+    def test_hard_reboots_that_wait_are_one(self) -> None:
+        self.begin_soft()
+        acted: list[power_lib.Action] = []
+        self.driver.act = lambda action, control: acted.append(action)
+        for _number in range(3):
+            self.assertEqual(202, self.act(HARD).status_int)
+        self.assertEqual(
+            'rebooting_hard', self.shown()['OS-EXT-STS:task_state']
+        )
         self.shall_end.set()
         self.wait_for_end()
+        self.assertEqual([power_lib.Action.HARD_REBOOT], acted)
+        noted = self.services.actions.list(SERVER)
+        self.assertEqual(4, len(noted))
+        for action in noted:
+            (event,) = action.events
+            self.assertEqual('Success', event.result)
 
     def test_one_hard_reboot_at_a_time(self) -> None:
         self.held(HARD)
@@ -299,16 +372,84 @@ class TestConflicts(PowerTestCase):
         self.assertEqual(1, len(self.services.actions.list(SERVER)))
 
 
+class TestFinish(PowerTestCase):
+    """A soft reboot that fails after its guest was asked to shut down."""
+
+    def test_it_is_finished_when_the_guest_has_shut_down(self) -> None:
+        self.patch(power_actions, 'PAUSES', (0.01,) * 1000)
+        attempts: list[undo.Data] = []
+
+        def undone(data: undo.Data) -> None:
+            attempts.append(data)
+            if len(attempts) < 3:
+                raise exception.HypervisorError(action='x', reason='it runs')
+
+        def fail(*_arguments: Any) -> None:
+            journals.leave(
+                self.journal_directory, SERVER, 'web', compute_base.Start()
+            )
+            raise exception.HypervisorError(action='x', reason='device busy')
+
+        self.driver.undo, self.driver.act = undone, fail
+        self.assertEqual(202, self.act(SOFT).status_int)
+        self.wait_until('it is finished', lambda: len(attempts) == 3)
+        self.wait_until(
+            'nothing is left', lambda: not list(self.journal.entries())
+        )
+
+
 class TestStop(PowerTestCase):
     """The end of the service."""
 
-    def test_what_waits_for_a_guest_hurries(self) -> None:
+    def test_a_guest_that_shuts_down_is_left_to_that(self) -> None:
         self.held({'os-stop': None})
+        (action,) = self.services.power
         stopping = unit_base.Attempt(lambda: self.services.stop(0))
         self.assertIsNone(stopping.wait().error)
-        self.assertEqual('Success', self.noted().events[0].result)
+        self.assertIsNone(action.control.hurry_reason)
+        self.assertEqual(RUNNING, self.driver.state)
+        (event,) = self.noted().events
+        self.assertEqual('Error', event.result)
+        self.assertIn('is left to that', str(event.details))
         answer = self.act({'os-start': None})
         self.assert_error(answer, 503, 'serviceUnavailable', 'being stopped')
+
+    def test_what_does_not_end(self) -> None:
+        """The service ends all the same; its next start puts things right."""
+        self.patch(power_actions, 'LEAVE_TIMEOUT', 0.1)
+
+        def hang(*_arguments: Any) -> None:
+            self.begun.set()
+            self.shall_end.wait(unit_base.PATIENCE)
+
+        self.driver.act = hang
+        self.assertEqual(202, self.act({'suspend': None}).status_int)
+        self.assertTrue(self.begun.wait(unit_base.PATIENCE))
+        self.services.stop(0)
+        self.assertIn('ends during the suspend of server', self.log.output)
+
+    def test_a_hard_reboot_that_waits(self) -> None:
+        def slow(*arguments: Any) -> None:
+            self.begun.set()
+            self.shall_end.wait(unit_base.PATIENCE)
+            acted.append(arguments[0])
+
+        acted: list[power_lib.Action] = []
+        self.driver.act = slow
+        self.assertEqual(202, self.act(SOFT).status_int)
+        self.assertTrue(self.begun.wait(unit_base.PATIENCE))
+        self.assertEqual(202, self.act(HARD).status_int)
+        (action,) = self.services.power
+        stopping = unit_base.Attempt(lambda: self.services.stop(0))
+        self.wait_until('it is left', lambda: action.control.is_left)
+        self.assert_error(
+            self.act(HARD), 503, 'serviceUnavailable', 'being stopped'
+        )
+        self.shall_end.set()
+        self.assertIsNone(stopping.wait().error)
+        self.assertEqual([power_lib.Action.SOFT_REBOOT], acted)
+        (event,) = self.noted().events
+        self.assertIn('being stopped', str(event.details))
 
     def test_what_is_going_on_may_end(self) -> None:
         self.held({'os-stop': None})

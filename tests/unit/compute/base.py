@@ -166,9 +166,9 @@ class MemoryPower(power_lib.Power):
         self,
         action: power_lib.Action,
         entry: journal_lib.Entry,
-        progress: progress_lib.Progress,
+        control: power_lib.Control,
     ) -> None:
-        self._driver.act(action, progress)
+        self._driver.act(action, control)
         self._driver.state = self.AFTER.get(action, self.RUNNING)
 
 
@@ -195,8 +195,8 @@ class MemoryDriver(driver_lib.ComputeDriver):
         self.known: Sequence[instance_details.InstanceDetails] = ()
         self.events: list[str] = []
         self.power_error: Exception | None = None
-        self.act: Callable[[power_lib.Action, progress_lib.Progress], None] = (
-            lambda action, progress: None
+        self.act: Callable[[power_lib.Action, power_lib.Control], None] = (
+            lambda action, control: None
         )
         self.state = MemoryPower.RUNNING
         self.is_of_nova = False

@@ -34,7 +34,7 @@ METHODS = (
     *('XMLDesc', 'ID', 'state', 'isPersistent', 'isActive', 'snapshotNum'),
     *('listAllCheckpoints', 'autostart', 'setAutostart', 'undefineFlags'),
     *('blockInfo', 'blockJobInfo', 'blockRebase', 'blockJobAbort'),
-    *('backupGetXMLDesc', 'jobInfo', 'ping', 'freeze_status', 'fs_freeze'),
+    *('backupGetXMLDesc', 'jobStats', 'ping', 'freeze_status', 'fs_freeze'),
     *('fs_thaw', 'managedSave', 'hasManagedSaveImage'),
     'createWithFlags',
 )

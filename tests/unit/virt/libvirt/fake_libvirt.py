@@ -55,8 +55,8 @@ class Domain:
     removal it refuses by an event.  To let go takes ``detaching`` seconds.
     ``freeze``, ``thaw`` and ``ping`` are what the agent does, ``save`` is what
     happens while memory is saved, ``create`` while the domain starts, and
-    ``shut_down`` when it is asked to shut down; ``number`` is that of its
-    run.
+    ``shut_down`` when it is asked to shut down, ``agent_shut_down`` when its
+    agent is; ``number`` is that of its run.
     """
 
     def __init__(self, disk: str = '', *devices: str) -> None:
@@ -72,12 +72,19 @@ class Domain:
         self.ping: Callable[[], None] = lambda: None
         self.save: Callable[[], None] = lambda: None
         self.ask_for_job: Callable[[], None] = lambda: None
+        #: A VIR_DOMAIN_JOB_OPERATION_* that is under way.
+        self.job_now: int | None = None
         self.create: Callable[[], None] = lambda: None
         self.shut_down: Callable[[], None] = lambda: None
+        self.agent_shut_down: Callable[[], None] = lambda: self.shut_down()
+        #: How it was asked to shut down, by turns.
+        self.asked: list[str] = []
         self.end: Callable[[], None] = lambda: None
         self.number = 1
         self.detaching = 0.1
         self.is_saved = False
+        #: Whether it was started from saved memory.
+        self.restored = False
         self.is_frozen = False
         self.backup_job: str | None = None
         self.cannot_abort = False
@@ -175,6 +182,7 @@ class Domain:
         self.state_now = libvirt.VIR_DOMAIN_PAUSED
 
     def shutdownFlags(self, _flags: int) -> None:  # noqa: N802
+        self.asked.append('acpi')
         self.shut_down()
 
     def destroy(self) -> None:
@@ -192,6 +200,9 @@ class Domain:
     def createWithFlags(self, flags: int) -> None:  # noqa: N802
         self.create()
         self.number += 1
+        self.restored = self.is_saved and not (
+            flags & libvirt.VIR_DOMAIN_START_FORCE_BOOT
+        )
         self.is_saved = False
         self.state_now = (
             libvirt.VIR_DOMAIN_PAUSED
@@ -199,13 +210,18 @@ class Domain:
             else libvirt.VIR_DOMAIN_RUNNING
         )
 
-    def jobInfo(self) -> list[int]:  # noqa: N802
+    def jobStats(self) -> dict[str, int]:  # noqa: N802
         self.ask_for_job()
         if not self.isActive():
             raise error(
                 libvirt.VIR_ERR_OPERATION_INVALID, 'domain is not running'
             )
-        return [libvirt.VIR_DOMAIN_JOB_NONE] + [0] * 11
+        if self.job_now is None:
+            return {'type': libvirt.VIR_DOMAIN_JOB_NONE}
+        return {
+            'type': libvirt.VIR_DOMAIN_JOB_UNBOUNDED,
+            libvirt.VIR_DOMAIN_JOB_OPERATION: self.job_now,
+        }
 
     def change_disk(self, disk: str) -> None:
         """Give it another disk."""
@@ -227,6 +243,9 @@ class Domain:
         match command:
             case 'guest-ping':
                 return self.ping() or {}
+            case 'guest-shutdown':
+                self.asked.append('agent')
+                return self.agent_shut_down() or {}
             case 'guest-fsfreeze-status':
                 return self.freeze_status()
             case 'guest-fsfreeze-freeze':
