@@ -75,6 +75,13 @@ class FileSource:
                 length -= len(piece)
         return pieces[0] if len(pieces) == 1 else b''.join(pieces)
 
+    @contextlib.contextmanager
+    def reading(
+        self, offset: int, length: int
+    ) -> Generator[bytes, None, None]:
+        """Read as ``read`` does."""
+        yield self.read(offset, length)
+
     def close(self) -> None:
         """Close the file; safe to call twice."""
         if self._descriptor >= 0:

@@ -24,45 +24,58 @@ from nova_snap.qcow2 import libnbd
 #: The metadata context that tells data from holes and zeros (NBD protocol,
 #: "Metadata querying").
 _ALLOCATION = 'base:allocation'
-#: Bytes that are read by one request.
-_BUFFER = 1 << 20
+#: Bytes of memory to read into, and the most that one request reads.
+BUFFER = 1 << 20
 #: Milliseconds between two checks of the timeout.
 _POLL = 1000
 
 
-class _Memory:
+class Memory:
     """Memory into which libnbd reads, and its buffers over parts of it.
 
     libnbd 1.14 never frees a buffer that it has read into, nor the memory
-    below.  So there is one buffer for each length, not for each request, and
-    the memory of a connection that has ended is that of a later one.
+    below.  So there is one buffer for each part, not for each request, and
+    :func:`memory` gives each later read what an earlier one does not need any
+    more.
+
+    :ivar is_busy: True while a request may still write to it.
     """
 
     def __init__(self) -> None:
-        self._view = memoryview(bytearray(_BUFFER))
-        self._buffers: dict[int, Any] = {}
+        self._view = memoryview(bytearray(BUFFER))
+        self._buffers: dict[tuple[int, int], Any] = {}
+        self.is_busy = False
 
-    def buffer(self, nbd: Any, length: int) -> Any:
-        """Return a buffer of libnbd over the beginning of the memory."""
-        if length not in self._buffers:
-            self._buffers[length] = nbd.Buffer.from_buffer(self._view[:length])
-        return self._buffers[length]
+    def buffer(self, nbd: Any, start: int, length: int) -> Any:
+        """Return a buffer of libnbd over a part of the memory."""
+        part = start, length
+        if part not in self._buffers:
+            self._buffers[part] = nbd.Buffer.from_buffer(
+                self._view[start : start + length]
+            )
+        return self._buffers[part]
 
-    def content(self, length: int) -> bytes:
-        """Return a copy of the beginning of the memory."""
-        return bytes(self._view[:length])
+    def content(self, length: int) -> memoryview:
+        """Return the beginning of the memory."""
+        return self._view[:length]
 
 
-#: Of connections that have ended: as many as were open at the same time.
-_unused: list[_Memory] = []
+#: As many as were in use at the same time.
+_unused: list[Memory] = []
 
 
-def _memory() -> _Memory:
-    """Return memory that no connection uses."""
+@contextlib.contextmanager
+def memory() -> Generator[Memory, None, None]:
+    """Lend memory for the block."""
     try:
-        return _unused.pop()
+        lent = _unused.pop()
     except IndexError:
-        return _Memory()
+        lent = Memory()
+    try:
+        yield lent
+    finally:
+        if not lent.is_busy:
+            _unused.append(lent)
 
 
 class NbdConnection:
@@ -84,10 +97,6 @@ class NbdConnection:
         self._timeout = timeout
         self._nbd: Any = libnbd.load()
         self._handle = self._nbd.NBD()
-        #: None once it belongs to somebody else.
-        self._memory: _Memory | None = None
-        #: A request may still write to the memory.
-        self._is_reading = False
         self._is_stuck = False
         with self._translated():
             self._handle.add_meta_context(_ALLOCATION)
@@ -96,16 +105,18 @@ class NbdConnection:
             self.is_shareable = bool(self._handle.can_multi_conn())
             self.has_map = bool(self._handle.can_meta_context(_ALLOCATION))
             maximum = self._handle.get_block_size(self._nbd.SIZE_MAXIMUM)
-        self._step = min(maximum or _BUFFER, _BUFFER)
+        self._step = min(maximum or BUFFER, BUFFER)
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Return exactly these bytes."""
-        beyond = offset + length
-        pieces = [
-            self._read(start, min(self._step, beyond - start))
-            for start in range(offset, beyond, self._step)
-        ]
-        return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+    def read(self, memory: Memory, offset: int, length: int) -> None:
+        """Read exactly so many bytes, at most BUFFER, to its beginning."""
+        memory.is_busy = True
+        for start in range(0, length, self._step):
+            with self._translated():
+                part = memory.buffer(
+                    self._nbd, start, min(self._step, length - start)
+                )
+                self._wait(self._handle.aio_pread(part, offset + start))
+        memory.is_busy = False
 
     def status(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
         """Return (length, flags) of extents from ``offset``, at least one.
@@ -135,23 +146,6 @@ class NbdConnection:
         """
         if self._handle.aio_is_ready():
             self._handle.aio_disconnect()
-        memory, self._memory = self._memory, None
-        if memory is not None and not self._is_reading:
-            _unused.append(memory)
-
-    def _read(self, offset: int, length: int) -> bytes:
-        # In this order: the memory of a connection that is ended meanwhile
-        # stays unused then.
-        self._is_reading = True
-        memory = self._memory
-        if memory is None:
-            memory = self._memory = _memory()
-        with self._translated():
-            buffer = memory.buffer(self._nbd, length)
-            self._wait(self._handle.aio_pread(buffer, offset))
-        content = memory.content(length)
-        self._is_reading = False
-        return content
 
     def _wait(self, cookie: int) -> None:
         """Wait for an answer, until the timeout.

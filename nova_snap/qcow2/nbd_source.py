@@ -13,6 +13,7 @@
 """An NBD export as a source, read over several connections."""
 
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
@@ -89,8 +90,23 @@ class NbdSource:
 
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly these bytes."""
-        with self._borrow() as connection:
-            return connection.read(offset, length)
+        beyond = offset + length
+        pieces = []
+        for start in range(offset, beyond, nbd_connection.BUFFER):
+            part = min(nbd_connection.BUFFER, beyond - start)
+            with self.reading(start, part) as data:
+                pieces.append(bytes(data))
+        return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+
+    @contextlib.contextmanager
+    def reading(
+        self, offset: int, length: int
+    ) -> Generator[memoryview, None, None]:
+        """Read at most 1 MiB for the block."""
+        with nbd_connection.memory() as memory:
+            with self._borrow() as connection:
+                connection.read(memory, offset, length)
+            yield memory.content(length)
 
     def close(self) -> None:
         """Close the connections; safe to call twice."""

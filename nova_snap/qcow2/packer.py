@@ -29,17 +29,17 @@ _ZEROS = bytearray(CLUSTER)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
-    """A span, read and perhaps compressed.
+    """A span that was read, or read and compressed.
 
     :ivar span: the clusters.
-    :ivar data: their bytes.
+    :ivar data: their bytes; none if the span was compressed.
     :ivar sizes: bytes of each compressed cluster, 0 for zeros; None if the
         span was not compressed.
     :ivar packed: the compressed clusters, one after the other.
     """
 
     span: allocation_lib.Span
-    data: source_lib.Bytes
+    data: source_lib.Bytes = b''
     sizes: list[int] | None = None
     packed: source_lib.Bytes = b''
 
@@ -48,22 +48,38 @@ class Batch:
         span = allocation_lib.Span(
             self.span.first + count, self.span.count - count
         )
-        data = memoryview(self.data)[count * CLUSTER :]
         if self.sizes is None:
-            return Batch(span, data)
+            return Batch(span, memoryview(self.data)[count * CLUSTER :])
         packed = memoryview(self.packed)[sum(self.sizes[:count]) :]
-        return Batch(span, data, self.sizes[count:], packed)
+        return Batch(span, b'', self.sizes[count:], packed)
 
 
 def read(source: source_lib.Source, span: allocation_lib.Span) -> Batch:
     """Read whole clusters, with zeros behind the disk's end."""
+    offset, length, whole = _bounds(source, span)
+    data = source_lib.read_exactly(source, offset, length)
+    return Batch(span, _padded(data, whole))
+
+
+def unpacked(source: source_lib.Source, batch: Batch) -> source_lib.Bytes:
+    """Return the bytes of a batch's clusters.
+
+    Those of a compressed one are read again, which few need.
+    """
+    return (batch if batch.sizes is None else read(source, batch.span)).data
+
+
+def _bounds(
+    source: source_lib.Source, span: allocation_lib.Span
+) -> tuple[int, int, int]:
+    """Return offset, bytes before the disk's end, and bytes of a span."""
     offset = span.first * CLUSTER
     whole = span.count * CLUSTER
-    length = min(whole, source.size - offset)
-    data = source_lib.read_exactly(source, offset, length)
-    if length < whole:
-        data = bytes(data).ljust(whole, b'\0')
-    return Batch(span, data)
+    return offset, min(whole, source.size - offset), whole
+
+
+def _padded(data: source_lib.Bytes, length: int) -> source_lib.Bytes:
+    return data if len(data) == length else bytes(data).ljust(length, b'\0')
 
 
 class Packer:
@@ -86,29 +102,35 @@ class Packer:
         self._source = source
         self._codecs = pool.Shelf(codecs)
         self.enabled = True
-        # Some threads read while as many as there are codecs compress.
-        self.threads = source.parallel + len(codecs)
+        # One thread at least reads ahead of those that compress.
+        self.threads = max(source.parallel, len(codecs) + 1)
         self.compression = codecs[0].compression
         self.stored_size = codecs[0].stored_size
 
     def __call__(self, span: allocation_lib.Span) -> Batch:
         """Make a batch of a span."""
-        batch = read(self._source, span)
+        source = self._source
         if not self.enabled:
-            return batch
-        with self._codecs.borrow() as codec:
-            return _pack(batch, codec)
+            return read(source, span)
+        offset, length, whole = _bounds(source, span)
+        with (
+            source_lib.reading_exactly(source, offset, length) as data,
+            self._codecs.borrow() as codec,
+        ):
+            return _pack(span, _padded(data, whole), codec)
 
 
-def _pack(batch: Batch, codec: codec_lib.Codec) -> Batch:
+def _pack(
+    span: allocation_lib.Span, data: source_lib.Bytes, codec: codec_lib.Codec
+) -> Batch:
     sizes: list[int] = []
     pieces: list[source_lib.Bytes] = []
-    view = memoryview(batch.data)
+    view = memoryview(data)
     for start in range(0, len(view), CLUSTER):
         sizes.append(
             _pack_cluster(view[start : start + CLUSTER], codec, pieces)
         )
-    return dataclasses.replace(batch, sizes=sizes, packed=b''.join(pieces))
+    return Batch(span, b'', sizes, b''.join(pieces))
 
 
 def _pack_cluster(

@@ -80,7 +80,10 @@ class OrderedPool(Generic[J, R]):
         self._depth = depth or threads + 2
         self._slots: collections.deque[_Slot[J, R]] = collections.deque()
         self._ended = False
-        self._changed: Any = threading.Condition()
+        # Waking threads that can't go on costs more than a job's Python.
+        lock = threading.Lock()
+        self._answerable: Any = threading.Condition(lock)
+        self._has_room: Any = threading.Condition(lock)
         self._threads = [
             threading.Thread(
                 name=f'qcow2-{number}', target=self._work, daemon=True
@@ -94,22 +97,21 @@ class OrderedPool(Generic[J, R]):
         return self
 
     def __next__(self) -> R:
-        with self._changed:
-            self._changed.wait_for(self._is_answerable)
+        with self._answerable:
+            self._answerable.wait_for(self._is_answerable)
             if not self._slots:
                 raise StopIteration
             slot = self._slots.popleft()
-            self._changed.notify_all()
+            self._has_room.notify()
         if slot.error is not None:
             raise slot.error
         return slot.result  # type: ignore[return-value]
 
     def close(self) -> None:
         """Begin no more jobs and wait for those that are under way."""
-        with self._changed:
-            self._ended = True
+        with self._has_room:
             self._slots.clear()
-            self._changed.notify_all()
+            self._end()
         for thread in self._threads:
             thread.join()
 
@@ -119,14 +121,15 @@ class OrderedPool(Generic[J, R]):
     def _work(self) -> None:
         while (slot := self._begin()) is not None:
             slot.run(self._function)
-            with self._changed:
+            with self._answerable:
                 slot.done = True
-                self._changed.notify_all()
+                if self._is_answerable():
+                    self._answerable.notify()
 
     def _begin(self) -> _Slot[J, R] | None:
         """Take the next job once there is room for it; None at the end."""
-        with self._changed:
-            self._changed.wait_for(
+        with self._has_room:
+            self._has_room.wait_for(
                 lambda: self._ended or len(self._slots) < self._depth
             )
             if self._ended:
@@ -135,14 +138,19 @@ class OrderedPool(Generic[J, R]):
             try:
                 slot.job = next(self._jobs)
             except StopIteration:
-                self._ended = True
-                self._changed.notify_all()
+                self._end()
                 return None
             except Exception as error:
                 slot.error = error
-                self._ended = True
+                self._end()
             self._slots.append(slot)
             return slot
+
+    def _end(self) -> None:
+        """Let the threads end; with the lock."""
+        self._ended = True
+        self._has_room.notify_all()
+        self._answerable.notify()
 
 
 class Shelf(Generic[T]):

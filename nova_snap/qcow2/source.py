@@ -16,8 +16,10 @@ Open this file to write another source; ``file_source`` and ``nbd_source``
 are the two that come with the project.
 """
 
+from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
+import contextlib
 import dataclasses
 from typing import Protocol
 
@@ -62,6 +64,16 @@ class Source(Protocol):
         have a timeout: closing a stream waits for the reads under way.
         """
 
+    def reading(
+        self, offset: int, length: int
+    ) -> contextlib.AbstractContextManager[Bytes]:
+        """Read as ``read`` does, for the block only.
+
+        Later reads may use the memory again: that of each new object of some
+        hundred KiB would be mapped, filled with zeros and unmapped by the
+        kernel.
+        """
+
     def close(self) -> None:
         """Release all resources; safe to call twice."""
 
@@ -93,9 +105,23 @@ def checked(source: Source) -> Iterable[Extent]:
 def read_exactly(source: Source, offset: int, length: int) -> Bytes:
     """Read, and raise SourceError if too few or too many bytes come."""
     data = source.read(offset, length)
+    _require(source, data, offset, length)
+    return data
+
+
+@contextlib.contextmanager
+def reading_exactly(
+    source: Source, offset: int, length: int
+) -> Generator[Bytes, None, None]:
+    """Read for the block, with the check of ``read_exactly``."""
+    with source.reading(offset, length) as data:
+        _require(source, data, offset, length)
+        yield data
+
+
+def _require(source: Source, data: Bytes, offset: int, length: int) -> None:
     if len(data) != length:
         raise errors.SourceError(
             source.name,
             f'{len(data)} bytes came instead of {length} at {offset}.',
         )
-    return data

@@ -13,6 +13,7 @@
 """A source that limits the bandwidth of reading another source."""
 
 from collections.abc import Iterator
+import contextlib
 import time
 
 from nova_snap import concurrency
@@ -59,6 +60,13 @@ class ThrottledSource:
         """Wait as long as the limit demands, then read."""
         self._throttle.wait(length)
         return self._source.read(offset, length)
+
+    def reading(
+        self, offset: int, length: int
+    ) -> contextlib.AbstractContextManager[source_lib.Bytes]:
+        """Wait as long as the limit demands, then read for the block."""
+        self._throttle.wait(length)
+        return self._source.reading(offset, length)
 
     def close(self) -> None:
         """Close the other source."""

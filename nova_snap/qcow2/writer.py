@@ -268,8 +268,8 @@ class ImageWriter:
 
     def _raw(self, batches: _Batches) -> Iterator[source_lib.Bytes]:
         for batch in batches:
-            yield batch.data
-            self.done += len(batch.data)
+            yield packer_lib.unpacked(self._source, batch)
+            self.done += batch.span.count * CLUSTER
 
 
 def _padding(length: int) -> Iterator[bytes]:

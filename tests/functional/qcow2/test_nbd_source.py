@@ -20,6 +20,7 @@ import testtools
 
 from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import libnbd
+from nova_snap.qcow2 import nbd_connection
 from nova_snap.qcow2 import nbd_source
 from nova_snap.qcow2 import raw
 from nova_snap.qcow2 import source as source_lib
@@ -207,6 +208,33 @@ for _ in range(100):
             source.read(offset, 1 << 20)
 '''
         self.assertLess(memory.peak(script), 64 * MIB)
+
+    def test_reads_at_once_have_memory_of_their_own(self):
+        self.make_disk(('text', MIB), ('random', 2 * MIB))
+        self.serve()
+        whole = self.raw.read_bytes()
+        source = self.open()
+        # More of them than there are connections.
+        with (
+            source.reading(0, 3 * CLUSTER) as first,
+            source.reading(MIB, CLUSTER) as second,
+            source.reading(2 * MIB, MIB) as third,
+        ):
+            self.assertEqual(whole[: 3 * CLUSTER], bytes(first))
+            self.assertEqual(whole[MIB:][:CLUSTER], bytes(second))
+            self.assertEqual(whole[2 * MIB :], bytes(third))
+        self.assertEqual(whole, source.read(0, 3 * MIB))
+
+    def test_memory_that_may_still_be_written_to_is_not_used_again(self):
+        self.make_disk()
+        self.serve('--filter=delay', 'rdelay=60')
+        source = self.open(timeout=0.1)
+        with nbd_connection.memory() as late:
+            pass
+        with testtools.ExpectedException(errors.SourceError):
+            source.read(0, CLUSTER)
+        with nbd_connection.memory() as another:
+            self.assertIsNot(late, another)
 
     def test_short_holes_are_data(self):
         self.make_disk(

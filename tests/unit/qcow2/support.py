@@ -13,6 +13,7 @@
 """Sources with maps of their own, and real qemu-img as the judge."""
 
 from collections.abc import Iterable
+import contextlib
 import dataclasses
 import pathlib
 import subprocess
@@ -21,6 +22,14 @@ from nova_snap.qcow2 import errors
 from nova_snap.qcow2 import file_source
 from nova_snap.qcow2 import source as source_lib
 from nova_snap.qcow2 import stream as stream_lib
+
+
+@contextlib.contextmanager
+def _lent(data: bytes):
+    """Lend memory that has other bytes in it after the block."""
+    memory = bytearray(data)
+    yield memory
+    memory[:] = b'\xa5' * len(memory)
 
 
 class MappedSource(file_source.FileSource):
@@ -34,6 +43,9 @@ class MappedSource(file_source.FileSource):
 
     def extents(self):
         yield from self._extents
+
+    def reading(self, offset, length):
+        return _lent(self.read(offset, length))
 
 
 class PatternSource:
@@ -74,6 +86,9 @@ class PatternSource:
         if length > len(self._pattern):
             raise ValueError('The pattern is shorter than a read.')
         return self._pattern[:length]
+
+    def reading(self, offset, length):
+        return _lent(self.read(offset, length))
 
     def close(self):
         pass

@@ -68,6 +68,11 @@ class OrderedPoolTest(testtools.TestCase):
         self.assertRaises(KeyError, next, results)
         self.assertEqual([], list(results))
 
+    def test_one_result_at_a_time(self):
+        """Each that is taken lets one of the threads go on."""
+        results = self.pool(str, range(200), threads=4, depth=1)
+        self.assertEqual([str(n) for n in range(200)], list(results))
+
     def test_close_ends_the_threads(self):
         before = threading.active_count()
         with contextlib.closing(

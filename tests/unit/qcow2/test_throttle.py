@@ -29,6 +29,8 @@ class ThrottleTest(testtools.TestCase):
             throttle.ThrottledSource(support.PatternSource(4000), limiter)
             for _ in range(2)
         )
-        for source in (one, other, one):
+        for source in (one, other):
             source.read(0, 2000)
+        with one.reading(0, 2000) as data:
+            self.assertEqual(2000, len(data))
         self.assertEqual([0, 2, 4], [round(wait) for wait in waits])
