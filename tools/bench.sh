@@ -16,7 +16,7 @@
 # virtnbdbackup:
 #
 #   tools/bench.sh [--json FILE] [--rounds N] [--methods M...] [--disks D...]
-#                  [--glance default tuned] [--small]
+#                  [--glance default tuned] [--small] [--busy] [--profile]
 #                  [--nova | --rbd | --growth [--plot FILE]]
 #
 # sets up what is missing, Nova in .lab/nova and this project in .venv, starts
@@ -26,6 +26,9 @@
 #
 # --glance default tuned measures with Glance's own options and with two others
 # by which it takes data faster, in one table: see doc/source/admin/performance.
+#
+# --busy has guests that use their processor all the time.  --profile samples
+# each program by perf, and prints where its processor time goes.
 #
 # --nova measures within a whole Nova instead: it starts the cloud of
 # tests/openstack (tools/setup.sh --openstack, which it runs, installs it in
@@ -100,6 +103,12 @@ case " $* " in
                 command -v virtnbdbackup >/dev/null ||
                     apt-get install -qq -y --no-install-recommends \
                         virtnbdbackup
+                ;;
+        esac
+        case " $* " in
+            *' --profile '*)
+                command -v perf >/dev/null ||
+                    apt-get install -qq -y --no-install-recommends linux-perf
                 ;;
         esac
         # Draws the plot, and is no part of the project.

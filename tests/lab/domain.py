@@ -57,6 +57,7 @@ class Spec:
     :ivar tick_ms: milliseconds between two ticks.  Each keeps the processor
         busy that the tests share; what measures gaps wants 10.
     :ivar write: MB/s of random writes besides the ticks.
+    :ivar busy: processes that use the processor all the time.
     :ivar iothread: the root disk has a thread of QEMU for itself.
     :ivar extra_iothread: the last of the extra disks has.
     :ivar numbered: the extra disks have the numbers of the ticks, too; a tick
@@ -84,6 +85,7 @@ class Spec:
     metadata: NovaMetadata | None = None
     tick_ms: int = 50
     write: int = 0
+    busy: int = 0
     iothread: bool = False
     extra_iothread: bool = False
     numbered: bool = False
@@ -167,6 +169,8 @@ def _command_line(spec: Spec) -> str:
         words.append(f'agent_without={spec.agent_without}')
     if spec.write:
         words.append(f'write={spec.write}')
+    if spec.busy:
+        words.append(f'busy={spec.busy}')
     if spec.poweroff_after:
         words.append(f'poweroff_after={spec.poweroff_after}')
     if spec.numbered:

@@ -35,7 +35,7 @@ for word in $(cat /proc/cmdline); do
         agent=*) agent=${word#*=} ;;
         agent_without=*) agent_without=${word#*=} ;;
         also=*) also="$also ${word#*=}" ;;
-        tick=*|write=*|poweroff_after=*) options="$options $word" ;;
+        tick=*|write=*|busy=*|poweroff_after=*) options="$options $word" ;;
     esac
 done
 echo GUEST-UP

@@ -16,7 +16,7 @@
  * tick: what a guest of the lab does all the time.
  *
  *   tick DIRECTORY [also=DIRECTORY]... [tick=MS] [write=MB_PER_S]
- *        [poweroff_after=SECONDS]
+ *        [busy=PROCESSES] [poweroff_after=SECONDS]
  *
  * Every so many milliseconds (10) it writes a numbered record durably into DIRECTORY/ring,
  * a file of fixed size, and then says "tick N" on its standard output, the
@@ -170,6 +170,16 @@ static void write_extra(long mb_per_s)
 	}
 }
 
+/* Needs the host's processor all the time, and inside the guest gives way to
+ * the ticks at once. */
+static void be_busy(void)
+{
+	if (nice(19) < 0)
+		fail("nice");
+	for (;;)
+		(void)now_ns();
+}
+
 static void power_off_after(long seconds)
 {
 	sleep(seconds);
@@ -242,6 +252,10 @@ int main(int argc, char **argv)
 		if (sscanf(argv[i], "write=%ld", &value) == 1 && value > 0) {
 			if (fork() == 0)
 				write_extra(value);
+		} else if (sscanf(argv[i], "busy=%ld", &value) == 1) {
+			while (value-- > 0)
+				if (fork() == 0)
+					be_busy();
 		} else if (sscanf(argv[i], "poweroff_after=%ld", &value) == 1) {
 			if (fork() == 0)
 				power_off_after(value);

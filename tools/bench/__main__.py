@@ -77,6 +77,18 @@ def _parser() -> argparse.ArgumentParser:
         action='store_true',
         help='a sixteenth of the data: a quick check that all of it works',
     )
+    parser.add_argument(
+        '--busy',
+        action='store_true',
+        help='guests that use their processor all the time; not with --nova '
+        'or --rbd',
+    )
+    parser.add_argument(
+        '--profile',
+        action='store_true',
+        help='print where the processor time of each program goes, by perf, '
+        'whose own is among the noise; not with --nova or --rbd',
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         '--nova',
@@ -159,6 +171,10 @@ def main() -> int:
     parser = _parser()
     arguments = parser.parse_args()
     chosen = _chosen(parser, arguments)
+    if arguments.nova or arguments.rbd:
+        for option in ('busy', 'profile'):
+            if getattr(arguments, option):
+                parser.error(f'--{option}: not with --nova or --rbd')
     if arguments.rbd:
         return _run(
             arguments,
@@ -168,7 +184,14 @@ def main() -> int:
             rbd_methods.REFERENCE,
         )
     if not arguments.nova:
-        lab = _lab(lambda libvirtd: bench.Bench(libvirtd, arguments.glance))
+        lab = _lab(
+            lambda libvirtd: bench.Bench(
+                libvirtd,
+                arguments.glance,
+                int(arguments.busy),
+                arguments.profile,
+            )
+        )
         return _run(arguments, chosen, lab)
     if not all(method.makes_image for method in chosen):
         parser.error('--nova: virtnbdbackup is no driver of nova-compute')

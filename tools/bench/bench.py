@@ -33,6 +33,7 @@ from tests.lab import libvirtd as libvirtd_lib
 from tools.bench import disks
 from tools.bench import glance_options
 from tools.bench import methods
+from tools.bench import profile
 from tools.bench import usage
 
 #: The name of the images.
@@ -134,11 +135,19 @@ class Bench:
     """A libvirtd to measure with, and a Glance for each set of options.
 
     :param glances: names of ``glance_options.ALL``.
+    :param busy: processes in each guest that use its processor all the time.
+    :param is_profiling: print where the processor time goes.
     """
 
     def __init__(
-        self, libvirtd: libvirtd_lib.Libvirtd, glances: Sequence[str]
+        self,
+        libvirtd: libvirtd_lib.Libvirtd,
+        glances: Sequence[str],
+        busy: int = 0,
+        is_profiling: bool = False,
     ) -> None:
+        self._busy = busy
+        self._is_profiling = is_profiling
         self._state = libvirtd.state / 'bench'
         self._libvirtd = libvirtd
         self._glances = {name: self._new_glance(name) for name in glances}
@@ -175,6 +184,7 @@ class Bench:
                     self._libvirtd,
                     disk=disk.make(directory, name),
                     tick_ms=10,
+                    busy=self._busy,
                     metadata=domain.NovaMetadata(name),
                 )
                 stack.callback(guest.remove)
@@ -255,6 +265,7 @@ class Bench:
                 stack.enter_context(usage.Watch([worker.pid], snapshots))
                 for worker in workers
             ]
+            stack.enter_context(self._profiled(workers))
             seconds = stack.enter_context(usage.stopwatch())
             stack.enter_context(self._watched_besides(method))
             for worker, guest in zip(workers, guests, strict=True):
@@ -282,6 +293,16 @@ class Bench:
             )
             for watch, gap, name in zip(watches, gaps, made, strict=True)
         ]
+
+    @contextlib.contextmanager
+    def _profiled(self, workers: list[Worker]) -> Iterator[None]:
+        if not self._is_profiling:
+            yield
+            return
+        samples = self._state / 'perf.data'
+        with profile.recorded([worker.pid for worker in workers], samples):
+            yield
+        print(profile.table(samples))
 
     def _cpu(
         self,
