@@ -34,6 +34,7 @@ from oslo_config import cfg
 
 from nova_snap import exception
 from nova_snap.clients import http_errors
+from nova_snap.clients import shared_login
 
 _BROKEN = (
     ks_exc.ConnectTimeout,
@@ -102,6 +103,8 @@ class _SessionLoader(ks_loading.Session):
 def load_auth(conf: cfg.ConfigOpts, group: str) -> ks_plugin.BaseAuthPlugin:
     """Load the authentication plugin that the options of a group describe.
 
+    Threads may share it.
+
     :raises InvalidConfiguration: the group names no plugin.
     """
     # Registers auth_type in the group that auth_section names, too.
@@ -113,7 +116,7 @@ def load_auth(conf: cfg.ConfigOpts, group: str) -> ks_plugin.BaseAuthPlugin:
             reason='is not set; "password" logs in to Keystone, "none" '
             'with an endpoint_override needs no login.',
         )
-    return auth
+    return shared_login.shared(auth)
 
 
 def is_retriable(error: BaseException) -> bool:

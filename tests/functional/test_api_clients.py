@@ -15,23 +15,24 @@ There is neither Keystone nor Glance: clouds.yaml says where the services are,
 and the images are in the embedded store.
 """
 
+from collections.abc import Iterator
 import contextlib
 import hashlib
 import io
 import json
 import os
-import subprocess
 from typing import Any
 import uuid
 
+import bcrypt
 import glanceclient
 import openstack
+import testtools
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap.image import api as image_api
 from tests.functional import api_base
-from tests.functional import base
 from tests.lab import clients
 from tests.lab import exhaustive
 from tests.lab import guest as guest_lib
@@ -169,37 +170,79 @@ class OpenStackClientTest(ClientsTestCase):
         return self.get(f'/v2.1/servers/{self.guest.uuid}')[1]['server']
 
 
+class PasswordTest(api_base.ServiceTestCase):
+    """python-openstackclient with a name and a password, without Keystone."""
+
+    PASSWORD = 'the-password'
+
+    def setUp(self) -> None:
+        super().setUp()
+        hashed = bcrypt.hashpw(self.PASSWORD.encode(), bcrypt.gensalt(4))
+        users = self.state_path / 'htpasswd'
+        users.write_text(f'you:{hashed.decode()}\n')
+        self.guest = self.make_guest(start=False)
+        self.start_service(
+            api={
+                'auth_strategy': 'http_basic',
+                'http_basic_auth_user_file': str(users),
+            }
+        )
+
+    @contextlib.contextmanager
+    def client(self, version: str, password: str) -> Iterator[clients.Shell]:
+        """Have a client of a version that sends a password."""
+        clouds = self.state_path / 'clouds.yaml'
+        clouds.write_text(
+            clients.WITH_PASSWORD.format(
+                url=f'http://127.0.0.1:{self.port}',
+                username='you',
+                password=password,
+            )
+        )
+        with clients.Shell(
+            clients.openstack(version), clients.environment(clouds)
+        ) as shell:
+            yield shell
+
+    def test_commands(self) -> None:
+        for version in VERSIONS:
+            with (
+                self.subTest(version=version),
+                self.client(version, self.PASSWORD) as shell,
+            ):
+                image = json.loads(
+                    shell.run(
+                        *('server', 'image', 'create', '--wait'),
+                        *(self.guest.uuid, '-f', 'json'),
+                    )
+                )
+                self.assertEqual('active', image['status'])
+        self.assert_nothing_left()
+        with (
+            self.client(VERSIONS[-1], 'another') as shell,
+            testtools.ExpectedException(clients.CommandFailed, '.*401'),
+        ):
+            shell.run('server', 'list')
+
+
 class NovaClientTest(ClientsTestCase):
     """python-novaclient, the last one with the command ``nova``."""
 
     def nova(self, *arguments: str) -> list[dict[str, str]]:
         """Run a command; return the rows of the table that it prints."""
-        process = subprocess.run(
-            [clients.NOVA, *arguments],
-            # All of these have to be there; the last three may be anything.
-            env=base.environment(
-                OS_AUTH_TYPE='none',
-                OS_ENDPOINT=f'{self.url}/v2.1',
-                OS_AUTH_URL='none',
-                OS_USERNAME='none',
-                OS_PROJECT_NAME='none',
-            ),
-            capture_output=True,
-            text=True,
-            timeout=base.TIMEOUT,
-        )
-        self.assertEqual(0, process.returncode, process.stderr)
-        head, *rows = (
-            [cell.strip() for cell in line.strip('|').split('|')]
-            for line in process.stdout.splitlines()
-            if line.startswith('|')
-        )
-        return [dict(zip(head, row, strict=True)) for row in rows]
+        # All of these have to be there; the last three may be anything.
+        variables = {
+            'OS_AUTH_TYPE': 'none',
+            'OS_ENDPOINT': f'{self.url}/v2.1',
+            'OS_AUTH_URL': 'none',
+            'OS_USERNAME': 'none',
+            'OS_PROJECT_NAME': 'none',
+        }
+        return clients.nova(variables, *arguments)
 
     def shown(self, *arguments: str) -> dict[str, str]:
         """Run a command that prints properties; return them."""
-        rows = self.nova(*arguments)
-        return {row['Property']: row['Value'] for row in rows}
+        return clients.properties(self.nova(*arguments))
 
     def test_commands(self) -> None:
         (server,) = self.nova('list')

@@ -15,164 +15,18 @@
 from collections.abc import Iterator
 import contextlib
 import http.client
-import json
 import pathlib
-import subprocess
-from typing import Any
-from typing import ClassVar
 
-from tests.functional import api_base
-from tests.functional import base
-from tests.functional import content
-from tests.lab import domain
+from tests.functional import keystone_base
 from tests.lab import exhaustive
 from tests.lab import fault_proxy
 from tests.lab import guest as guest_lib
 from tests.lab import tenants
 
-#: Made by "tools/setup.sh --clients".
-CLIENTS = pathlib.Path(__file__).parents[2] / '.lab' / 'clients'
-
-CLOUDS = """\
-clouds:
-  host:
-    auth:
-      auth_url: {auth_url}
-      username: {username}
-      password: {password}
-      project_name: {project_name}
-      user_domain_id: default
-      project_domain_id: default
-    region_name: RegionOne
-    compute_endpoint_override: {compute}/v2.1
-"""
-
-CREATE_IMAGE = {'createImage': {'name': 'image'}}
-
 UPLOAD = r'/v2/images/[^/]+/file$'
 
 
-class KeystoneTestCase(api_base.ServiceTestCase):
-    """A running guest of a project, and the service beside it.
-
-    :ivar proxy: stands between the service and Glance.
-    """
-
-    def setUp(self) -> None:
-        self.lab = tenants.shared_lab()
-        self.proxy = fault_proxy.FaultProxy(self.lab.glance.url)
-        self.proxy.start()
-        self.addCleanup(self.proxy.stop)
-        login = self.lab.login()
-        self.OPTIONS = {
-            'api': {'auth_strategy': 'keystone'},
-            'keystone_authtoken': {
-                **login,
-                'www_authenticate_uri': self.lab.keystone.url,
-            },
-            'service_user': {**login, 'send_service_user_token': 'true'},
-            'glance': {
-                **login,
-                'endpoint_override': self.proxy.url,
-                'num_retries': '0',
-            },
-            'snapshot': {
-                **content.PULL['snapshot'],
-                'image_service': 'glance',
-                # Compressed, the disk of a test is sent in two or three
-                # pieces.
-                'compression': 'off',
-            },
-        }
-        super().setUp()
-        self.guest = self.class_guest(metadata=self.metadata(tenants.OWN))
-        self.found = base.Found.of(self.guest)
-        self.path = f'/v2.1/servers/{self.guest.uuid}'
-        self.admin_token = self.lab.token('admin', 'admin')
-        self.images_before = self.image_ids()
-
-    def configure(self, **sections: dict[str, str]) -> None:
-        """Write the configuration, with a file for the log.
-
-        Nobody reads the output of the service meanwhile, and a pipe that is
-        full would stop it.
-        """
-        log = {'log_file': str(self.state_path / 'service.log')}
-        sections['DEFAULT'] = {**log, **sections.get('DEFAULT', {})}
-        super().configure(**sections)
-
-    def metadata(self, project: str) -> domain.NovaMetadata:
-        """Return Nova's metadata of a guest of a project."""
-        return domain.NovaMetadata(
-            'web', project_id=self.lab.projects[project]
-        )
-
-    def be(self, user: str, project: str = tenants.OWN) -> None:
-        """Send the requests of a user from now on."""
-        self.use(self.lab.token(user, project))
-
-    def use(self, token: str) -> None:
-        """Send requests with a token from now on."""
-        self.headers['X-Auth-Token'] = token
-
-    def action(self, document: Any = CREATE_IMAGE) -> tuple[int, Any]:
-        """Have something done to the guest."""
-        return self.call('POST', f'{self.path}/action', document)
-
-    def begin(self, document: Any = CREATE_IMAGE) -> str:
-        """Begin an image of the guest; return its ID."""
-        status, answer = self.action(document)
-        self.assertEqual(202, status, answer)
-        image_id: str = answer['image_id']
-        return image_id
-
-    def event(self) -> Any:
-        """Return the event of the last action, as an administrator sees it."""
-        own = dict(self.headers)
-        self.use(self.admin_token)
-        try:
-            return self._event()
-        finally:
-            self.headers = own
-
-    def _event(self) -> Any:
-        path = f'{self.path}/os-instance-actions'
-        last = self.get(path)[1]['instanceActions'][0]
-        shown = self.get(f'{path}/{last["request_id"]}')[1]['instanceAction']
-        return shown['events'][0] if shown['events'] else {'result': None}
-
-    def wait_for_result(self, service: Any) -> Any:
-        """Wait until the last action has ended; return its event."""
-        self.wait_until(
-            service, 'the action has ended', lambda: self.event()['result']
-        )
-        return self.event()
-
-    def make(self, service: Any, document: Any = CREATE_IMAGE) -> str:
-        """Make an image of the guest; return its ID."""
-        image_id = self.begin(document)
-        event = self.wait_for_result(service)
-        self.assertEqual('Success', event['result'], event)
-        return image_id
-
-    def image_ids(self) -> set[str]:
-        """Return the IDs of all images."""
-        return {image['id'] for image in self.lab.images().list()}
-
-    def assert_gone(self, image_id: str) -> None:
-        """Check that nothing of an image is left, and the guest is well."""
-        self.assertNotIn(image_id, self.image_ids())
-        self.assert_as_found(self.guest, self.found)
-        self.assert_nothing_left()
-
-    def assert_owner(self, image_id: str, project: str) -> None:
-        """Check whose an image is, which is active."""
-        image = self.lab.images().get(image_id)
-        self.assertEqual('active', image['status'])
-        self.assertEqual(self.lab.projects[project], image['owner'])
-
-
-class AccessTest(KeystoneTestCase):
+class AccessTest(keystone_base.KeystoneTestCase):
     """What users see and may do."""
 
     @contextlib.contextmanager
@@ -226,7 +80,7 @@ class AccessTest(KeystoneTestCase):
             ('DELETE', '/snapshots/x'),
             ('POST', '/action'),
         ):
-            body = CREATE_IMAGE if method == 'POST' else None
+            body = keystone_base.CREATE_IMAGE if method == 'POST' else None
             answer = self.call(method, path + below, body)
             self.assertEqual(404, answer[0], (method, below, answer))
 
@@ -275,7 +129,7 @@ class AccessTest(KeystoneTestCase):
         self.assertEqual(200, self.get('/v2.1/servers')[0])
 
 
-class ImagesTest(KeystoneTestCase):
+class ImagesTest(keystone_base.KeystoneTestCase):
     """Images of users."""
 
     def test_images_and_backups_belong_to_the_user(self) -> None:
@@ -388,55 +242,3 @@ class ImagesEventletTest(ImagesTest):
     """The same with eventlet, which is the default."""
 
     BACKEND = 'eventlet'
-
-
-class ClientTest(KeystoneTestCase):
-    """python-openstackclient with a password."""
-
-    VERSION: ClassVar[str] = '10.5.0'
-
-    def openstack(self, *arguments: str) -> Any:
-        """Run a command; return the document that it prints."""
-        clouds = self.state_path / 'clouds.yaml'
-        login = self.lab.keystone.credentials(tenants.OWN, tenants.OWN)
-        clouds.write_text(
-            CLOUDS.format(compute=f'http://127.0.0.1:{self.port}', **login)
-        )
-        process = subprocess.run(
-            [
-                CLIENTS / self.VERSION / 'bin' / 'openstack',
-                *(*arguments, '-f', 'json'),
-            ],
-            env=base.environment(
-                OS_CLIENT_CONFIG_FILE=str(clouds), OS_CLOUD='host'
-            ),
-            capture_output=True,
-            text=True,
-            timeout=base.TIMEOUT,
-        )
-        self.assertEqual(0, process.returncode, process.stderr)
-        return json.loads(process.stdout)
-
-    def test_a_user_takes_images(self) -> None:
-        self.start_service()
-        (server,) = self.openstack('server', 'list')
-        self.assertEqual(self.guest.uuid, server['ID'])
-        made = [
-            self.openstack(
-                *('server', *words, '--wait', '--name', f'{words[0]}-image'),
-                self.guest.uuid,
-            )
-            for words in (('image', 'create'), ('backup', 'create'))
-        ]
-        for image in made:
-            self.assert_owner(image['id'], tenants.OWN)
-            self.lab.images(tenants.OWN, tenants.OWN).delete(image['id'])
-        self.assert_nothing_left()
-
-
-@exhaustive.usually()
-class OldClientTest(ClientTest):
-    """The oldest that is promised, with eventlet's server."""
-
-    BACKEND = 'eventlet'
-    VERSION = '7.4.0'

@@ -190,8 +190,8 @@ class Keystone:
             (found,) = api.get(f'/roles?name={role}').json()['roles']
             api.put(f'/projects/{project_id}/users/{user}/roles/{found["id"]}')
 
-    def add_service(self, kind: str, name: str, url: str) -> None:
-        """Say in the catalog where a service is."""
+    def add_service(self, kind: str, name: str, url: str) -> str:
+        """Say in the catalog where a service is; return the entry's id."""
         service = self._create('services', 'service', type=kind, name=name)
         for interface in ('public', 'internal'):
             self._create(
@@ -202,6 +202,11 @@ class Keystone:
                 region_id=REGION,
                 url=url,
             )
+        return service
+
+    def delete_service(self, service: str) -> None:
+        """Remove a service from the catalog, by the id of its entry."""
+        self._api().delete(f'/services/{service}')
 
     def get(self, path: str) -> Any:
         """Return what the administrator gets from the API."""
