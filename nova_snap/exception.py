@@ -82,6 +82,10 @@ class InvalidMetadata(Invalid):
     message = 'The image metadata is not valid: %(reason)s'
 
 
+class InvalidDefinition(Invalid):
+    message = 'The definition of the guest is not valid: %(reason)s'
+
+
 # Instances and guests -------------------------------------------------------
 
 

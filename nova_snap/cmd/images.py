@@ -62,6 +62,12 @@ class CreateImage(epilog.NoEpilog, show.ShowOne):
             help='Property of the image; may be given more than once.',
         )
         parser.add_argument(
+            '--no-definition',
+            action='store_true',
+            help='Do not write into the image which hardware the server has. '
+            '"nova-snap boot" then needs another definition.',
+        )
+        parser.add_argument(
             '--poll',
             action='store_true',
             help='Show progress: a bar on a terminal, else lines.',
@@ -92,6 +98,7 @@ class CreateImage(epilog.NoEpilog, show.ShowOne):
                 dict(parsed_args.metadata),
                 image_api.from_conf(conf.CONF),
                 progress,
+                not parsed_args.no_definition,
             )
         fields = (
             _fields(image)

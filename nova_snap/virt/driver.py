@@ -218,6 +218,14 @@ class Plan(abc.ABC):
         """
         return {}
 
+    def definition(self) -> str:
+        """Return the guest's hardware, for an image of the plan's disks.
+
+        What is secret, and what only this host has, is left out.  Empty if
+        images of this plan carry no definition.
+        """
+        return ''
+
     def alternatives(self) -> Iterator['Plan']:
         """Yield the plans to try if this one is not available."""
         return iter(())
