@@ -331,6 +331,17 @@ class ImageCorrupt(SnapshotFailed):
     )
 
 
+class DownloadCorrupt(SnapshotFailed):
+    message = (
+        'The data of image %(image_id)s is not what its record says: '
+        '%(what)s is %(found)s, and %(expected)s in the record.'
+    )
+
+
+class UnsafeImage(SnapshotFailed):
+    message = '%(image)s cannot become the disk of a server: %(reason)s'
+
+
 class ImageServiceUnavailable(Unavailable):
     message = 'The image service at %(endpoint)s does not answer: %(reason)s'
 
