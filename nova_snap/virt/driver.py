@@ -25,6 +25,7 @@ import dataclasses
 import enum
 from typing import BinaryIO
 
+from nova_snap import exception
 from nova_snap import journal
 from nova_snap import progress as progress_lib
 from nova_snap import undo
@@ -32,6 +33,7 @@ from nova_snap.objects import host_details
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import instance_details
 from nova_snap.objects import power_state
+from nova_snap.virt import creation as creation_lib
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import power as power_lib
 
@@ -342,6 +344,18 @@ class ComputeDriver(abc.ABC):
     @abc.abstractmethod
     def power(self, instance: instance_lib.Instance) -> power_lib.Power:
         """Return what changes the power of an instance."""
+
+    def creation(
+        self, instance: instance_lib.Instance, wanted: creation_lib.Wanted
+    ) -> creation_lib.Creation:
+        """Check whether a guest can be made, and return what makes it.
+
+        :param instance: the new one, with its uuid and name.
+        :raises Invalid: what is wanted is not possible here.
+        :raises Conflict: a guest has the name.
+        :raises NotEnoughSpace: there is no room for the disks.
+        """
+        raise exception.Invalid('This hypervisor makes no guests of images.')
 
     @abc.abstractmethod
     def resources(self, instance_uuid: str) -> Sequence[object]:

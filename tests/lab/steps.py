@@ -70,6 +70,10 @@ FUNCTIONS = {
     'set-location': f'{_GLANCE}.set_location',
     'rbd-remove-image': f'{_RBD}.remove_image',
     'rbd-remove-snapshot': f'{_RBD}.remove_snapshot',
+    # Guests that are made of images.
+    'download': 'nova_snap.compute.image_download:write',
+    'inspect': 'nova_snap.virt.storage.image_check:virtual_size',
+    'name-disk': f'{_LIBVIRT}.new_guest:_name',
     # Volumes.
     'snapshot-volume': (
         'nova_snap.volume.cinder:CinderVolumeService.create_snapshot'
@@ -156,6 +160,28 @@ PULL = points(
     after('begin-export'),
     after('open-export'),
     after('end-export'),
+)
+
+#: Of two disks, so that something is there for one and not for the other.
+BOOT = exhaustive.choose(
+    (
+        before('download'),
+        after_call(1, 'download'),
+        after_call(2, 'download'),
+        after('inspect'),
+        after_call(1, 'name-disk'),
+        after_call(2, 'name-disk'),
+        before('define'),
+        after('define'),
+        before('start'),
+        after('start'),
+    ),
+    (
+        after_call(1, 'download'),
+        after_call(1, 'name-disk'),
+        after_call(2, 'name-disk'),
+        after('define'),
+    ),
 )
 
 #: Of several disks: what is there for some of them and not yet for all.

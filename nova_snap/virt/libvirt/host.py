@@ -266,6 +266,26 @@ class Host:
             insist=True,
         )
 
+    def remove(self, uuid: str) -> None:
+        """Undefine a domain that does not run, with its firmware variables."""
+        flags = (
+            libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+            | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        )
+        lookup = self.domain(uuid)
+
+        def remove(connection: Any) -> None:
+            try:
+                domain = lookup(connection)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return
+                raise
+            if not domain.isActive():
+                domain.undefineFlags(flags)
+
+        self.call('undefine the server', remove, insist=True)
+
     def hypervisor_version(self) -> Version:
         """Return the version of QEMU (or another hypervisor)."""
         return _version(
@@ -315,6 +335,22 @@ class Host:
         return self.call(
             f'find volume {name} in its storage pool {pool}', look
         )
+
+    def pool_directory(self, pool: str) -> str:
+        """Return the directory of a storage pool; '' if it has none.
+
+        :raises HypervisorError: libvirt has no such pool.
+        """
+
+        def look(connection: Any) -> str:
+            found = domain_xml.parse(
+                connection.storagePoolLookupByName(pool).XMLDesc()
+            )
+            if found.get('type') not in ('dir', 'fs', 'netfs'):
+                return ''
+            return found.findtext('target/path', '')
+
+        return self.call(f'find storage pool {pool}', look)
 
     def secret(self, uuid: str) -> bytes:
         """Return the value of a libvirt secret.
