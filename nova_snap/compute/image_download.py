@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 from oslo_log import log as logging
 
+from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap import sparse_file
@@ -34,9 +35,10 @@ LOG = logging.getLogger(__name__)
 def require_data(image: image_api.Image) -> int:
     """Return the bytes of an image that has data.
 
-    :raises ImageConflict: it has none.
+    :raises ImageConflict: it has none, as the image of a server that boots
+        from a volume, which names snapshots of Cinder.
     """
-    if image.status != image_api.ImageStatus.ACTIVE or image.size is None:
+    if image.status != image_api.ImageStatus.ACTIVE or not image.size:
         raise exception.ImageConflict(
             image_id=image.id, reason=f'it is {image.status}, without data.'
         )
@@ -62,9 +64,7 @@ def write(
         done += len(chunk)
         if done > size:
             raise _corrupt(image, 'the size', f'at least {done}', size)
-        if digest is not None:
-            digest.update(chunk)
-        _write(writer, chunk)
+        concurrency.run_blocking(_take, chunk, digest, writer)
         progress.report(progress_lib.Stage.DOWNLOADING, done, size)
     _write(writer, b'')
     if done != size:
@@ -78,13 +78,22 @@ def _new_hash(image: image_api.Image) -> Any:
     """Return an object for the hash of the record, None if it has none."""
     algorithm = image.hash_algorithm or ''
     if image.hash_value and algorithm in hashlib.algorithms_available:
-        return hashlib.new(algorithm, usedforsecurity=False)
+        found = hashlib.new(algorithm, usedforsecurity=False)
+        if found.digest_size:  # others have digests of any length
+            return found
     LOG.warning(
         'Of image %(image)s only the size is compared: its hash is '
         '%(algorithm)s, which cannot be computed here.',
         {'image': image.id, 'algorithm': algorithm or 'missing'},
     )
     return None
+
+
+def _take(chunk: bytes, digest: Any, writer: sparse_file.SparseWriter) -> None:
+    """Hash and write bytes, which keeps a processor or a disk busy."""
+    if digest is not None:
+        digest.update(chunk)
+    _write(writer, chunk)
 
 
 def _write(writer: sparse_file.SparseWriter, chunk: bytes) -> None:

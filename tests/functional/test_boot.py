@@ -18,7 +18,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
 import uuid
 
 import libvirt
@@ -29,6 +28,7 @@ from tests.functional import base
 from tests.lab import accelerator
 from tests.lab import command
 from tests.lab import domain
+from tests.lab import exhaustive
 from tests.lab import guest as guest_lib
 from tests.lab import guest_image
 from tests.lab import root_disk
@@ -96,13 +96,18 @@ class BootTestCase(base.SnapshotTestCase):
         self.assertEqual([], self.known())
         self.assert_nothing_left()
 
-    def stored(self, path: pathlib.Path, **properties: str) -> str:
+    def stored(
+        self,
+        path: pathlib.Path,
+        disk_format: str = 'qcow2',
+        **properties: str,
+    ) -> str:
         """Put a file into the image service, as somebody else could."""
         record = image_api.Image(
             id=str(uuid.uuid4()),
             name='foreign',
             status='queued',
-            disk_format='qcow2',
+            disk_format=disk_format,
             container_format='bare',
             properties={
                 key.replace('__', ':'): text
@@ -122,14 +127,20 @@ class TestBoot(BootTestCase):
     """What is found in the new guest."""
 
     def test_of_two_disks(self) -> None:
-        for kind in (root_disk.Kind.QCOW2, root_disk.Kind.RAW):
-            with self.subTest(kind):
-                self.check_two_disks(kind)
+        qcow2, raw = root_disk.Kind.QCOW2, root_disk.Kind.RAW
+        for kinds in exhaustive.choose(
+            ((qcow2, qcow2), (raw, raw), (qcow2, raw), (raw, qcow2)),
+            ((qcow2, raw),),
+        ):
+            with self.subTest(str(kinds)):
+                self.check_two_disks(*kinds)
 
-    def check_two_disks(self, kind: root_disk.Kind) -> None:
+    def check_two_disks(
+        self, kind: root_disk.Kind, other: root_disk.Kind
+    ) -> None:
         self.name = f'new-{uuid.uuid4()}'
         self.console.unlink(missing_ok=True)
-        more = root_disk.make(self.directory(), kind, 'more', files=MARKER)
+        more = root_disk.make(self.directory(), other, 'more', files=MARKER)
         guest = self.make_guest(
             start=False, kind=kind, files=MARKER, extra_disks=(more,)
         )
@@ -148,7 +159,7 @@ class TestBoot(BootTestCase):
         self.assertNotEqual(guest.uuid, new.uuid)
         self.assertEqual([new.uuid], self.known())
         self.assertEqual(
-            {f'{self.name}-{d}.{kind}' for d in ('vda', 'vdc')},
+            {f'{self.name}-vda.{kind}', f'{self.name}-vdc.{other}'},
             {path.name for path in self.disks.iterdir()},
         )
         for path in self.disks.iterdir():
@@ -194,6 +205,33 @@ class TestBoot(BootTestCase):
         self.assert_nothing_left()
 
 
+class TestLibvirtd(BootTestCase):
+    """libvirtd goes away, and comes back."""
+
+    def test_restarted(self) -> None:
+        guest = self.make_guest(start=False, kind=root_disk.Kind.QCOW2)
+        image = self.image_create(guest)
+        for point in steps.BOOT_BREAKS:
+            with self.subTest(str(point)):
+                self.check_restart(point, image, guest)
+
+    def check_restart(
+        self, point: steps.Point, image: str, guest: guest_lib.Guest
+    ) -> None:
+        self.name = f'new-{uuid.uuid4()}'
+        process, folder = self.held_command(
+            *(point, 'boot', image, self.name, '--like', guest.uuid),
+            *('--directory', str(self.disks)),
+        )
+        self.libvirtd.restart(signal.SIGKILL)
+        (folder / 'go').touch()
+        done = self.finish(process)
+        self.assertEqual(0, done.returncode, done.stderr)
+        new = self.guest(self.known()[0])
+        self.assertEqual('running', new.state())
+        self.assert_nothing_left()
+
+
 class TestRefused(BootTestCase):
     """Images of others, and what can't be."""
 
@@ -213,6 +251,10 @@ class TestRefused(BootTestCase):
             image = self.stored(path, nova_snap__definition=hardware)
             self.assert_refused(1, says, image)
         self.assert_refused(2, '--like', self.stored(plain))
+        # As the image of a server that boots from a volume of Cinder is.
+        (empty := work / 'empty').touch()
+        image = self.stored(empty, 'raw', nova_snap__definition=hardware)
+        self.assert_refused(4, 'without data', image)
         for definition, says in (
             ('<domain>', 'no plain XML'),
             (hardware.replace("'disk'", "'cdrom'"), 'no disk'),
@@ -299,18 +341,10 @@ class TestKilled(BootTestCase):
     def kill_at(
         self, point: steps.Point, image: str, guest: guest_lib.Guest
     ) -> None:
-        argv = self.command(
-            *('boot', image, self.name, '--like', guest.uuid),
+        self.killed_at(
+            *(point, 'boot', image, self.name, '--like', guest.uuid),
             *('--directory', str(self.disks)),
         )
-        shell = argv.index('nova_snap.cmd.shell')
-        argv[shell : shell + 1] = [
-            *('tests.functional.die_at', point.moment, point.function)
-        ]
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=base.TIMEOUT
-        )
-        self.assertEqual(-signal.SIGKILL, done.returncode, done.stderr)
 
     def check_whole(self, point: steps.Point) -> None:
         """Check that all of a guest is there, and remove it."""

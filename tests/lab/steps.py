@@ -73,7 +73,7 @@ FUNCTIONS = {
     # Guests that are made of images.
     'download': 'nova_snap.compute.image_download:write',
     'inspect': 'nova_snap.virt.storage.image_check:virtual_size',
-    'name-disk': f'{_LIBVIRT}.new_guest:_name',
+    'name-disk': f'{_LIBVIRT}.new_disks:name',
     # Volumes.
     'snapshot-volume': (
         'nova_snap.volume.cinder:CinderVolumeService.create_snapshot'
@@ -185,6 +185,12 @@ BOOT = exhaustive.choose(
 )
 
 #: Of several disks: what is there for some of them and not yet for all.
+#: At which libvirtd is restarted.
+BOOT_BREAKS = exhaustive.choose(
+    (before('download'), before('define'), before('start')),
+    (before('define'),),
+)
+
 SET_PULL = exhaustive.choose(
     (
         *PULL,

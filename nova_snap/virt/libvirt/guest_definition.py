@@ -51,7 +51,8 @@ def of_image(text: str) -> ElementTree.Element:
 
     :raises InvalidDefinition: the text is no definition of a guest.
     """
-    if len(text.encode()) > MAX_SIZE:
+    # JSON can hold halves of characters, which no other encoding has.
+    if len(text.encode(errors='replace')) > MAX_SIZE:
         raise exception.InvalidDefinition(
             reason=f'it has more than {MAX_SIZE} bytes.'
         )
@@ -61,7 +62,11 @@ def of_image(text: str) -> ElementTree.Element:
 
     try:
         found = defusedxml.ElementTree.fromstring(text, forbid_dtd=True)
-    except (ElementTree.ParseError, defusedxml.DefusedXmlException) as error:
+    except (
+        ElementTree.ParseError,
+        UnicodeEncodeError,
+        defusedxml.DefusedXmlException,
+    ) as error:
         raise exception.InvalidDefinition(
             reason=f'it is no plain XML ({error}).'
         ) from error

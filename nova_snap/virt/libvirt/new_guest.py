@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+
 """Guests that are made of images.
 
 Open this file for what is checked before, and for the order in which the
@@ -17,11 +18,9 @@ disks get their names and the guest is defined.  From the moment at which it is
 defined, the guest is whole.
 """
 
-from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
-import os
 import pathlib
 import re
 from typing import BinaryIO
@@ -29,8 +28,6 @@ import xml.etree.ElementTree as ElementTree  # nosec B405  no parser is used
 
 from oslo_utils import units
 
-from nova_snap import concurrency
-from nova_snap import durable
 from nova_snap import exception
 from nova_snap import journal
 from nova_snap.objects import instance as instance_lib
@@ -40,31 +37,17 @@ from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import guest_definition
 from nova_snap.virt.libvirt import host as host_lib
 from nova_snap.virt.libvirt import lookup
+from nova_snap.virt.libvirt import new_disks
 from nova_snap.virt.libvirt import new_guest_steps
 from nova_snap.virt.libvirt import new_guest_xml
-from nova_snap.virt.libvirt.extraction import space
-from nova_snap.virt.storage import image_check
 
-#: Where libvirt keeps the disks of guests.
 DEFAULT_DIRECTORY = pathlib.Path('/var/lib/libvirt/images')
 
-#: The network of libvirt that every installation begins with.
 DEFAULT_NETWORK = 'default'
 
-#: The value of --network that leaves the interfaces out.
 NO_NETWORK = 'none'
 
-#: The name becomes a part of file names.
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,62}')
-
-
-@dataclasses.dataclass(frozen=True)
-class _Placed:
-    """A disk, the file that is written, and the name that it gets."""
-
-    disk: creation.Disk
-    part: pathlib.Path
-    path: pathlib.Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,66 +59,28 @@ class NewGuest(creation.Creation):
 
     guest: guest_lib.Guest
     xml: str = dataclasses.field(repr=False)
-    placed: Sequence[_Placed]
+    disks: new_disks.NewDisks
     wanted: creation.Wanted
 
-    @contextlib.contextmanager
-    def files(self, entry: journal.Entry) -> Iterator[Sequence[BinaryIO]]:
-        """Yield a new file for each disk; only this user can read it."""
-        step = new_guest_steps.RemoveDisks(
-            [str(one.part) for one in self.placed],
-            [str(one.path) for one in self.placed],
-        )
-        with entry.undoing(step), contextlib.ExitStack() as stack:
-            try:
-                files = [
-                    stack.enter_context(_made(one.part)) for one in self.placed
-                ]
-            except OSError as error:
-                raise exception.SnapshotFailed(
-                    f'The disks cannot be made: {error}.'
-                ) from error
-            yield files
+    def files(
+        self, entry: journal.Entry
+    ) -> contextlib.AbstractContextManager[Sequence[BinaryIO]]:
+        """Yield a new file for each disk."""
+        return self.disks.files(entry)
 
     def finish(self, entry: journal.Entry) -> None:
         """Inspect and name the disks, define and start the guest."""
-        for one in self.placed:
-            image_check.virtual_size(
-                one.part,
-                one.disk.format,
-                f'Image {one.disk.image}',
-                self.wanted.max_disk,
-            )
-        for one in self.placed:
-            _name(one)
+        self.disks.complete()
+        for disk in self.disks.placed:
+            disk.take_owner()
         outcome = new_guest_steps.Outcome()
         with entry.undoing(new_guest_steps.RemoveGuest(outcome)):
             self.guest.host.define(self.xml)
             if self.wanted.starts:
                 self.guest.start(paused=False)
             outcome.is_complete = True
-
-
-def _made(path: pathlib.Path) -> BinaryIO:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    return open(os.open(path, flags, 0o600), 'r+b')
-
-
-def _name(placed: _Placed) -> None:
-    """Write a disk to the medium, and give it its name."""
-    try:
-        with placed.part.open('rb') as file:
-            concurrency.run_blocking(os.fsync, file.fileno())
-        os.link(placed.part, placed.path)
-        durable.sync_directory(placed.path.parent)
-    except FileExistsError:
-        raise exception.Conflict(
-            f'{placed.path} exists, and is not replaced.'
-        ) from None
-    except OSError as error:
-        raise exception.SnapshotFailed(
-            f'{placed.path} cannot be made: {error.strerror}.'
-        ) from error
+        if self.wanted.pool is not None:
+            self.guest.host.refresh_pool(self.wanted.pool)
 
 
 def planned(
@@ -153,23 +98,21 @@ def planned(
     """
     _require_free_name(host, instance.name)
     domain = _hardware(host, wanted)
-    directory = _directory(host, wanted)
+    model = _model(host, wanted)
+    directory = _directory(host, wanted, model)
     devices = _devices(domain, wanted)
     placed = [
-        _Placed(
+        new_disks.Placed.of(
             disk,
-            directory
-            / f'{new_guest_steps.PREFIX}{instance.uuid}-{device.lower()}',
+            device,
+            instance.uuid,
             directory / f'{instance.name}-{device}.{disk.format}',
+            None if model is None else model.file,
         )
         for disk, device in zip(wanted.disks, devices, strict=True)
     ]
-    for one in placed:
-        if os.path.lexists(one.path):
-            raise exception.Conflict(
-                f'{one.path} exists, and is not replaced.'
-            )
-    space.require(directory, reserved + sum(d.size for d in wanted.disks))
+    disks = new_disks.NewDisks(placed, wanted.max_disk)
+    disks.require(host, reserved)
     xml = new_guest_xml.assembled(
         domain,
         instance.name,
@@ -181,7 +124,7 @@ def planned(
         keeps_other_disks=wanted.written is not None,
     )
     guest = guest_lib.Guest(host, instance.uuid, instance.name)
-    return NewGuest(guest, xml, placed, wanted)
+    return NewGuest(guest, xml, disks, wanted)
 
 
 def _require_free_name(host: host_lib.Host, name: str) -> None:
@@ -246,20 +189,40 @@ def _connect(
     new_guest_xml.connect(domain, wanted)
 
 
-def _directory(host: host_lib.Host, wanted: creation.Wanted) -> pathlib.Path:
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """The first disk of the server that the new one is to be like."""
+
+    file: pathlib.Path
+    is_of_nova: bool
+
+
+def _model(host: host_lib.Host, wanted: creation.Wanted) -> _Model | None:
+    if wanted.like is None:
+        return None
+    domain = domain_xml.parse(_like(host, wanted.like))
+    source = domain.find("devices/disk[@device='disk']/source[@file]")
+    if source is None:
+        return None
+    return _Model(
+        pathlib.Path(source.get('file', '')),
+        domain_xml.nova_element(domain) is not None,
+    )
+
+
+def _directory(
+    host: host_lib.Host, wanted: creation.Wanted, model: _Model | None
+) -> pathlib.Path:
     directory = wanted.directory or DEFAULT_DIRECTORY
     if wanted.pool is not None:
         directory = pathlib.Path(host.pool_directory(wanted.pool))
-    elif wanted.directory is None and wanted.like is not None:
-        source = domain_xml.parse(_like(host, wanted.like)).find(
-            "devices/disk[@device='disk']/source[@file]"
-        )
-        if source is not None:
-            directory = pathlib.Path(source.get('file', '')).parent
+    elif wanted.directory is None and model and not model.is_of_nova:
+        # Nova removes the directory of a server together with the server.
+        directory = model.file.parent
     if not directory.is_absolute() or not directory.is_dir():
         raise exception.Invalid(
             f'There is no directory {str(directory)!r} for the disks; name '
-            'another one (--directory, --pool).'
+            'another one (--directory), or start the storage pool (--pool).'
         )
     return directory
 

@@ -24,7 +24,7 @@ from nova_snap import exception
 from nova_snap import undo
 from nova_snap.virt.libvirt import guest as guest_lib
 
-PREFIX = '.nova-snap-boot-'
+PREFIX = '.nova-snap-disk-'
 _PART = re.compile(
     re.escape(PREFIX) + r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[a-z0-9]+'
 )

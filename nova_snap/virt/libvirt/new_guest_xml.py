@@ -20,6 +20,9 @@ import xml.etree.ElementTree as ElementTree  # nosec B405  no parser is used
 from nova_snap import exception
 
 #: Elements of a disk that say where its data is.
+#: Each is a thread of QEMU, whether a disk uses it or not.
+MAX_IOTHREADS = 64
+
 _PLACES = ('source', 'backingStore', 'mirror', 'auth', 'encryption')
 
 #: Bytes of the units of memory, as libvirt's virScaleInteger has them.
@@ -64,17 +67,37 @@ def require_size(
 
     :param memory: in bytes.
     """
-    for element in domain.iterfind('memory'):
-        unit = _UNITS.get(element.get('unit', ''))
-        if unit is None or int(element.text or '0') * unit > memory:
+    # libvirt takes the sum of the cells for the memory of the guest.
+    cells = domain.findall('cpu/numa/cell')
+    for amount in (
+        sum(_bytes(cell, cell.get('memory', '')) for cell in cells),
+        *(_bytes(one, one.text or '') for one in domain.iterfind('memory')),
+    ):
+        if amount > memory:
             raise exception.InvalidDefinition(
                 reason='its memory is more than this host has.'
+            )
+    for element in domain.iterfind('iothreads'):
+        if int(element.text or '0') > MAX_IOTHREADS:
+            raise exception.InvalidDefinition(
+                reason=f'it has more than {MAX_IOTHREADS} I/O threads.'
             )
     for element in domain.iterfind('vcpu'):
         if int(element.text or '0') > processors:
             raise exception.InvalidDefinition(
                 reason='it has more processors than this host.'
             )
+
+
+def _bytes(element: ElementTree.Element, number: str) -> int:
+    """Return an amount of memory; its unit is an attribute of the element."""
+    unit = _UNITS.get(element.get('unit', ''))
+    if unit is None or not (number.isascii() and number.isdecimal()):
+        raise exception.InvalidDefinition(
+            reason=f'{number!r} {element.get("unit", "")} is no amount of '
+            'memory.'
+        )
+    return int(number) * unit
 
 
 def has_unconnected(domain: ElementTree.Element) -> bool:
@@ -140,12 +163,14 @@ def _set_disks(
         target = disk.find('target')
         file = files.get('' if target is None else target.get('dev', ''))
         if file is not None:
-            _set_source(disk, file)
+            set_source(disk, file)
         elif not keeps_others:
             devices.remove(disk)
 
 
-def _set_source(disk: ElementTree.Element, file: File) -> None:
+def set_source(disk: ElementTree.Element, file: File) -> None:
+    """Give a disk another file; its labels stay, and other places go."""
+    labels = disk.findall("source/seclabel")
     for tag in _PLACES:
         for element in disk.findall(tag):
             disk.remove(element)
@@ -155,4 +180,5 @@ def _set_source(disk: ElementTree.Element, file: File) -> None:
         driver = ElementTree.SubElement(disk, 'driver')
     driver.set('name', 'qemu')
     driver.set('type', file.format)
-    ElementTree.SubElement(disk, 'source', {'file': str(file.path)})
+    source = ElementTree.SubElement(disk, 'source', {'file': str(file.path)})
+    source.extend(labels)

@@ -43,14 +43,11 @@ def virtual_size(
         encrypted or is too large.
     :raises OSError: it can't be read.
     """
-    if image_format not in FORMATS:
-        raise exception.UnsafeImage(
-            image=image,
-            reason=f'its format is {image_format}, and not one of '
-            f'{", ".join(FORMATS)}.',
-        )
+    require_format(image_format, image)
     check = _qcow2 if image_format == 'qcow2' else _raw
     size = check(path, image)
+    if not size:
+        raise exception.UnsafeImage(image=image, reason='its disk is empty.')
     if size > limit:
         raise exception.UnsafeImage(
             image=image,
@@ -58,6 +55,19 @@ def virtual_size(
             f'max_image_disk_gb allows {limit // units.Gi}.',
         )
     return size
+
+
+def require_format(image_format: str, image: str) -> None:
+    """Raise UnsafeImage if images of a format become no disks.
+
+    :param image: a name for messages.
+    """
+    if image_format not in FORMATS:
+        raise exception.UnsafeImage(
+            image=image,
+            reason=f'its format is {image_format}, and not one of '
+            f'{", ".join(FORMATS)}.',
+        )
 
 
 def _raw(path: pathlib.Path, image: str) -> int:

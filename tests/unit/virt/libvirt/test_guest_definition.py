@@ -252,6 +252,7 @@ class OfImageTest(base.TestCase):
             '<!DOCTYPE domain [<!ENTITY a "b">]><domain>&a;</domain>',
             '<!DOCTYPE domain SYSTEM "file:///etc/passwd"><domain/>',
             '<domain><os/><os/></domain>',
+            '<domain>\ud800</domain>',
             f'<domain>{" " * guest_definition.MAX_SIZE}</domain>',
         ):
             self.assertRaises(

@@ -86,13 +86,21 @@ class LimitTest(base.TestCase):
     def test_as_much_as_the_host_has(self) -> None:
         self.check("<memory unit='GiB'>1</memory><vcpu>2</vcpu>")
         self.check('<memory>1048576</memory>')
+        self.check('<memory>1</memory><iothreads>64</iothreads>')
+        cell = "<cell memory='524288'/>"
+        self.check(f'<cpu><numa>{cell * 2}</numa></cpu>')
 
     def test_more(self) -> None:
+        cell = "<cell memory='524288'/>"
         for inner in (
             "<memory unit='KiB'>1048577</memory>",
             "<memory unit='TB'>1</memory>",
             "<memory unit='parsec'>1</memory>",
             '<vcpu>3</vcpu>',
+            '<iothreads>65</iothreads>',
+            "<cpu><numa><cell memory='2' unit='GiB'/></numa></cpu>",
+            "<cpu><numa><cell memory='-1'/></numa></cpu>",
+            f'<cpu><numa>{3 * cell}</numa></cpu>',
         ):
             self.assertRaises(exception.InvalidDefinition, self.check, inner)
 
