@@ -133,6 +133,12 @@ class PowerActionRefused(Conflict):
     message = "Cannot '%(action)s' server %(server)s: %(reason)s"
 
 
+class RebuildRefused(Conflict):
+    """The guest could not come back, or would lose something."""
+
+    message = 'Cannot rebuild server %(server)s: %(reason)s'
+
+
 class BlockJobRunning(Conflict):
     message = (
         'Another program copies disk %(disk)s of server %(server)s (see '

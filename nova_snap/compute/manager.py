@@ -272,6 +272,12 @@ class SnapshotManager:
             takes_slot=takes_slot,
         )
 
+    def slot(
+        self, progress: progress_lib.Progress
+    ) -> contextlib.AbstractContextManager[None]:
+        """Wait for a slot among the operations that may run at once."""
+        return self._operations.slot(progress)
+
     def _services(self, images: image_api.ImageService) -> tuple[object, ...]:
         services = images, image_location.Records(images)
         if self._volume_backed is None or self._volume_backed.volumes is None:

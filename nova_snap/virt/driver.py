@@ -36,6 +36,7 @@ from nova_snap.objects import power_state
 from nova_snap.virt import creation as creation_lib
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import power as power_lib
+from nova_snap.virt import rebuilding
 
 #: Makes a context manager that freezes an instance and yields True if frozen.
 Quiesced = Callable[
@@ -356,6 +357,15 @@ class ComputeDriver(abc.ABC):
         :raises NotEnoughSpace: there is no room for the disks.
         """
         raise exception.Invalid('This hypervisor makes no guests of images.')
+
+    def rebuild(
+        self, instance: instance_lib.Instance, includes_nova: bool = False
+    ) -> rebuilding.Rebuild:
+        """Return what replaces the disks of an instance.
+
+        :param includes_nova: it may be one that Nova manages.
+        """
+        raise exception.Invalid('This hypervisor rebuilds no guests.')
 
     @abc.abstractmethod
     def resources(self, instance_uuid: str) -> Sequence[object]:

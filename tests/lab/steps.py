@@ -74,6 +74,9 @@ FUNCTIONS = {
     'download': 'nova_snap.compute.image_download:write',
     'inspect': 'nova_snap.virt.storage.image_check:virtual_size',
     'name-disk': f'{_LIBVIRT}.new_disks:name',
+    # Guests whose disks are replaced.
+    'stop': f'{_LIBVIRT}.shutdown:end',
+    'forget-disks': f'{_LIBVIRT}.guest_metadata:write',
     # Volumes.
     'snapshot-volume': (
         'nova_snap.volume.cinder:CinderVolumeService.create_snapshot'
@@ -178,7 +181,6 @@ BOOT = exhaustive.choose(
     ),
     (
         after_call(1, 'download'),
-        after_call(1, 'name-disk'),
         after_call(2, 'name-disk'),
         after('define'),
     ),
@@ -189,6 +191,37 @@ BOOT = exhaustive.choose(
 BOOT_BREAKS = exhaustive.choose(
     (before('download'), before('define'), before('start')),
     (before('define'),),
+)
+
+REBUILD = exhaustive.choose(
+    (
+        before('download'),
+        after('download'),
+        after('inspect'),
+        after('name-disk'),
+        before('stop'),
+        after('stop'),
+        before('define'),
+        after('define'),
+        before('start'),
+        after('start'),
+    ),
+    (after('stop'), after('define')),
+)
+UNDO_REBUILD = exhaustive.choose(
+    (
+        before('stop'),
+        after('stop'),
+        before('define'),
+        after('define'),
+        before('start'),
+        after('start'),
+    ),
+    (after('define'),),
+)
+FORGET = exhaustive.choose(
+    (before('forget-disks'), after('forget-disks')),
+    (after('forget-disks'),),
 )
 
 SET_PULL = exhaustive.choose(

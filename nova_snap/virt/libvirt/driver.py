@@ -48,6 +48,7 @@ from nova_snap.virt.libvirt import plan_checks
 from nova_snap.virt.libvirt import policy
 from nova_snap.virt.libvirt import power as power_lib
 from nova_snap.virt.libvirt import quiesce
+from nova_snap.virt.libvirt import rebuild as rebuild_lib
 from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
@@ -247,6 +248,21 @@ class LibvirtDriver(driver.ComputeDriver):
         """Check whether a guest can be made of images."""
         return new_guest.planned(
             self._host, instance, wanted, self._options.reserved_space
+        )
+
+    def rebuild(
+        self, instance: instance_lib.Instance, includes_nova: bool = False
+    ) -> rebuild_lib.LibvirtRebuild:
+        """Return what replaces the disks of a guest."""
+        directory, *_scratch = self._options.directories()
+        return rebuild_lib.LibvirtRebuild(
+            self._guest(instance),
+            rebuild_lib.Options(
+                directory,
+                self._options.reserved_space,
+                self._timeouts.stop,
+                includes_nova,
+            ),
         )
 
     def resources(self, instance_uuid: str) -> Sequence[object]:

@@ -40,6 +40,7 @@ from nova_snap.virt.libvirt import lookup
 from nova_snap.virt.libvirt import new_disks
 from nova_snap.virt.libvirt import new_guest_steps
 from nova_snap.virt.libvirt import new_guest_xml
+from nova_snap.virt.libvirt import rebuild_xml
 
 DEFAULT_DIRECTORY = pathlib.Path('/var/lib/libvirt/images')
 
@@ -124,6 +125,7 @@ def planned(
         keeps_other_disks=wanted.written is not None,
     )
     guest = guest_lib.Guest(host, instance.uuid, instance.name)
+    xml = rebuild_xml.with_image(xml, wanted.disks[0].image)
     return NewGuest(guest, xml, disks, wanted)
 
 

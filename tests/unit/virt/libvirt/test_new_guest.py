@@ -28,6 +28,7 @@ from nova_snap.virt import creation
 from nova_snap.virt.libvirt import host as host_lib
 from nova_snap.virt.libvirt import new_disks
 from nova_snap.virt.libvirt import new_guest
+from nova_snap.virt.libvirt import rebuild_xml
 from tests.unit import base
 from tests.unit.virt.libvirt import samples
 
@@ -79,8 +80,9 @@ class PlannedTest(base.TestCase):
         return placed.path.parent
 
     def test_beside_the_disk_of_the_other(self) -> None:
-        like = self.define('web')
-        self.assertEqual(self.work, self.directory(self.planned(like)))
+        planned = self.planned(self.define('web'))
+        self.assertEqual(self.work, self.directory(planned))
+        self.assertEqual('I', rebuild_xml.image(planned.xml))
 
     def test_not_in_a_directory_that_nova_removes(self) -> None:
         like = self.define('web', samples.NOVA.format(version='1.1'))
