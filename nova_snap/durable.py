@@ -18,10 +18,13 @@ is killed in between leaves, is told from what is being written by a lock.
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
 import stat
+from typing import BinaryIO
+import uuid
 
 _TEMPORARY = '.tmp'
 
@@ -86,6 +89,53 @@ def remove_unless_locked(path: pathlib.Path) -> None:
         except BlockingIOError:
             return  # being written
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def created(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """Yield a new file (0600) that gets its name when the block has ended.
+
+    A file that has the name already is not replaced.  Nothing stays of a block
+    that fails.  Of a process that is killed nothing stays either, except on a
+    file system that has no files without a name (NFS), where a file stays
+    whose name begins with ".nova-snap-new-".
+
+    :raises FileExistsError: the name is taken.
+    :raises OSError: the file can't be made.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with _nameless(path) as (stream, name):
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            # With a directory, so that the link is followed (open(2)).
+            os.link(name, path, src_dir_fd=folder, follow_symlinks=True)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _nameless(path: pathlib.Path) -> Iterator[tuple[BinaryIO, str]]:
+    """Yield a file without a name, and the path by which it can be linked."""
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path.parent, flags | os.O_TMPFILE, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+            raise
+    else:
+        with open(descriptor, 'r+b') as stream:
+            yield stream, f'/proc/self/fd/{descriptor}'
+        return
+    part = path.with_name(f'.nova-snap-new-{uuid.uuid4()}')
+    descriptor = os.open(part, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, 'r+b') as stream:
+            yield stream, str(part)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def sync_directory(directory: pathlib.Path) -> None:

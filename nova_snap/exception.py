@@ -82,6 +82,10 @@ class InvalidMetadata(Invalid):
     message = 'The image metadata is not valid: %(reason)s'
 
 
+class InvalidDefinition(Invalid):
+    message = 'The definition of the guest is not valid: %(reason)s'
+
+
 # Instances and guests -------------------------------------------------------
 
 
@@ -127,6 +131,12 @@ class PowerActionRefused(Conflict):
     """The guest could not come back, or would lose something."""
 
     message = "Cannot '%(action)s' server %(server)s: %(reason)s"
+
+
+class RebuildRefused(Conflict):
+    """The guest could not come back, or would lose something."""
+
+    message = 'Cannot rebuild server %(server)s: %(reason)s'
 
 
 class BlockJobRunning(Conflict):
@@ -325,6 +335,17 @@ class ImageCorrupt(SnapshotFailed):
         'Image %(image_id)s is not what was sent: %(what)s is %(found)s in '
         'the image service and was %(sent)s here.'
     )
+
+
+class DownloadCorrupt(SnapshotFailed):
+    message = (
+        'The data of image %(image_id)s is not what its record says: '
+        '%(what)s is %(found)s, and %(expected)s in the record.'
+    )
+
+
+class UnsafeImage(SnapshotFailed):
+    message = '%(image)s cannot become the disk of a server: %(reason)s'
 
 
 class ImageServiceUnavailable(Unavailable):

@@ -40,6 +40,7 @@ class Stage(enum.StrEnum):
     CONVERTING = 'converting'
     UPLOADING = 'uploading'
     WRITING = 'writing'
+    DOWNLOADING = 'downloading'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,14 @@ def of(
         return server_view.Activity(
             action.task_state, vm_state=action.vm_state
         )
+    rebuild = services.rebuilds.of(instance_uuid)
+    if rebuild is not None:
+        return server_view.Activity(
+            rebuild.task_state,
+            rebuild.per_cent,
+            rebuild.vm_state,
+            rebuild.image_id if rebuild.is_accepted else None,
+        )
     return server_view.Activity()
 
 

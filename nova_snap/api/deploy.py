@@ -24,6 +24,7 @@ from oslo_config import cfg
 from oslo_log import log as logging
 from oslo_middleware import http_proxy_to_wsgi
 from oslo_middleware import request_id
+from oslo_utils import units
 
 from nova_snap import exception
 from nova_snap import factory
@@ -35,6 +36,7 @@ from nova_snap.api import cross_origin
 from nova_snap.api import metrics as metrics_lib
 from nova_snap.api import policy
 from nova_snap.api import power as power_lib
+from nova_snap.api import rebuilds
 from nova_snap.api import recovery
 from nova_snap.api import services as services_lib
 from nova_snap.api import snapshots
@@ -90,6 +92,13 @@ def from_conf(conf: cfg.ConfigOpts) -> services_lib.Services:
         manager=manager,
         snapshots=running,
         power=power_lib.PowerActions(powers),
+        rebuilds=rebuilds.Rebuilds(
+            driver,
+            manager,
+            images,
+            conf.api.power_actions_on_nova_servers,
+            conf.snapshot.max_image_disk_gb * units.Gi,
+        ),
         actions=actions,
         images=images,
         policy=policy.Policy(conf),

@@ -58,6 +58,7 @@ ACTIONS: Mapping[str, str] = {
     'os-stop': SERVERS % 'stop',
     'pause': PAUSE_SERVER % 'pause',
     'reboot': SERVERS % 'reboot',
+    'rebuild': SERVERS % 'rebuild',
     'resume': SUSPEND_SERVER % 'resume',
     'suspend': SUSPEND_SERVER % 'suspend',
     'unpause': PAUSE_SERVER % 'unpause',
@@ -171,6 +172,13 @@ _ACTION_RULES = (
             ('POST', f'{_SERVER}/action ({action})'),
         )
         for action, name in ACTIONS.items()
+    ),
+    _rule(
+        SERVERS % 'rebuild:trusted_certs',
+        MEMBER_OR_ADMIN,
+        'Rebuild a server with trusted image certificate IDs, of which only '
+        'none is possible.',
+        ('POST', f'{_SERVER}/action (rebuild)'),
     ),
     _rule(
         SERVERS % 'create_image:allow_volume_backed',

@@ -28,6 +28,7 @@ from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import waiting
 from nova_snap.api import actions as actions_lib
+from nova_snap.api import rebuilds
 from nova_snap.api.db import models
 from nova_snap.compute import manager as manager_lib
 from nova_snap.compute import power
@@ -145,6 +146,8 @@ class Recovery:
 
         :param is_early: something of the server is left to undo.
         """
+        if action.action == rebuilds.NAME:
+            return self._end_rebuild(action, is_early)
         change = _CHANGES.get(action.action)
         if change is None:  # of another version of the service
             self._actions.end(
@@ -164,6 +167,21 @@ class Recovery:
         )
         self._actions.end(
             action.id, change.event, None if is_success else error
+        )
+        return True
+
+    def _end_rebuild(self, action: models.Action, is_early: bool) -> bool:
+        """End a rebuild, of which it is not known how far it came.
+
+        :param is_early: something of the server is left to undo.
+        """
+        if is_early:
+            return False
+        self._actions.end(
+            action.id,
+            rebuilds.EVENT,
+            'The service ended during the rebuild; the server has the disks '
+            'of before or those of the image.',
         )
         return True
 

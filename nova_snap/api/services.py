@@ -20,6 +20,7 @@ from nova_snap.api import context as context_lib
 from nova_snap.api import metrics as metrics_lib
 from nova_snap.api import policy as policy_lib
 from nova_snap.api import power as power_lib
+from nova_snap.api import rebuilds as rebuilds_lib
 from nova_snap.api import snapshots as snapshots_lib
 from nova_snap.compute import manager as manager_lib
 from nova_snap.conf import api as api_conf
@@ -48,6 +49,7 @@ class Services:
     manager: manager_lib.SnapshotManager
     snapshots: snapshots_lib.Snapshots
     power: power_lib.PowerActions
+    rebuilds: rebuilds_lib.Rebuilds
     actions: actions_lib.Actions
     images: image_api.ImageService
     policy: policy_lib.Policy
@@ -63,7 +65,9 @@ class Services:
         """
         ends_at = time.monotonic() + timeout
         self.power.close()
+        self.rebuilds.close()
         self.snapshots.stop(timeout)
+        self.rebuilds.stop(max(0, ends_at - time.monotonic()))
         self.power.stop(max(0, ends_at - time.monotonic()))
 
     def images_of(

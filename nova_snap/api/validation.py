@@ -12,10 +12,14 @@
 
 """Validation of request bodies against schemas (JSON Schema)."""
 
+import base64
 from collections.abc import Mapping
+import functools
+import ipaddress
 from typing import Any
 
 import jsonschema
+from oslo_utils import uuidutils
 
 from nova_snap.api import errors
 
@@ -27,8 +31,35 @@ def _is_name(value: object) -> bool:
     )
 
 
+def _is_uuid(value: object) -> bool:
+    return not isinstance(value, str) or uuidutils.is_uuid_like(value)
+
+
+def _is_base64(value: object) -> bool:
+    try:
+        if isinstance(value, str):
+            base64.decodebytes(value.encode())
+    except ValueError:
+        return False
+    return True
+
+
+def _is_address(value: object, version: int) -> bool:
+    try:
+        return (
+            not isinstance(value, str)
+            or ipaddress.ip_address(value).version == version
+        )
+    except ValueError:
+        return False
+
+
 _FORMATS = jsonschema.FormatChecker(())
 _FORMATS.checks('name')(_is_name)
+_FORMATS.checks('uuid')(_is_uuid)
+_FORMATS.checks('base64')(_is_base64)
+_FORMATS.checks('ipv4')(functools.partial(_is_address, version=4))
+_FORMATS.checks('ipv6')(functools.partial(_is_address, version=6))
 
 
 def require(document: Any, schema: Mapping[str, Any]) -> None:

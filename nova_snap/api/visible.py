@@ -45,11 +45,19 @@ def server(request: request_lib.Request, server_id: str) -> server_view.Server:
     :raises NotFound: there is none that the user may see.
     :raises Forbidden: no policy allows the user to see servers.
     """
-    instance = instances.find(request, server_id, policies.SERVERS % 'show')
+    found = instances.find(request, server_id, policies.SERVERS % 'show')
+    return of_instance(request, found.uuid)
+
+
+def of_instance(request: request_lib.Request, uuid: str) -> server_view.Server:
+    """Return a server that the user may see, or act on.
+
+    :raises NotFound: it was deleted meanwhile.
+    """
     try:
-        details = request.services.driver.details(instance.uuid)
-    except exception.InstanceNotFound:  # deleted meanwhile
-        raise instances.not_found(server_id) from None
+        details = request.services.driver.details(uuid)
+    except exception.InstanceNotFound:
+        raise instances.not_found(uuid) from None
     return _server(request, details)
 
 

@@ -24,6 +24,7 @@ from nova_snap import factory
 from nova_snap import progress as progress_lib
 from nova_snap.cmd import columns
 from nova_snap.cmd import epilog
+from nova_snap.cmd import image_file_argument
 from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
 from nova_snap.cmd import server_argument
@@ -33,7 +34,7 @@ from nova_snap.image import api as image_api
 
 
 class CreateImage(epilog.NoEpilog, show.ShowOne):
-    """Take an image of a server.
+    """Take an image of a server, or make one of a file.
 
     Returns when the image is complete. An interrupt (Ctrl-C) cancels the
     snapshot and cleans up.
@@ -48,11 +49,14 @@ class CreateImage(epilog.NoEpilog, show.ShowOne):
         """Add the arguments, those of "nova image-create"."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         server_argument.add_several(parser)
-        parser.add_argument(
+        name = parser.add_argument(
             'name',
             metavar='NAME',
             help='Name of the image; of several disks, that of the root disk.',
         )
+        # With --file there is no server: the only argument is the name then.
+        name.required = False
+        image_file_argument.add(parser)
         parser.add_argument(
             '--metadata',
             metavar='KEY=VALUE',
@@ -60,6 +64,12 @@ class CreateImage(epilog.NoEpilog, show.ShowOne):
             default=[],
             type=_metadata_item,
             help='Property of the image; may be given more than once.',
+        )
+        parser.add_argument(
+            '--no-definition',
+            action='store_true',
+            help='Do not write into the image which hardware the server has. '
+            '"nova-snap boot" then needs another definition.',
         )
         parser.add_argument(
             '--poll',
@@ -77,6 +87,9 @@ class CreateImage(epilog.NoEpilog, show.ShowOne):
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         """Take the image; return its columns and values."""
+        if image_file_argument.is_given(parsed_args):
+            image = image_file_argument.created(parsed_args)
+            return self._shown(parsed_args, image, [])
         driver = factory.libvirt_driver(conf.CONF)
         instance = server_argument.instance(driver, parsed_args)
         manager = factory.snapshot_manager(conf.CONF, driver)
@@ -92,7 +105,16 @@ class CreateImage(epilog.NoEpilog, show.ShowOne):
                 dict(parsed_args.metadata),
                 image_api.from_conf(conf.CONF),
                 progress,
+                not parsed_args.no_definition,
             )
+        return self._shown(parsed_args, image, further)
+
+    def _shown(
+        self,
+        parsed_args: argparse.Namespace,
+        image: image_api.Image,
+        further: list[image_api.Image],
+    ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         fields = (
             _fields(image)
             if parsed_args.show

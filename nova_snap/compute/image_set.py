@@ -34,6 +34,7 @@ from nova_snap import waiting
 from nova_snap.compute import image_record
 from nova_snap.compute import image_upload
 from nova_snap.image import api as image_api
+from nova_snap.objects import instance as instance_lib
 from nova_snap.virt import driver as driver_lib
 
 #: Properties of each image of a set: the ID of the root disk's image, the
@@ -219,6 +220,24 @@ def links(properties: Mapping[str, str]) -> dict[str, str]:
         for key, value in properties.items()
         if key.startswith(image_record.OWN_PREFIX)
     }
+
+
+def require_same_disks(
+    instance: instance_lib.Instance,
+    records: Sequence[image_api.Image],
+    now: Sequence[image_api.Image],
+) -> None:
+    """Raise an error if records would not describe the images any more."""
+    if list(map(_disk_of, records)) != list(map(_disk_of, now)):
+        raise exception.SnapshotFailed(
+            f'The disks of server {instance.uuid} have changed while its '
+            'snapshot was waiting for others; try again.'
+        )
+
+
+def _disk_of(record: image_api.Image) -> tuple[object, ...]:
+    device = record.properties.get(DEVICE)
+    return device, record.disk_format, record.min_disk
 
 
 def store(

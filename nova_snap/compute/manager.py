@@ -34,6 +34,7 @@ from nova_snap import journal as journal_lib
 from nova_snap import locks as locks_lib
 from nova_snap import progress as progress_lib
 from nova_snap.compute import export_target
+from nova_snap.compute import image_definition
 from nova_snap.compute import image_location
 from nova_snap.compute import image_record
 from nova_snap.compute import image_set
@@ -93,6 +94,7 @@ class SnapshotManager:
         metadata: Mapping[str, str],
         images: image_api.ImageService,
         progress: progress_lib.Progress,
+        with_definition: bool = True,
     ) -> tuple[image_api.Image, ...]:
         """Take an image of each disk that a request is about.
 
@@ -101,6 +103,7 @@ class SnapshotManager:
         :param name: of the root disk's image; the others have the name of
             their disk behind it.
         :param metadata: additional properties of the image.
+        :param with_definition: the image says which hardware the guest has.
         :raises SnapshotInProgress: another snapshot of the instance is
             running.
         :raises SnapshotCancelled: through ``progress``, or because somebody
@@ -110,6 +113,8 @@ class SnapshotManager:
         image_record.validate(name, metadata)
         with self.begun(instance, progress, images) as operation:
             plan, records = self._plan(instance, name, metadata, images)
+            if with_definition:
+                records[0] = image_definition.added(records[0], plan)
             _require_image_service(images, records[0].id)
             _log_task_state(instance, task_states.TaskState.IMAGE_SNAPSHOT)
             with (
@@ -156,6 +161,7 @@ class SnapshotManager:
             plan, records = self._plan(instance, name, metadata, images)
             progress.measured.method = plan.method
             records[0] = _with_properties(records[0], own or {})
+            records[0] = image_definition.added(records[0], plan)
             records = [dataclasses.replace(r, owner=owner) for r in records]
             _require_image_service(images, records[0].id)
             named = plan.named_step()
@@ -171,7 +177,7 @@ class SnapshotManager:
                         plan, now = self._plan(
                             instance, name, metadata, images
                         )
-                        _require_same_disks(instance, records, now)
+                        image_set.require_same_disks(instance, records, now)
                     self._send(
                         plan,
                         operation,
@@ -265,6 +271,12 @@ class SnapshotManager:
             first_step=first_step,
             takes_slot=takes_slot,
         )
+
+    def slot(
+        self, progress: progress_lib.Progress
+    ) -> contextlib.AbstractContextManager[None]:
+        """Wait for a slot among the operations that may run at once."""
+        return self._operations.slot(progress)
 
     def _services(self, images: image_api.ImageService) -> tuple[object, ...]:
         services = images, image_location.Records(images)
@@ -416,24 +428,6 @@ def _with_properties(
     return dataclasses.replace(
         record, properties={**record.properties, **properties}
     )
-
-
-def _require_same_disks(
-    instance: instance_lib.Instance,
-    records: Sequence[image_api.Image],
-    now: Sequence[image_api.Image],
-) -> None:
-    """Raise an error if records would not describe the images any more."""
-    if list(map(_disk_of, records)) != list(map(_disk_of, now)):
-        raise exception.SnapshotFailed(
-            f'The disks of server {instance.uuid} have changed while its '
-            'snapshot was waiting for others; try again.'
-        )
-
-
-def _disk_of(record: image_api.Image) -> tuple[object, ...]:
-    device = record.properties.get(image_set.DEVICE)
-    return device, record.disk_format, record.min_disk
 
 
 def _require_image_service(

@@ -143,7 +143,7 @@ soft reboot is finished by the next start of the service.
         'power_actions_on_nova_servers',
         default=False,
         help="""
-Whether guests with Nova's metadata are paused, stopped, rebooted, etc. If
+Whether guests with Nova's metadata are paused, stopped, rebuilt, etc. If
 nova-compute manages the guests of this host, it would undo such changes. Only
 for hosts whose guests nova-compute does not manage any more.
 """,

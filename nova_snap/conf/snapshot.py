@@ -203,6 +203,15 @@ small the root disk is. reserved_space_mb comes on top.
 """,
     ),
     cfg.IntOpt(
+        'max_image_disk_gb',
+        default=2048,
+        min=1,
+        help="""
+GiB of the disk in an image that a server is made of, at most. The image may be
+much smaller: the disk takes its size when it is written to.
+""",
+    ),
+    cfg.IntOpt(
         'cancel_check_interval',
         default=2,
         min=1,

@@ -35,6 +35,9 @@ import stevedore.exception
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 
+#: Bytes of an image that are read at a time.
+CHUNK = 256 * 1024
+
 NAMESPACE = 'nova_snap.image_services'
 
 
@@ -215,6 +218,15 @@ class ImageService(abc.ABC):
         :raises SnapshotCancelled: the snapshot was cancelled.
         """
 
+    def data(self, image_id: str) -> Iterator[bytes]:
+        """Yield the data of an active image, from its start to its end.
+
+        The caller compares it with the record.
+
+        :raises Invalid: this service gives no data back.
+        """
+        raise exception.Invalid('This image service gives no data back.')
+
     @abc.abstractmethod
     def delete(self, image_id: str) -> None:
         """Delete the record and the data, if they still exist."""
@@ -230,6 +242,16 @@ class LocalImageService(ImageService):
         What is open can be read to its end, even if the image is deleted
         meanwhile.
         """
+
+    def data(self, image_id: str) -> Iterator[bytes]:
+        file = self.opened(image_id)
+        if file is None:
+            raise exception.ImageConflict(
+                image_id=image_id, reason='it has no data yet.'
+            )
+        with file:
+            while chunk := file.read(CHUNK):
+                yield chunk
 
 
 def find(images: ImageService, image: str) -> Image:

@@ -59,6 +59,7 @@ from nova_snap import concurrency
 from nova_snap import durable
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap import sparse_file
 from nova_snap.image import api
 from nova_snap.image import schema
 from nova_snap.image import store_folder
@@ -180,9 +181,10 @@ class FilesystemImageService(api.LocalImageService):
             self._translated(image_id),
             self._upload_file(image_id) as file,
         ):
+            writer = sparse_file.SparseWriter(file)
             while chunk := incoming.read():
-                file.write(chunk)
-            file.flush()
+                writer.write(chunk)
+            writer.finish()
             concurrency.run_blocking(os.fsync, file.fileno())
             return self._activate(image_id, incoming)
 

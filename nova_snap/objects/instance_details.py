@@ -46,6 +46,7 @@ class InstanceDetails:
     :ivar volumes: ids of the volumes of Cinder that are attached.
     :ivar root_device: name of the root disk in the guest, such as
         ``/dev/vda``.
+    :ivar image_id: of the image that its disks were made of on this host.
     """
 
     instance: instance_lib.Instance
@@ -61,6 +62,7 @@ class InstanceDetails:
     volumes: tuple[str, ...] = ()
     root_device: str | None = None
     has_config_drive: bool = False
+    image_id: str | None = None
 
     @property
     def vm_state(self) -> vm_state_lib.VmState | None:

@@ -33,3 +33,7 @@ class TaskState(enum.StrEnum):
     REBOOT_STARTED = 'reboot_started'
     REBOOTING_HARD = 'rebooting_hard'
     REBOOT_STARTED_HARD = 'reboot_started_hard'
+
+    REBUILDING = 'rebuilding'
+    REBUILD_BLOCK_DEVICE_MAPPING = 'rebuild_block_device_mapping'
+    REBUILD_SPAWNING = 'rebuild_spawning'

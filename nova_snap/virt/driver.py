@@ -25,6 +25,7 @@ import dataclasses
 import enum
 from typing import BinaryIO
 
+from nova_snap import exception
 from nova_snap import journal
 from nova_snap import progress as progress_lib
 from nova_snap import undo
@@ -32,8 +33,10 @@ from nova_snap.objects import host_details
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import instance_details
 from nova_snap.objects import power_state
+from nova_snap.virt import creation as creation_lib
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import power as power_lib
+from nova_snap.virt import rebuilding
 
 #: Makes a context manager that freezes an instance and yields True if frozen.
 Quiesced = Callable[
@@ -218,6 +221,14 @@ class Plan(abc.ABC):
         """
         return {}
 
+    def definition(self) -> str:
+        """Return the guest's hardware, for an image of the plan's disks.
+
+        What is secret, and what only this host has, is left out.  Empty if
+        images of this plan carry no definition.
+        """
+        return ''
+
     def alternatives(self) -> Iterator['Plan']:
         """Yield the plans to try if this one is not available."""
         return iter(())
@@ -334,6 +345,27 @@ class ComputeDriver(abc.ABC):
     @abc.abstractmethod
     def power(self, instance: instance_lib.Instance) -> power_lib.Power:
         """Return what changes the power of an instance."""
+
+    def creation(
+        self, instance: instance_lib.Instance, wanted: creation_lib.Wanted
+    ) -> creation_lib.Creation:
+        """Check whether a guest can be made, and return what makes it.
+
+        :param instance: the new one, with its uuid and name.
+        :raises Invalid: what is wanted is not possible here.
+        :raises Conflict: a guest has the name.
+        :raises NotEnoughSpace: there is no room for the disks.
+        """
+        raise exception.Invalid('This hypervisor makes no guests of images.')
+
+    def rebuild(
+        self, instance: instance_lib.Instance, includes_nova: bool = False
+    ) -> rebuilding.Rebuild:
+        """Return what replaces the disks of an instance.
+
+        :param includes_nova: it may be one that Nova manages.
+        """
+        raise exception.Invalid('This hypervisor rebuilds no guests.')
 
     @abc.abstractmethod
     def resources(self, instance_uuid: str) -> Sequence[object]:

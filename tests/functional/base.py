@@ -21,8 +21,10 @@ import dataclasses
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 from testtools import content
@@ -30,6 +32,7 @@ from testtools import content
 from nova_snap.image import filesystem
 from tests.lab import base as lab_base
 from tests.lab import guest as guest_lib
+from tests.lab import steps
 
 #: Seconds that any command of these tests may take.
 TIMEOUT = 300
@@ -131,6 +134,40 @@ class SnapshotTestCase(lab_base.LabTestCase):
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
+
+    def held_command(
+        self, point: steps.Point, *arguments: str
+    ) -> tuple[subprocess.Popen[str], pathlib.Path]:
+        """Start nova-snap, and return when it waits at a point.
+
+        It goes on when there is a file "go" in the folder that is returned.
+        """
+        folder = self.directory()
+        argv = self.command(*arguments)
+        shell = argv.index('nova_snap.cmd.shell')
+        argv[shell : shell + 1] = [
+            *('tests.functional.hold_at', str(folder)),
+            *(point.moment, point.function),
+        ]
+        process = self.start_process(argv)
+        deadline = time.monotonic() + TIMEOUT
+        while not (folder / 'held').exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.fail(f'It did not come there: {self.finish(process)}')
+            time.sleep(0.01)
+        return process, folder
+
+    def killed_at(self, point: steps.Point, *arguments: str) -> None:
+        """Run nova-snap until it kills itself at a point."""
+        argv = self.command(*arguments)
+        shell = argv.index('nova_snap.cmd.shell')
+        argv[shell : shell + 1] = [
+            *('tests.functional.die_at', point.moment, point.function)
+        ]
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=TIMEOUT
+        )
+        self.assertEqual(-signal.SIGKILL, done.returncode, done.stderr)
 
     def finish(
         self, process: subprocess.Popen[str]

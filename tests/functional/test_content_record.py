@@ -23,6 +23,8 @@ from typing import Any
 import urllib.request
 import uuid
 
+from nova_snap.compute import image_definition
+from nova_snap.image import schema
 from tests.functional import base
 from tests.functional import content
 from tests.functional import test_content_hostile
@@ -137,6 +139,10 @@ class TestRecord(GlanceTestCase):
     def test_of_a_guest_without_nova(self) -> None:
         guest = self.make_guest(start=False)
         record = self.create(guest, 'plain')
+        definition = record.pop(image_definition.PROPERTY)
+        self.assertIn('<target dev="vda"', definition)
+        for word in (guest.uuid, guest.name, 'source', 'emulator', '/srv'):
+            self.assertNotIn(word, definition)
         self.assertEqual(
             {
                 'name': 'plain',
@@ -160,6 +166,18 @@ class TestRecord(GlanceTestCase):
         self.assertEqual(
             guest.spec.disk.path.stat().st_size > 0, record['size'] > 0
         )
+
+    def test_without_a_definition(self) -> None:
+        guest = self.make_guest(start=False)
+        record = self.create(guest, 'plain', '--no-definition')
+        self.assertNotIn(image_definition.PROPERTY, record)
+
+    def test_longest_property_that_glance_may_be_asked_for(self) -> None:
+        # Of the type TEXT: what MySQL takes, and MariaDB, by their manuals.
+        value = 'x' * schema.MAX_VALUE
+        image = self.base_image(**{image_definition.PROPERTY: value})
+        found = self.request('GET', f'images/{image}')
+        self.assertEqual(value, found[image_definition.PROPERTY])
 
     def test_of_hardware_that_is_not_novas_default(self) -> None:
         guest = self.make_guest(
@@ -226,6 +244,7 @@ class TestRecord(GlanceTestCase):
         record = self.create(
             guest, 'snap', '--metadata', 'colour=red', '--metadata', 'a=1=2'
         )
+        self.assertNotIn(base_image, record.pop(image_definition.PROPERTY))
         self.assertEqual(
             {
                 'name': 'snap',

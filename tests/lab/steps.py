@@ -70,6 +70,13 @@ FUNCTIONS = {
     'set-location': f'{_GLANCE}.set_location',
     'rbd-remove-image': f'{_RBD}.remove_image',
     'rbd-remove-snapshot': f'{_RBD}.remove_snapshot',
+    # Guests that are made of images.
+    'download': 'nova_snap.compute.image_download:write',
+    'inspect': 'nova_snap.virt.storage.image_check:virtual_size',
+    'name-disk': f'{_LIBVIRT}.new_disks:name',
+    # Guests whose disks are replaced.
+    'stop': f'{_LIBVIRT}.shutdown:end',
+    'forget-disks': f'{_LIBVIRT}.guest_metadata:write',
     # Volumes.
     'snapshot-volume': (
         'nova_snap.volume.cinder:CinderVolumeService.create_snapshot'
@@ -158,7 +165,65 @@ PULL = points(
     after('end-export'),
 )
 
+#: Of two disks, so that something is there for one and not for the other.
+BOOT = exhaustive.choose(
+    (
+        before('download'),
+        after_call(1, 'download'),
+        after_call(2, 'download'),
+        after('inspect'),
+        after_call(1, 'name-disk'),
+        after_call(2, 'name-disk'),
+        before('define'),
+        after('define'),
+        before('start'),
+        after('start'),
+    ),
+    (
+        after_call(1, 'download'),
+        after_call(2, 'name-disk'),
+        after('define'),
+    ),
+)
+
 #: Of several disks: what is there for some of them and not yet for all.
+#: At which libvirtd is restarted.
+BOOT_BREAKS = exhaustive.choose(
+    (before('download'), before('define'), before('start')),
+    (before('define'),),
+)
+
+REBUILD = exhaustive.choose(
+    (
+        before('download'),
+        after('download'),
+        after('inspect'),
+        after('name-disk'),
+        before('stop'),
+        after('stop'),
+        before('define'),
+        after('define'),
+        before('start'),
+        after('start'),
+    ),
+    (after('stop'), after('define')),
+)
+UNDO_REBUILD = exhaustive.choose(
+    (
+        before('stop'),
+        after('stop'),
+        before('define'),
+        after('define'),
+        before('start'),
+        after('start'),
+    ),
+    (after('define'),),
+)
+FORGET = exhaustive.choose(
+    (before('forget-disks'), after('forget-disks')),
+    (after('forget-disks'),),
+)
+
 SET_PULL = exhaustive.choose(
     (
         *PULL,

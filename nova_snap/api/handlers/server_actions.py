@@ -34,6 +34,7 @@ from nova_snap.api import responses
 from nova_snap.api import snapshots
 from nova_snap.api import validation
 from nova_snap.api.handlers import power_actions
+from nova_snap.api.handlers import rebuild
 from nova_snap.api.schemas import server_actions as schemas
 from nova_snap.compute import backups
 from nova_snap.compute import image_record
@@ -200,7 +201,7 @@ def _begun(
         power.require_vm_state(
             services.driver.details(uuid), action, IMAGE_STATES
         )
-        if services.power.of(uuid) is not None:
+        if any(one.of(uuid) for one in (services.power, services.rebuilds)):
             raise activity.conflict(services, uuid, action)
         return services.snapshots.start(
             wanted, _images(request, wanted.instance), watcher
@@ -217,4 +218,5 @@ ACTIONS: dict[str, Action] = {
     'createBackup': create_backup,
     'createImage': create_image,
     **power_actions.ACTIONS,
+    **rebuild.ACTIONS,
 }

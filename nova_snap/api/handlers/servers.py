@@ -32,12 +32,12 @@ from nova_snap.api.views import server as server_view
 
 def index(request: request_lib.Request) -> webob.Response:
     """List ids and names of servers."""
-    return _list(request, _view(request).summary, 'servers')
+    return _list(request, view(request).summary, 'servers')
 
 
 def detail(request: request_lib.Request) -> webob.Response:
     """List servers with all that is known of them."""
-    return _list(request, _view(request).detailed, 'servers', 'detail')
+    return _list(request, view(request).detailed, 'servers', 'detail')
 
 
 def show(request: request_lib.Request, server_id: str) -> webob.Response:
@@ -46,7 +46,7 @@ def show(request: request_lib.Request, server_id: str) -> webob.Response:
     :raises NotFound: there is none that the user may see.
     """
     server = visible.server(request, server_id)
-    return responses.json({'server': _view(request).shown(server)})
+    return responses.json({'server': view(request).shown(server)})
 
 
 def _list(
@@ -74,7 +74,8 @@ def _list(
     return responses.json(document)
 
 
-def _view(request: request_lib.Request) -> server_view.ServerView:
+def view(request: request_lib.Request) -> server_view.ServerView:
+    """Return a view of servers for a request."""
     return server_view.ServerView(
         minor=request.microversion.minor,
         link=request.link,

@@ -22,6 +22,7 @@ from collections.abc import Iterable
 import dataclasses
 import datetime
 import hashlib
+import itertools
 import re
 from typing import Any
 from urllib import parse
@@ -50,6 +51,23 @@ _REBOOTS = {
 }
 
 #: Returns a URL of the service; see ``nova_snap.api.request.Request.link``.
+#: Of servers whose disks are replaced, in each state in which Nova does that.
+_REBUILDS = (
+    task_state_lib.TaskState.REBUILDING,
+    task_state_lib.TaskState.REBUILD_BLOCK_DEVICE_MAPPING,
+    task_state_lib.TaskState.REBUILD_SPAWNING,
+)
+
+#: What the answer of a rebuild has from a microversion on; those of servers
+#: have it since earlier ones.
+_IN_REBUILD = {
+    54: ('key_name',),
+    75: (
+        *('config_drive', 'host_status', 'os-extended-volumes:'),
+        *('OS-EXT-AZ:', 'OS-EXT-SRV-ATTR:', 'OS-EXT-STS:', 'OS-SRV-USG:'),
+    ),
+}
+
 Link = Callable[..., str]
 
 Json = dict[str, Any]
@@ -62,11 +80,14 @@ class Activity:
     :ivar progress: in per cent.
     :ivar vm_state: the state that the server keeps until it is done; None if
         that is the state of the guest.
+    :ivar image_id: the image that the server is about to be of; None if it
+        stays the one that it is of.
     """
 
     task_state: task_state_lib.TaskState | None = None
     progress: int = 0
     vm_state: vm_state_lib.VmState | None = None
+    image_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +116,19 @@ class Server:
             return UNKNOWN
         if vm_state is vm_state_lib.VmState.ACTIVE and task_state in _REBOOTS:
             return _REBOOTS[task_state]
+        if task_state in _REBUILDS:
+            return 'REBUILD'
         return _STATUSES[vm_state]
+
+    @property
+    def image_id(self) -> str | None:
+        """The image that the server is made of, None if it is not known."""
+        details = self.details
+        return (
+            self.activity.image_id
+            or details.image_id
+            or details.instance.image_ref
+        )
 
     @property
     def hostname(self) -> str:
@@ -145,6 +178,28 @@ class ServerView:
             document['server_groups'] = []
         return document
 
+    def rebuilt(self, server: Server) -> Json:
+        """Return what the answer of a rebuild has."""
+        late = tuple(
+            name
+            for minor, names in _IN_REBUILD.items()
+            if self.minor < minor
+            for name in names
+        )
+        document = {
+            name: value
+            for name, value in self.shown(server).items()
+            if not late or not name.startswith(late)
+        }
+        document.pop('OS-EXT-SRV-ATTR:user_data', None)
+        if self.minor < 75:
+            for address in itertools.chain(*document['addresses'].values()):
+                for name in ('OS-EXT-IPS:type', 'OS-EXT-IPS-MAC:mac_addr'):
+                    del address[name]
+        if self.minor >= 57:
+            document['user_data'] = None
+        return document
+
     def detailed(self, server: Server) -> Json:
         """Return an item of ``GET /servers/detail``."""
         return {
@@ -166,7 +221,7 @@ class ServerView:
             'created': timestamp(created),
             'updated': timestamp(details.updated_at or created),
             'flavor': self._flavor(details),
-            'image': self._image(details.instance.image_ref),
+            'image': self._image(server.image_id),
             'hostId': _host_id(server),
             'addresses': _addresses(details.addresses),
             'config_drive': 'True' if details.has_config_drive else '',
@@ -289,7 +344,7 @@ def _state(server: Server) -> Json:
         'OS-EXT-STS:vm_state': server.vm_state,
         'OS-EXT-STS:power_state': int(details.power_state),
     }
-    if server.status == 'ACTIVE':
+    if server.status in ('ACTIVE', 'REBUILD'):
         # As in Nova: only servers of some statuses have the field.
         document['progress'] = activity.progress
     return document

@@ -34,6 +34,7 @@ from nova_snap.objects import instance_details
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import host as host_lib
+from nova_snap.virt.libvirt import rebuild_xml
 from nova_snap.virt.libvirt import root_disk
 
 #: The connection whose files are these.
@@ -106,6 +107,7 @@ def _details(
         volumes=tuple(d.volume_id for d in disks if d.volume_id is not None),
         root_device=f'/dev/{hard_disks[0].device}' if hard_disks else None,
         has_config_drive=any(disk.is_config_drive for disk in disks),
+        image_id=rebuild_xml.image_of(root),
     )
 
 

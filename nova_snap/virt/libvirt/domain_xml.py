@@ -48,8 +48,15 @@ class PassthroughDevice:
 
 
 def names(xml: str, path: str) -> bool:
-    """Return True if a path is in the XML, as libvirt escapes it there."""
-    return saxutils.escape(path, {"'": '&apos;', '"': '&quot;'}) in xml
+    """Return True if a path is in the XML, as libvirt escapes it there.
+
+    In the metadata, which other programs write, apostrophes are not escaped.
+    """
+    quote = {'"': '&quot;'}
+    return any(
+        saxutils.escape(path, marks) in xml
+        for marks in ({**quote, "'": '&apos;'}, quote)
+    )
 
 
 def parse(xml: str) -> ElementTree.Element:

@@ -29,6 +29,7 @@ from nova_snap.objects import host_details
 from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import instance_details
 from nova_snap.objects import power_state
+from nova_snap.virt import creation as creation_lib
 from nova_snap.virt import decision as decision_lib
 from nova_snap.virt import driver
 from nova_snap.virt.libvirt import block_device
@@ -41,11 +42,13 @@ from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import host as host_lib
 from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import lookup
+from nova_snap.virt.libvirt import new_guest
 from nova_snap.virt.libvirt import plan as plan_lib
 from nova_snap.virt.libvirt import plan_checks
 from nova_snap.virt.libvirt import policy
 from nova_snap.virt.libvirt import power as power_lib
 from nova_snap.virt.libvirt import quiesce
+from nova_snap.virt.libvirt import rebuild as rebuild_lib
 from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
@@ -238,6 +241,29 @@ class LibvirtDriver(driver.ComputeDriver):
         directory, *_scratch = self._options.directories()
         guest = self._guest(instance)
         return power_lib.LibvirtPower(guest, self._timeouts, directory)
+
+    def creation(
+        self, instance: instance_lib.Instance, wanted: creation_lib.Wanted
+    ) -> new_guest.NewGuest:
+        """Check whether a guest can be made of images."""
+        return new_guest.planned(
+            self._host, instance, wanted, self._options.reserved_space
+        )
+
+    def rebuild(
+        self, instance: instance_lib.Instance, includes_nova: bool = False
+    ) -> rebuild_lib.LibvirtRebuild:
+        """Return what replaces the disks of a guest."""
+        directory, *_scratch = self._options.directories()
+        return rebuild_lib.LibvirtRebuild(
+            self._guest(instance),
+            rebuild_lib.Options(
+                directory,
+                self._options.reserved_space,
+                self._timeouts.stop,
+                includes_nova,
+            ),
+        )
 
     def resources(self, instance_uuid: str) -> Sequence[object]:
         """Return what the undo steps of a guest work on.

@@ -255,6 +255,24 @@ class Host:
             if domain_xml.names(xml, path):
                 yield domain.UUIDString()
 
+    def definitions(self) -> Iterator[tuple[str, str]]:
+        """Yield (uuid, XML) of each definition; running guests have two."""
+
+        def read(connection: Any) -> list[tuple[str, str]]:
+            inactive = libvirt.VIR_DOMAIN_XML_INACTIVE
+            found = []
+            for domain in connection.listAllDomains():
+                try:
+                    for flags in (0, inactive) if domain.isActive() else (0,):
+                        uuid = domain.UUIDString()
+                        found.append((uuid, domain.XMLDesc(flags)))
+                except libvirt.libvirtError as error:
+                    if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                        raise
+            return found
+
+        yield from self.call('list the servers', read, insist=True)
+
     def define(self, xml: str) -> None:
         """Make a domain persistent; retry if libvirtd is gone.
 
@@ -265,6 +283,26 @@ class Host:
             lambda connection: connection.defineXML(xml),
             insist=True,
         )
+
+    def remove(self, uuid: str) -> None:
+        """Undefine a domain that does not run, with its firmware variables."""
+        flags = (
+            libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+            | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        )
+        lookup = self.domain(uuid)
+
+        def remove(connection: Any) -> None:
+            try:
+                domain = lookup(connection)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    return
+                raise
+            if not domain.isActive():
+                domain.undefineFlags(flags)
+
+        self.call('undefine the server', remove, insist=True)
 
     def hypervisor_version(self) -> Version:
         """Return the version of QEMU (or another hypervisor)."""
@@ -315,6 +353,41 @@ class Host:
         return self.call(
             f'find volume {name} in its storage pool {pool}', look
         )
+
+    def pool_directory(self, pool: str) -> str:
+        """Return the directory of a storage pool.
+
+        '' if it has none, or is not active: its directory may be the empty one
+        in which a file system is to be mounted.
+
+        :raises HypervisorError: libvirt has no such pool.
+        """
+
+        def look(connection: Any) -> str:
+            found = connection.storagePoolLookupByName(pool)
+            described = domain_xml.parse(found.XMLDesc())
+            if described.get('type') not in ('dir', 'fs', 'netfs'):
+                return ''
+            if not found.isActive():
+                return ''
+            return described.findtext('target/path', '')
+
+        return self.call(f'find storage pool {pool}', look)
+
+    def refresh_pool(self, pool: str) -> None:
+        """Let libvirt look for new volumes in a storage pool.
+
+        A failure is logged: the files are there.
+        """
+        try:
+            self.call(
+                f'refresh storage pool {pool}',
+                lambda connection: connection.storagePoolLookupByName(
+                    pool
+                ).refresh(),
+            )
+        except exception.NovaSnapError as error:
+            LOG.warning('%s', error)
 
     def secret(self, uuid: str) -> bytes:
         """Return the value of a libvirt secret.

@@ -34,6 +34,7 @@ from nova_snap.virt import driver
 from nova_snap.virt.libvirt import backup_job
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import domain_xml
+from nova_snap.virt.libvirt import guest_definition
 from nova_snap.virt.libvirt import hardware as hardware_lib
 from nova_snap.virt.libvirt import hooks as hooks_lib
 from nova_snap.virt.libvirt import inspection as inspection_lib
@@ -190,6 +191,11 @@ class LibvirtPlan(driver.Plan):
         return hardware_lib.image_properties(
             self.guest.xml, self.disks[0].device
         )
+
+    def definition(self) -> str:
+        """Return the hardware by the XML, with the disks that are read."""
+        devices = [disk.device for disk in self.disks]
+        return guest_definition.portable(self.guest.xml, devices)
 
     @contextlib.contextmanager
     def extracted(

@@ -84,8 +84,7 @@ class LibvirtPower(power.Power):
             raise exception.PowerActionRefused(
                 action=action.value, server=self._guest.uuid, reason=reason
             )
-        if found.power_state.is_active:
-            self._require_no_job(found)
+        require_no_job(found, self._directory)
 
     def act(
         self,
@@ -108,14 +107,6 @@ class LibvirtPower(power.Power):
             power.Action.HARD_REBOOT: lambda: self._reboot(entry, control, 0),
         }
         actions[action]()
-
-    def _require_no_job(self, found: inspection_lib.Inspection) -> None:
-        """Raise Conflict if another program's work would be ended."""
-        plan_checks.require_no_backup(found)
-        quiesce.require_no_job(self._guest)
-        for disk in root_disk.hard_disks(found.disks):
-            device = block_device.BlockDevice(self._guest, disk.device)
-            device.require_no_foreign_job(self._directory)
 
     def _suspend(self, entry: journal.Entry) -> None:
         with entry.undoing(power_steps.EndSave()):
@@ -154,6 +145,22 @@ class LibvirtPower(power.Power):
             self._guest.start(paused=False, anew=step.had_saved_memory)
 
 
+def require_no_job(
+    found: inspection_lib.Inspection, directory: pathlib.Path
+) -> None:
+    """Raise Conflict if another program's work on a guest would be ended.
+
+    :param directory: block jobs that copy into a folder in it are ours.
+    """
+    if not found.power_state.is_active:
+        return
+    plan_checks.require_no_backup(found)
+    quiesce.require_no_job(found.guest)
+    for disk in root_disk.hard_disks(found.disks):
+        device = block_device.BlockDevice(found.guest, disk.device)
+        device.require_no_foreign_job(directory)
+
+
 def _why_not_ended(
     found: inspection_lib.Inspection, action: power.Action
 ) -> str | None:
@@ -166,7 +173,7 @@ def _why_not_ended(
     if action is power.Action.SUSPEND:
         return _why_not_suspended(found)
     definition = found.guest.definition().xml
-    for device in _other_disks(found, definition):
+    for device in other_disks(found, definition):
         return (
             f'it runs with another disk {device} than its definition has '
             '("virsh dumpxml --inactive"), and would start with old data.'
@@ -203,7 +210,7 @@ def _missing(found: inspection_lib.Inspection, xml: str) -> str | None:
     return f'it could not be started again: {"; ".join(missing)}.'
 
 
-def _other_disks(
+def other_disks(
     found: inspection_lib.Inspection, definition: str
 ) -> list[str]:
     """Return the disks that run with another file than is defined.

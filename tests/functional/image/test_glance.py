@@ -26,11 +26,47 @@ import fixtures
 
 from nova_snap import exception
 from nova_snap import progress
+from nova_snap.compute import image_download
 from nova_snap.image import api
 from tests.functional.image import base
 from tests.lab import fault_proxy
 
 MiB = base.MiB
+
+
+class DownloadTest(base.GlanceTestCase):
+    """The data of an image, as it is given back."""
+
+    DATA = os.urandom(3 * MiB + 5)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.image_id = self.new_image()
+        self.service.upload(
+            self.image_id, io.BytesIO(self.DATA), None, progress.Progress()
+        )
+
+    def downloaded(self) -> bytes:
+        file = io.BytesIO()
+        image_download.write(
+            self.service,
+            self.service.get(self.image_id),
+            file,
+            progress.Progress(),
+        )
+        return file.getvalue()
+
+    def test_data_comes_back(self):
+        self.assertEqual(self.DATA, self.downloaded())
+
+    def test_image_that_is_gone(self):
+        image = self.service.get(self.image_id)
+        self.service.delete(self.image_id)
+        self.assertRaises(
+            exception.ImageNotFound,
+            image_download.write,
+            *(self.service, image, io.BytesIO(), progress.Progress()),
+        )
 
 
 class RecordTest(base.GlanceTestCase):

@@ -28,6 +28,7 @@ from nova_snap.api import deploy
 from nova_snap.api import metrics
 from nova_snap.api import policy
 from nova_snap.api import power as power_lib
+from nova_snap.api import rebuilds
 from nova_snap.api import request as request_lib
 from nova_snap.api import services as services_lib
 from nova_snap.api import snapshots
@@ -60,6 +61,7 @@ class ApiTestCase(base.ManagerTestCase):
             snapshots=running,
             metrics=self.metrics,
             power=power_lib.PowerActions(self.power),
+            rebuilds=rebuilds.Rebuilds(self.driver, self.manager, self.images),
             images=self.images,
             policy=policy.Policy(self.policy_options()),
             options=services_lib.Options(

@@ -20,6 +20,7 @@ from nova_snap.api import routes
 from nova_snap.api import server_filters
 from nova_snap.api.handlers import server_actions
 from nova_snap.api.schemas import power_actions
+from nova_snap.api.schemas import rebuild
 from nova_snap.api.schemas import server_actions as schemas
 from tests.unit import base
 
@@ -30,6 +31,7 @@ BODIES = {
     'createBackup': schemas.CREATE_BACKUP,
     'createImage': schemas.CREATE_IMAGE,
     **power_actions.SCHEMAS,
+    'rebuild': rebuild.LATEST,
 }
 
 

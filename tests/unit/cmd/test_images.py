@@ -135,6 +135,16 @@ class CreateTest(ImagesTestCase):
             self.json('image-list'),
         )
 
+    def test_definition_of_the_server(self) -> None:
+        key = 'nova_snap:definition'
+        shown = self.json('image-create', '--show', 'db', 'a')
+        self.assertIn('<target dev="vda"', shown[key])
+        self.assertNotIn(str(self.disk), shown[key])
+        without = self.json(
+            'image-create', '--no-definition', '--show', 'db', 'b'
+        )
+        self.assertNotIn(key, without)
+
     def test_name_of_two_images(self) -> None:
         for _number in range(2):
             self.json('image-create', 'db', 'a')
