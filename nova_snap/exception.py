@@ -240,6 +240,16 @@ class QuiesceNotPossible(SnapshotFailed):
     )
 
 
+# Domain snapshots -----------------------------------------------------------
+
+
+class DomainSnapshotNotFound(NotFound):
+    message = (
+        'Server %(server)s has no domain snapshot %(name)r; "nova-snap '
+        'snapshot-list" shows those that it has.'
+    )
+
+
 # Storage and programs -------------------------------------------------------
 
 

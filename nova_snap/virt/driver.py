@@ -33,6 +33,7 @@ from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import instance_details
 from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
+from nova_snap.virt import domain_snapshot
 from nova_snap.virt import power as power_lib
 
 #: Makes a context manager that freezes an instance and yields True if frozen.
@@ -334,6 +335,12 @@ class ComputeDriver(abc.ABC):
     @abc.abstractmethod
     def power(self, instance: instance_lib.Instance) -> power_lib.Power:
         """Return what changes the power of an instance."""
+
+    @abc.abstractmethod
+    def domain_snapshots(
+        self, instance: instance_lib.Instance
+    ) -> domain_snapshot.DomainSnapshots:
+        """Return the domain snapshots of an instance."""
 
     @abc.abstractmethod
     def resources(self, instance_uuid: str) -> Sequence[object]:

@@ -50,6 +50,7 @@ from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.libvirt.extraction import rbd_direct
+from nova_snap.virt.libvirt.snapshots import domain_snapshots
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
 from nova_snap.virt.storage import rbd
@@ -238,6 +239,14 @@ class LibvirtDriver(driver.ComputeDriver):
         directory, *_scratch = self._options.directories()
         guest = self._guest(instance)
         return power_lib.LibvirtPower(guest, self._timeouts, directory)
+
+    def domain_snapshots(
+        self, instance: instance_lib.Instance
+    ) -> domain_snapshots.LibvirtDomainSnapshots:
+        """Return the domain snapshots of a guest."""
+        return domain_snapshots.LibvirtDomainSnapshots(
+            self._guest(instance), self._options.chain_reader
+        )
 
     def resources(self, instance_uuid: str) -> Sequence[object]:
         """Return what the undo steps of a guest work on.

@@ -89,12 +89,18 @@ class Holes:
 
 @dataclasses.dataclass(frozen=True)
 class ImageInfo:
-    """Fields of the header of an image; sizes in bytes."""
+    """Fields of the header of an image; sizes in bytes.
+
+    ``internal_snapshots`` has the size of the memory in each, by its name.
+    """
 
     virtual_size: int
     backing_file: str | None
     backing_format: str | None
     is_encrypted: bool = False
+    internal_snapshots: Mapping[str, int] = dataclasses.field(
+        default_factory=dict
+    )
 
 
 def info(source: storage.DiskSource) -> ImageInfo:
@@ -120,6 +126,10 @@ def info(source: storage.DiskSource) -> ImageInfo:
         or found.get('backing-filename'),
         backing_format=found.get('backing-filename-format'),
         is_encrypted=bool(found.get('encrypted')),
+        internal_snapshots={
+            snapshot['name']: snapshot['vm-state-size']
+            for snapshot in found.get('snapshots', ())
+        },
     )
 
 

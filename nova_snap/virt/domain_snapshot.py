@@ -1,0 +1,31 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The abstract class of the domain snapshots of one instance.
+
+Open this file to make a driver keep domain snapshots.
+"""
+
+import abc
+
+from nova_snap.objects import domain_snapshot
+
+
+class DomainSnapshots(abc.ABC):
+    """The domain snapshots of one instance."""
+
+    @abc.abstractmethod
+    def tree(self) -> domain_snapshot.Tree:
+        """Return all of them; nothing is changed.
+
+        :raises GuestGone: the instance does not exist.
+        """
