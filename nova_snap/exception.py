@@ -250,6 +250,14 @@ class DomainSnapshotNotFound(NotFound):
     )
 
 
+class DomainSnapshotRefused(Conflict):
+    """It can't be taken of this guest, or not safely; nothing was begun."""
+
+    message = (
+        'Cannot take domain snapshot %(name)s of server %(server)s: %(reason)s'
+    )
+
+
 # Storage and programs -------------------------------------------------------
 
 

@@ -138,8 +138,8 @@ class ShowDomainSnapshot(epilog.NoEpilog, show.ShowOne):
             raise exception.DomainSnapshotNotFound(
                 server=parsed_args.server, name=parsed_args.name
             )
-        fields = {**_fields(found), 'unknown': _Lines(tree.unknown)}
-        return tuple(fields), tuple(fields.values())
+        shown = {**fields(found), 'unknown': _Lines(tree.unknown)}
+        return tuple(shown), tuple(shown.values())
 
 
 def _tree(server: str) -> domain_snapshot.Tree:
@@ -147,7 +147,8 @@ def _tree(server: str) -> domain_snapshot.Tree:
     return driver.domain_snapshots(driver.instance(server)).tree()
 
 
-def _fields(found: domain_snapshot.DomainSnapshot) -> dict[str, Any]:
+def fields(found: domain_snapshot.DomainSnapshot) -> dict[str, Any]:
+    """Return what is shown of a domain snapshot, by column."""
     return {
         'name': columns.Text(found.name),
         'description': columns.Text(found.description),

@@ -16,8 +16,73 @@ Open this file to make a driver keep domain snapshots.
 """
 
 import abc
+import dataclasses
+import pathlib
 
+from nova_snap import journal
+from nova_snap import progress as progress_lib
 from nova_snap.objects import domain_snapshot
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The domain snapshot that a user asks for.
+
+    :ivar name: None lets the time be the name, as virsh does.
+    :ivar devices: target names of the disks; none: all that can be written.
+    :ivar is_live: the guest runs on while its memory is written.
+    :ivar is_internal: inside the qcow2 files of the disks.
+    :ivar quiesces: the file systems have to be frozen at that moment.
+    :ivar halts: the guest is stopped at that moment.
+    :ivar forces: also a guest that Nova manages.
+    :ivar directory: of new files; None: that of each disk.
+    """
+
+    kind: domain_snapshot.Kind = domain_snapshot.Kind.DISK
+    name: str | None = None
+    description: str = ''
+    devices: tuple[str, ...] = ()
+    is_live: bool = False
+    is_internal: bool = False
+    quiesces: bool = False
+    halts: bool = False
+    forces: bool = False
+    directory: pathlib.Path | None = None
+
+    @property
+    def has_memory(self) -> bool:
+        """True if the memory is kept."""
+        return self.kind is not domain_snapshot.Kind.DISK
+
+    @property
+    def has_disks(self) -> bool:
+        """True if disks are kept."""
+        return self.kind is not domain_snapshot.Kind.MEMORY
+
+
+class Creation(abc.ABC):
+    """The plan of a domain snapshot, made from one reading of the guest."""
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """The name that it will have."""
+
+    @abc.abstractmethod
+    def described(self) -> dict[str, str]:
+        """Return what would be done, for people, by what it is about."""
+
+    @abc.abstractmethod
+    def create(
+        self, entry: journal.Entry, progress: progress_lib.Progress
+    ) -> None:
+        """Take the domain snapshot as planned.
+
+        :param entry: takes the undo steps.
+        :raises SnapshotCancelled: the operation was cancelled.
+        :raises SnapshotFailed: or one of its subclasses; the guest is as it
+            was, and no file is left.
+        """
 
 
 class DomainSnapshots(abc.ABC):
@@ -28,4 +93,14 @@ class DomainSnapshots(abc.ABC):
         """Return all of them; nothing is changed.
 
         :raises GuestGone: the instance does not exist.
+        """
+
+    @abc.abstractmethod
+    def plan_creation(self, request: Request) -> Creation:
+        """Look for everything that could make a domain snapshot fail.
+
+        Nothing is changed.
+
+        :raises DomainSnapshotRefused: it can't be taken, or not safely.
+        :raises NotEnoughSpace: there is no room.
         """

@@ -70,6 +70,10 @@ FUNCTIONS = {
     'set-location': f'{_GLANCE}.set_location',
     'rbd-remove-image': f'{_RBD}.remove_image',
     'rbd-remove-snapshot': f'{_RBD}.remove_snapshot',
+    # Domain snapshots.
+    'make-file': f'{_LIBVIRT}.snapshots.creation:_make',
+    'name-file': f'{_LIBVIRT}.snapshots.creation:_name',
+    'create-domain-snapshot': f'{_LIBVIRT}.snapshots.calls:create',
     # Volumes.
     'snapshot-volume': (
         'nova_snap.volume.cinder:CinderVolumeService.create_snapshot'
@@ -296,4 +300,19 @@ SET_WITH_VOLUMES = exhaustive.choose(
         after('send'),
     ),
     (after('snapshot-volume'), after('send')),
+)
+
+#: Freezing a guest, and taking a domain snapshot of its disk.
+DOMAIN_SNAPSHOT = exhaustive.choose(
+    (
+        before('make-file'),
+        after('make-file'),
+        before('name-file'),
+        after('name-file'),
+        after('freeze'),
+        before('create-domain-snapshot'),
+        after('create-domain-snapshot'),
+        before('thaw'),
+    ),
+    (after('make-file'), after('freeze'), after('create-domain-snapshot')),
 )

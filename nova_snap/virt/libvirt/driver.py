@@ -245,7 +245,7 @@ class LibvirtDriver(driver.ComputeDriver):
     ) -> domain_snapshots.LibvirtDomainSnapshots:
         """Return the domain snapshots of a guest."""
         return domain_snapshots.LibvirtDomainSnapshots(
-            self._guest(instance), self._options.chain_reader
+            self._guest(instance), self._options
         )
 
     def resources(self, instance_uuid: str) -> Sequence[object]:

@@ -16,12 +16,12 @@ Open this file for the calls alone; what their XML means is in
 ``metadata.py``.
 """
 
-from collections.abc import Callable
 import dataclasses
 from typing import Any
 
 import libvirt
 
+from nova_snap import exception
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import host as host_lib
 from nova_snap.virt.libvirt.snapshots import metadata
@@ -30,6 +30,23 @@ _GONE = (
     libvirt.VIR_ERR_NO_DOMAIN,
     libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT,
 )
+
+#: State and reason of a guest that is paused while its memory is written.
+_PAUSED = (
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SNAPSHOT),
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SAVE),
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """How a domain snapshot is taken; ``reuses``: new files are there."""
+
+    disk_only: bool
+    reuses: bool
+    live: bool
+    halts: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,19 +113,61 @@ def names(guest: guest_lib.Guest) -> frozenset[str]:
 
     :raises GuestGone: the guest does not exist.
     """
-    return frozenset(_called(guest, 'list its domain snapshots', _names))
+    listed: list[str] = guest.call(
+        'list its domain snapshots', _names, insist=True
+    )
+    return frozenset(listed)
 
 
 def _names(domain: Any) -> list[str]:
+    return [str(name) for name in domain.snapshotListNames()]
+
+
+def has_checkpoints(guest: guest_lib.Guest) -> bool:
+    """Return True if libvirt has a checkpoint of the guest."""
+
+    def has(domain: Any) -> bool:
+        try:
+            return bool(domain.listAllCheckpoints())
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
+                return False
+            raise
+
+    return guest.call('list its checkpoints', has, insist=True)
+
+
+def is_paused_by_snapshot(guest: guest_lib.Guest) -> bool:
+    """Return True if libvirt has paused the guest to write its memory."""
     try:
-        return [str(name) for name in domain.snapshotListNames()]
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
-            return []
-        raise
+        state = guest.call(
+            'read its state', lambda domain: domain.state(), insist=True
+        )
+    except exception.GuestGone:
+        return False
+    return tuple(state) in _PAUSED
 
 
-def _called(
-    guest: guest_lib.Guest, action: str, function: Callable[[Any], list[str]]
-) -> list[str]:
-    return guest.call(action, function, insist=True)
+def create(guest: guest_lib.Guest, xml: str, creation: Flags) -> None:
+    """Take a domain snapshot; return when it is whole.
+
+    :raises HypervisorError: libvirt refused, or failed; the guest is as it
+        was.
+    """
+    flags = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
+    for is_wanted, flag in (
+        (creation.disk_only, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY),
+        (creation.reuses, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT),
+        (creation.live, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_LIVE),
+        (creation.halts, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_HALT),
+    ):
+        flags |= flag if is_wanted else 0
+    guest.call(
+        'take a domain snapshot',
+        lambda domain: domain.snapshotCreateXML(xml, flags),
+    )
+
+
+def abort_job(guest: guest_lib.Guest) -> None:
+    """Ask libvirt to end the job that writes the memory of the guest."""
+    guest.call('end its job', lambda domain: domain.abortJob())

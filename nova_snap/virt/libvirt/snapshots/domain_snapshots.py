@@ -18,22 +18,30 @@ Open this file to see which module does what is asked for.
 from nova_snap.objects import domain_snapshot
 from nova_snap.virt import domain_snapshot as domain_snapshot_api
 from nova_snap.virt.libvirt import guest as guest_lib
+from nova_snap.virt.libvirt import plan as plan_lib
+from nova_snap.virt.libvirt.snapshots import creation
+from nova_snap.virt.libvirt.snapshots import creation_plan
 from nova_snap.virt.libvirt.snapshots import tree
-from nova_snap.virt.storage import backing_chain
 
 
 class LibvirtDomainSnapshots(domain_snapshot_api.DomainSnapshots):
     """The domain snapshots of one guest.
 
-    :param reader: of backing chains that only headers name.
+    :param options: of the driver.
     """
 
     def __init__(
-        self, guest: guest_lib.Guest, reader: backing_chain.Reader
+        self, guest: guest_lib.Guest, options: plan_lib.Options
     ) -> None:
         self._guest = guest
-        self._reader = reader
+        self._options = options
 
     def tree(self) -> domain_snapshot.Tree:
         """Return what libvirt has, and what is found of its files."""
-        return tree.read(self._guest, self._reader)
+        return tree.read(self._guest, self._options.chain_reader)
+
+    def plan_creation(
+        self, request: domain_snapshot_api.Request
+    ) -> creation.LibvirtCreation:
+        """Read the guest, and refuse what would fail or do harm."""
+        return creation_plan.plan(self._guest, self._options, request)

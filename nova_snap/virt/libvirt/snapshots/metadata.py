@@ -77,6 +77,18 @@ class Metadata:
         )
 
     @property
+    def paths(self) -> frozenset[str]:
+        """The files that it names."""
+        layers = [
+            layer
+            for disk in self.disks
+            for layer in (disk.frozen, disk.overlay)
+            if layer is not None and disk.is_in
+        ]
+        paths = {layer.describe() for layer in layers}
+        return frozenset(paths | ({self.memory_file or ''} - {''}))
+
+    @property
     def kind(self) -> domain_snapshot.Kind:
         """What of the guest it keeps."""
         if self.memory not in (EXTERNAL, INTERNAL):
