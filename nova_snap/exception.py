@@ -251,10 +251,14 @@ class DomainSnapshotNotFound(NotFound):
 
 
 class DomainSnapshotRefused(Conflict):
-    """It can't be taken of this guest, or not safely; nothing was begun."""
+    """It is not possible with this guest, or not safe; nothing was begun.
+
+    ``action`` is a phrase that continues "Cannot".
+    """
 
     message = (
-        'Cannot take domain snapshot %(name)s of server %(server)s: %(reason)s'
+        'Cannot %(action)s domain snapshot %(name)s of server %(server)s: '
+        '%(reason)s'
     )
 
 

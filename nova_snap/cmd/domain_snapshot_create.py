@@ -109,7 +109,7 @@ class CreateDomainSnapshot(epilog.NoEpilog, show.ShowOne):
             plan = driver.domain_snapshots(instance).plan_creation(request)
             described = plan.described()
             return tuple(described), tuple(
-                _Text(text) for text in described.values()
+                columns.TextLines(text) for text in described.values()
             )
         snapshots = domain_snapshots_lib.DomainSnapshotManager(
             driver, factory.snapshot_manager(conf.CONF, driver)
@@ -125,15 +125,6 @@ class CreateDomainSnapshot(epilog.NoEpilog, show.ShowOne):
             )
         shown = domain_snapshots.fields(found)
         return tuple(shown), tuple(shown.values())
-
-
-class _Text(columns.Text):
-    """Text of several lines."""
-
-    def human_readable(self) -> str:
-        """Return the lines as a table shows them."""
-        lines = str(self._value).split('\n')
-        return '\n'.join(map(columns.printable, lines))
 
 
 def _add_kinds(parser: argparse.ArgumentParser) -> None:

@@ -44,18 +44,6 @@ class _Name(cliff_columns.FormattableColumn[Any]):
         return str(self._value[1])
 
 
-class _Lines(cliff_columns.FormattableColumn[Any]):
-    """Several texts, one on each line of a table; a list in JSON."""
-
-    def human_readable(self) -> str:
-        """Return the lines."""
-        return '\n'.join(map(columns.printable, self._value))
-
-    def machine_readable(self) -> list[str]:
-        """Return the list."""
-        return list(self._value)
-
-
 class ListDomainSnapshots(epilog.NoEpilog, lister.Lister):
     """List the domain snapshots of a server.
 
@@ -109,8 +97,8 @@ class ListDomainSnapshots(epilog.NoEpilog, lister.Lister):
                 _time(found),
                 _age(found),
                 found.size,
-                _Lines(tuple(map(str, found.dependents))),
-                _Lines(found.problems),
+                columns.Lines(tuple(map(str, found.dependents))),
+                columns.Lines(found.problems),
             )
             for found in tree.snapshots
         ]
@@ -138,7 +126,7 @@ class ShowDomainSnapshot(epilog.NoEpilog, show.ShowOne):
             raise exception.DomainSnapshotNotFound(
                 server=parsed_args.server, name=parsed_args.name
             )
-        shown = {**fields(found), 'unknown': _Lines(tree.unknown)}
+        shown = {**fields(found), 'unknown': columns.Lines(tree.unknown)}
         return tuple(shown), tuple(shown.values())
 
 
@@ -155,13 +143,13 @@ def fields(found: domain_snapshot.DomainSnapshot) -> dict[str, Any]:
         'kind': found.kind_text,
         'state': found.state,
         'parent': columns.Text(found.parent or ''),
-        'children': _Lines(found.children),
+        'children': columns.Lines(found.children),
         'current': found.is_current,
         'created_at': _time(found),
         'size': found.size,
         'files': _Files(found.files),
-        'needed_by': _Lines(tuple(map(str, found.dependents))),
-        'problems': _Lines(found.problems),
+        'needed_by': columns.Lines(tuple(map(str, found.dependents))),
+        'problems': columns.Lines(found.problems),
     }
 
 

@@ -12,10 +12,15 @@
 
 """The base of tests of domain snapshots: what virsh says, and the files."""
 
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 import json
 import pathlib
 import re
+import signal
 import subprocess
+import time
 from typing import Any
 
 import libvirt
@@ -23,6 +28,7 @@ import libvirt
 from tests.functional import base
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
+from tests.lab import steps
 
 DISK_ONLY = (
     libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
@@ -48,6 +54,52 @@ class DomainSnapshotTestCase(base.SnapshotTestCase):
     def files(self, guest: guest_lib.Guest) -> list[str]:
         """Return the names of what is in that folder."""
         return sorted(path.name for path in self.folder_of(guest).iterdir())
+
+    # Commands that die or wait at a step
+
+    def at(
+        self, module: str, point: steps.Point, *arguments: str
+    ) -> list[str]:
+        """Return the command line of one that does something at a point."""
+        command = self.command(*arguments)
+        shell = command.index('nova_snap.cmd.shell')
+        command[shell : shell + 1] = [
+            *(f'tests.functional.{module}', point.moment, point.function)
+        ]
+        return command
+
+    def kill_at(self, point: steps.Point, *arguments: str) -> None:
+        """Let a command die at a point; it has to have come that far."""
+        done = self.finish(
+            self.start_process(self.at('die_at', point, *arguments))
+        )
+        self.assertEqual(-signal.SIGKILL, done.returncode, done.stderr)
+
+    @contextlib.contextmanager
+    def held_at(
+        self, point: steps.Point, *arguments: str
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Begin a command that waits at a point for the end of the block."""
+        folder = self.directory()
+        command = self.at('hold_at', point, *arguments)
+        command.insert(command.index(point.moment), str(folder))
+        process = self.start_process(command)
+        self.wait_until(process, (folder / 'held').exists)
+        yield process
+        (folder / 'go').touch()
+
+    def wait_until(
+        self, process: subprocess.Popen[str], condition: Callable[[], object]
+    ) -> None:
+        """Wait for something that comes while a command runs."""
+        deadline = time.monotonic() + base.TIMEOUT
+        while not condition():
+            if process.poll() is not None:
+                self.fail(f'It has ended: {self.finish(process).stderr}')
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
+    # What libvirt says, and what we say
 
     def virsh(self, *arguments: str) -> str:
         """Return what virsh says."""

@@ -316,3 +316,15 @@ DOMAIN_SNAPSHOT = exhaustive.choose(
     ),
     (after('make-file'), after('freeze'), after('create-domain-snapshot')),
 )
+#: The same with memory.
+DOMAIN_SNAPSHOT_OF_SYSTEM = exhaustive.choose(
+    (
+        after('make-file'),
+        after_call(2, 'make-file'),
+        after('name-file'),
+        after_call(2, 'name-file'),
+        before('create-domain-snapshot'),
+        after('create-domain-snapshot'),
+    ),
+    (after('name-file'), after('create-domain-snapshot')),
+)

@@ -41,6 +41,13 @@ class Opener:
     writes: bool
 
     @property
+    def guest_uuid(self) -> str | None:
+        """The uuid of the guest whose QEMU the program is, if it is one."""
+        if '-uuid' not in self.arguments[:-1]:
+            return None
+        return self.arguments[self.arguments.index('-uuid') + 1]
+
+    @property
     def name(self) -> str:
         """The name of the program, with the number of its process."""
         program = os.path.basename(self.arguments[0]) if self.arguments else ''

@@ -91,7 +91,8 @@ class Holes:
 class ImageInfo:
     """Fields of the header of an image; sizes in bytes.
 
-    ``internal_snapshots`` has the size of the memory in each, by its name.
+    ``internal_snapshots`` has the size of the memory in each, by its name;
+    ``internal_ids`` their names by the numbers that QEMU gave them.
     """
 
     virtual_size: int
@@ -101,6 +102,7 @@ class ImageInfo:
     internal_snapshots: Mapping[str, int] = dataclasses.field(
         default_factory=dict
     )
+    internal_ids: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def info(source: storage.DiskSource) -> ImageInfo:
@@ -115,7 +117,7 @@ def info(source: storage.DiskSource) -> ImageInfo:
             'info',
             '--force-share',
             '--output=json',
-            _name(top),
+            checked_name(top),
         ],
         dataclasses.replace(INFO_LIMITS, file_size=process.MAX_OUTPUT),
     )
@@ -128,6 +130,10 @@ def info(source: storage.DiskSource) -> ImageInfo:
         is_encrypted=bool(found.get('encrypted')),
         internal_snapshots={
             snapshot['name']: snapshot['vm-state-size']
+            for snapshot in found.get('snapshots', ())
+        },
+        internal_ids={
+            snapshot['id']: snapshot['name']
             for snapshot in found.get('snapshots', ())
         },
     )
@@ -185,8 +191,11 @@ def _why_unsafe(location: str | storage.RbdLocation) -> str | None:
     )
 
 
-def _name(source: storage.DiskSource) -> str:
-    """Return the name of a disk for QEMU's tools, if it may be opened."""
+def checked_name(source: storage.DiskSource) -> str:
+    """Return the name of a disk for QEMU's tools, if it may be opened.
+
+    :raises UnsafeDisk: a header names a data file.
+    """
     require_no_data_file(source)
     return storage.image_name(source)
 
@@ -276,9 +285,9 @@ def _rebase(
     """
     process.run(
         ['qemu-img', 'rebase', '-p', '-f', 'qcow2', *options]
-        + ['-t', _cache_mode(path.parent), '-b', '', str(path)],
+        + ['-t', cache_mode(path.parent), '-b', '', str(path)],
         DATA_LIMITS,
-        poll=lambda output: progress(_share(output)),
+        poll=lambda output: progress(share(output)),
     )
 
 
@@ -293,7 +302,7 @@ def _allocated(
     top = dataclasses.replace(delta, backing=None)
     try:
         output = process.run(
-            ['qemu-img', 'map', '--output=json', _name(top)],
+            ['qemu-img', 'map', '--output=json', checked_name(top)],
             dataclasses.replace(DATA_LIMITS, file_size=MAX_MAP),
             poll=lambda output: progress(0.0),
             max_output=MAX_MAP,
@@ -374,7 +383,7 @@ def flat_size(source: storage.DiskSource) -> int | None:
     argv = ['qemu-img', 'measure', '--force-share', '--output=json']
     try:
         output = process.run(
-            [*argv, '-O', 'qcow2', _name(source)],
+            [*argv, '-O', 'qcow2', checked_name(source)],
             dataclasses.replace(INFO_LIMITS, file_size=process.MAX_OUTPUT),
         )
     except (exception.ProgramFailed, exception.UnsafeDisk) as error:
@@ -458,21 +467,22 @@ def _convert(
 ) -> None:
     process.run(
         ['qemu-img', 'convert', '-p', '-O', target_format, *options]
-        + ['-t', _cache_mode(target.parent)]
-        + [_name(source), str(target)],
+        + ['-t', cache_mode(target.parent)]
+        + [checked_name(source), str(target)],
         DATA_LIMITS,
-        poll=lambda output: progress(_share(output)),
+        poll=lambda output: progress(share(output)),
         umask=0o077,
         files=files,
     )
 
 
-def _share(output: bytes) -> float:
+def share(output: bytes) -> float:
+    """Return the share that is done, by the end of a program's output."""
     found = _PROGRESS.findall(output)
     return float(found[-1]) / 100 if found else 0.0
 
 
-def _cache_mode(directory: pathlib.Path) -> str:
+def cache_mode(directory: pathlib.Path) -> str:
     """Return the cache mode for writing to a directory.
 
     "none" takes a tenth of the processor time of writing through the page

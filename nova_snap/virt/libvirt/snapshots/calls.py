@@ -16,6 +16,7 @@ Open this file for the calls alone; what their XML means is in
 ``metadata.py``.
 """
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -31,12 +32,9 @@ _GONE = (
     libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT,
 )
 
-#: State and reason of a guest that is paused while its memory is written.
-_PAUSED = (
-    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SNAPSHOT),
-    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SAVE),
-    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION),
-)
+#: State and reason of a guest that is paused while its memory is written.  One
+#: that a migration has paused may run on another host.
+_PAUSED = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SNAPSHOT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +143,7 @@ def is_paused_by_snapshot(guest: guest_lib.Guest) -> bool:
         )
     except exception.GuestGone:
         return False
-    return tuple(state) in _PAUSED
+    return tuple(state) == _PAUSED
 
 
 def create(guest: guest_lib.Guest, xml: str, creation: Flags) -> None:
@@ -168,6 +166,146 @@ def create(guest: guest_lib.Guest, xml: str, creation: Flags) -> None:
     )
 
 
-def abort_job(guest: guest_lib.Guest) -> None:
-    """Ask libvirt to end the job that writes the memory of the guest."""
-    guest.call('end its job', lambda domain: domain.abortJob())
+def xmls(guest: guest_lib.Guest) -> Mapping[str, tuple[str, bool]]:
+    """Return the XML of each domain snapshot, and whether it is the current.
+
+    The XML is that with passwords, from which it can be defined again.
+    """
+
+    def read(domain: Any) -> dict[str, tuple[str, bool]]:
+        flags = libvirt.VIR_DOMAIN_SNAPSHOT_XML_SECURE
+        return {
+            str(snapshot.getName()): (
+                snapshot.getXMLDesc(flags),
+                bool(snapshot.isCurrent()),
+            )
+            for snapshot in domain.listAllSnapshots()
+        }
+
+    return guest.call('read its domain snapshots', read, insist=True)
+
+
+def redefine(guest: guest_lib.Guest, xml: str, is_current: bool) -> None:
+    """Replace what libvirt keeps of a domain snapshot; no file is touched.
+
+    :param is_current: it is the one that the guest runs on from.
+    """
+    flags = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
+    if is_current:
+        flags |= libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT
+    guest.call(
+        'define a domain snapshot again',
+        lambda domain: domain.snapshotCreateXML(xml, flags),
+        insist=True,
+    )
+
+
+def forget(guest: guest_lib.Guest, name: str) -> None:
+    """Delete what libvirt keeps of a domain snapshot; no file is touched.
+
+    Its parent is that of its children from now on, and is the current one if
+    it was.
+    """
+    _delete(guest, name, libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
+
+
+def delete_internal(guest: guest_lib.Guest, name: str) -> None:
+    """Delete a domain snapshot, and what the files of the disks have of it."""
+    _delete(guest, name, 0)
+
+
+def _delete(guest: guest_lib.Guest, name: str, flags: int) -> None:
+    guest.call(
+        f'delete its domain snapshot {name}',
+        lambda domain: domain.snapshotLookupByName(name).delete(flags),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockJob:
+    """A job of a disk; ``done`` and ``total`` are bytes as QEMU counts."""
+
+    type: int
+    done: int
+    total: int
+
+    @property
+    def is_commit(self) -> bool:
+        """True if data of one layer is written into one below it."""
+        return self.type in (
+            libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT,
+            libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT,
+        )
+
+
+def block_job(guest: guest_lib.Guest, device: str) -> BlockJob | None:
+    """Return the job of a disk, or None."""
+    flags = libvirt.VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES
+    found = guest.call(
+        f'read the block job of its disk {device}',
+        lambda domain: domain.blockJobInfo(device, flags),
+        insist=True,
+    )
+    if not found:
+        return None
+    return BlockJob(found['type'], found['cur'], found['end'])
+
+
+def begin_commit(
+    guest: guest_lib.Guest,
+    device: str,
+    layers: tuple[str, str],
+    rate: int,
+    is_active: bool,
+) -> None:
+    """Begin to write the data of a layer into the one below it.
+
+    :param layers: the paths of both, as libvirt has them.
+    :param rate: bytes a second; 0: as fast as it can.
+    :param is_active: the first is the topmost layer; the job then waits for
+        :func:`pivot` when all data is written.
+    """
+    flags = libvirt.VIR_DOMAIN_BLOCK_COMMIT_BANDWIDTH_BYTES
+    flags |= libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE if is_active else 0
+    top, base = layers
+    guest.call(
+        f'merge layers of its disk {device}',
+        lambda domain: domain.blockCommit(device, base, top, rate, flags),
+    )
+
+
+def pivot(guest: guest_lib.Guest, device: str) -> None:
+    """Let the guest go on with the lower layer; the job ends."""
+    guest.call(
+        f'merge layers of its disk {device}',
+        lambda domain: domain.blockJobAbort(
+            device, libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT
+        ),
+    )
+
+
+def is_being_taken(guest: guest_lib.Guest) -> bool:
+    """Return True if libvirt takes a domain snapshot of the guest now."""
+    job = guest.job()
+    return bool(job == libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT)
+
+
+def memory_written(guest: guest_lib.Guest) -> tuple[int, int] | None:
+    """Return the bytes of memory that are written, and of all of it.
+
+    Return None if no domain snapshot with memory is being taken.
+    """
+    if not is_being_taken(guest):
+        return None
+    found = guest.call('read its job', lambda domain: domain.jobStats())
+    total = found.get(libvirt.VIR_DOMAIN_JOB_MEMORY_TOTAL)
+    if total is None:
+        return None
+    return found.get(libvirt.VIR_DOMAIN_JOB_MEMORY_PROCESSED, 0), total
+
+
+def abort(guest: guest_lib.Guest) -> None:
+    """Ask libvirt to end the domain snapshot that is being taken, if any."""
+    # Another program's job that libvirt lets end first is not ours to end.
+    if is_being_taken(guest):
+        guest.call('end its job', lambda domain: domain.abortJob())

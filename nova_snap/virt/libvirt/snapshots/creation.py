@@ -143,6 +143,7 @@ class LibvirtCreation(domain_snapshot.Creation):
             or now.disks != self.found.disks
         ):
             raise exception.DomainSnapshotRefused(
+                action='take',
                 name=self.name,
                 server=self.found.guest.uuid,
                 reason='the guest has changed just now; try again.',
@@ -270,12 +271,12 @@ def _create(
     A cancellation ends that; if it comes too late, the domain snapshot is
     whole, and that is success.
     """
-    failures: list[exception.NovaSnapError] = []
+    failures: list[Exception] = []
 
     def create() -> None:
         try:
             calls.create(guest, xml, flags)
-        except exception.NovaSnapError as error:
+        except Exception as error:
             failures.append(error)
 
     thread = concurrency.start_thread('domain-snapshot', create)
@@ -287,16 +288,24 @@ def _create(
         except exception.SnapshotCancelled as error:
             cancelled = cancelled or error
             with contextlib.suppress(exception.NovaSnapError):
-                calls.abort_job(guest)
+                calls.abort(guest)
     if failures:
         raise cancelled or failures[0]
 
 
 def _report(guest: guest_lib.Guest, progress: progress_lib.Progress) -> None:
+    """Report how much memory is written.
+
+    What goes wrong is not said here: the call itself says it, and nothing is
+    undone before the call has ended.
+
+    :raises SnapshotCancelled: it was cancelled, and nothing else.
+    """
     try:
-        job = guest.job()
-    except exception.NovaSnapError:
-        job = None  # what goes wrong is the call's to say
-    if job is not None:
-        progress.report(progress_lib.Stage.WRITING, *job)
+        written = calls.memory_written(guest)
+    except exception.NovaSnapError as error:
+        LOG.debug('%s', error, instance_uuid=guest.uuid)
+        written = None
+    if written is not None:
+        progress.report(progress_lib.Stage.WRITING, *written)
     progress.check()

@@ -19,6 +19,7 @@ follows from it is in ``policy.py``.
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import os
 import pathlib
 import time
@@ -38,9 +39,13 @@ from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt.snapshots import calls
 from nova_snap.virt.libvirt.snapshots import creation
 from nova_snap.virt.libvirt.snapshots import policy
+from nova_snap.virt.storage import qemu_img
 
 #: Bytes that have to be free for a new overlay, which is empty at first.
 OVERLAY_SIZE = 1 * units.Mi
+
+#: Bytes of the name of a file; what Linux allows.
+MAX_FILE_NAME = 255
 
 
 def plan(
@@ -55,7 +60,7 @@ def plan(
     """
     found = inspection_lib.inspect(guest)
     name = request.name or str(int(time.time()))
-    _require_name(guest, name)
+    _require_name(request, name)
     disks = _chosen(found, request) if request.has_disks else []
     files = _new_files(found, disks, request, name)
     facts = _facts(found, disks, files, request, name)
@@ -84,12 +89,20 @@ def _refuse(
     reasons = policy.refusals(request, facts)
     if reasons:
         raise exception.DomainSnapshotRefused(
-            name=name, server=guest.uuid, reason='; '.join(reasons) + '.'
+            action='take',
+            name=name,
+            server=guest.uuid,
+            reason='; '.join(reasons) + '.',
         )
 
 
-def _require_name(guest: guest_lib.Guest, name: str) -> None:
+def _require_name(request: domain_snapshot.Request, name: str) -> None:
     """Raise unless a name can be one of a file, as libvirt makes it one."""
+    if request.is_internal and policy.is_number_of_qemu(name):
+        raise exception.Invalid(
+            f'{name!r} cannot be the name of an internal domain snapshot: '
+            'QEMU may take it for the number of another one.'
+        )
     if (
         not name.isprintable()
         or not 0 < len(name.encode()) <= policy.MAX_NAME
@@ -132,11 +145,22 @@ def _facts(
     return policy.Facts(
         power_state=state,
         libvirt_version=guest.host.libvirt_version(),
-        disks=tuple(_disk_facts(found, disk) for disk in disks),
+        disks=tuple(
+            dataclasses.replace(
+                _disk_facts(found, disk),
+                has_internal=request.is_internal and _has_internal(disk, name),
+            )
+            for disk in disks
+        ),
         is_of_nova=domain_xml.nova_element(root) is not None,
         is_persistent=found.is_persistent,
         unknown_devices=tuple(
             device for device in request.devices if device not in hard_disks
+        ),
+        left_out=tuple(
+            disk.device
+            for disk in root_disk.hard_disks(found.disks)
+            if disk not in disks and not disk.is_readonly
         ),
         host_devices=tuple(device.address for device in devices),
         has_uefi=domain_xml.has_uefi(found.xml),
@@ -163,7 +187,9 @@ def _existing(
     if name in calls.names(guest):
         yield f'it has a domain snapshot {name}'
     for path in files.paths:
-        if os.path.lexists(path):
+        if len(os.fsencode(path.name)) > MAX_FILE_NAME:
+            yield f'the name {path.name} of a new file would be too long'
+        elif os.path.lexists(path):
             yield f'{path} exists'
     if len(set(files.paths)) < len(files.paths):
         yield 'two new files would have the same name (leave a disk out)'
@@ -181,12 +207,24 @@ def _disk_facts(
         is_transient=disk.is_transient,
         is_encrypted=disk.readable is not None and disk.source.is_encrypted,
         is_passthrough=disk.kind == 'lun',
-        has_job=_has_job(found, disk),
-        runs_elsewhere=_runs_elsewhere(found, disk),
+        has_job=has_job(found, disk),
+        runs_elsewhere=runs_elsewhere(found, disk),
     )
 
 
-def _has_job(found: inspection_lib.Inspection, disk: disk_xml.Disk) -> bool:
+def _has_internal(disk: disk_xml.Disk, name: str) -> bool:
+    """Return True if a file has an internal snapshot of a name.
+
+    QEMU would replace one of a running guest, and make a second one of the
+    same name of one that is stopped.
+    """
+    if disk.format != 'qcow2' or disk.readable is None:
+        return False
+    return name in qemu_img.info(disk.readable).internal_snapshots
+
+
+def has_job(found: inspection_lib.Inspection, disk: disk_xml.Disk) -> bool:
+    """Return True if a block job runs on a disk."""
     if not found.power_state.is_active:
         return False
     if disk.mirror is not None:
@@ -195,9 +233,10 @@ def _has_job(found: inspection_lib.Inspection, disk: disk_xml.Disk) -> bool:
     return device.supports_block_jobs() and device.job() is not None
 
 
-def _runs_elsewhere(
+def runs_elsewhere(
     found: inspection_lib.Inspection, disk: disk_xml.Disk
 ) -> bool:
+    """Return True if a guest would start with another file next time."""
     if not found.power_state.is_active or not found.is_persistent:
         return False
     defined = {

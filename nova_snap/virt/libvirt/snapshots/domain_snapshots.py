@@ -38,7 +38,7 @@ class LibvirtDomainSnapshots(domain_snapshot_api.DomainSnapshots):
 
     def tree(self) -> domain_snapshot.Tree:
         """Return what libvirt has, and what is found of its files."""
-        return tree.read(self._guest, self._options.chain_reader)
+        return tree.read(self._guest, self._options.chain_reader).tree
 
     def plan_creation(
         self, request: domain_snapshot_api.Request

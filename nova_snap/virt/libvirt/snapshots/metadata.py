@@ -89,11 +89,16 @@ class Metadata:
         return frozenset(paths | ({self.memory_file or ''} - {''}))
 
     @property
+    def has_disks(self) -> bool:
+        """True if it has a disk, and not the memory alone."""
+        return any(disk.is_in for disk in self.disks)
+
+    @property
     def kind(self) -> domain_snapshot.Kind:
         """What of the guest it keeps."""
         if self.memory not in (EXTERNAL, INTERNAL):
             return domain_snapshot.Kind.DISK
-        if any(disk.is_in for disk in self.disks):
+        if self.has_disks:
             return domain_snapshot.Kind.SYSTEM
         return domain_snapshot.Kind.MEMORY
 

@@ -27,13 +27,33 @@ Version = tuple[int, int, int]
 #: libvirt that takes internal snapshots of a guest with UEFI firmware.
 MIN_LIBVIRT_INTERNAL_UEFI = (10, 9, 0)
 
-#: Characters of a name; what libvirt and the names of files allow.
+#: Bytes of a name; what libvirt and the names of files allow.
 MAX_NAME = 100
 
-_STATES = (
+#: The least number that may be the name of an internal one.  QEMU (7.2 and
+#: 10.0 do) takes a number first for that which it gave to an internal snapshot
+#: itself, counting from 1, and would go back to another one.
+MIN_NUMBER = 10**6
+
+STATES = (
     power_state.PowerState.RUNNING,
     power_state.PowerState.PAUSED,
     power_state.PowerState.SHUTDOWN,
+)
+
+OF_NOVA = (
+    'Nova manages the server, and its next hard reboot would start it from '
+    'the old files (--force goes on all the same)'
+)
+HAS_JOB = 'another program saves, dumps, migrates it or takes a backup'
+HAS_SAVED_MEMORY = (
+    'libvirt keeps memory of an earlier run, with which the guest would start '
+    'from the old files ("virsh managedsave-remove" removes it)'
+)
+DISK_HAS_JOB = 'has a block job of another program (see "virsh blockjob")'
+DISK_RUNS_ELSEWHERE = (
+    'runs with another file than its definition has ("virsh dumpxml '
+    '--inactive")'
 )
 
 
@@ -42,6 +62,8 @@ class DiskFacts:
     """The facts about a hard disk that the domain snapshot is to have.
 
     :ivar type: where the data is: file, block, network, etc.
+    :ivar has_internal: its file has an internal snapshot of the name that is
+        wanted, whether libvirt knows of it or not.
     :ivar runs_elsewhere: the guest runs with another file than it would start
         with the next time.
     """
@@ -54,6 +76,7 @@ class DiskFacts:
     is_transient: bool = False
     is_encrypted: bool = False
     is_passthrough: bool = False
+    has_internal: bool = False
     has_job: bool = False
     runs_elsewhere: bool = False
 
@@ -63,6 +86,8 @@ class Facts:
     """The facts about a guest.
 
     :ivar unknown_devices: names in the request that are no hard disk of it.
+    :ivar left_out: disks that the guest may write to, and that the domain
+        snapshot does not have.
     :ivar host_devices: addresses of devices of the host that it has.
     :ivar has_saved_memory: libvirt keeps the memory of an earlier run.
     :ivar has_job: a save, a dump, a migration or a backup is under way.
@@ -76,6 +101,7 @@ class Facts:
     is_of_nova: bool = False
     is_persistent: bool = True
     unknown_devices: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     host_devices: tuple[str, ...] = ()
     has_uefi: bool = False
     has_tpm: bool = False
@@ -101,6 +127,11 @@ def notes(request: domain_snapshot.Request, facts: Facts) -> tuple[str, ...]:
     # QEMU saves the state of an emulated TPM with the memory.
     if facts.has_tpm and not request.has_memory:
         found.append('The state of its emulated TPM is not kept.')
+    if request.has_memory and request.has_disks and facts.left_out:
+        found.append(
+            f'Disk {", ".join(facts.left_out)} is not kept. What the guest '
+            'writes to it from now on does not fit the memory that is kept.'
+        )
     if not request.has_disks and not request.halts:
         found.append(
             'What the guest writes to its disks from now on does not fit the '
@@ -111,10 +142,7 @@ def notes(request: domain_snapshot.Request, facts: Facts) -> tuple[str, ...]:
 
 def _refusals(request: domain_snapshot.Request, facts: Facts) -> Iterator[str]:
     if facts.is_of_nova and not request.forces:
-        yield (
-            'Nova manages the server, and its next hard reboot would start '
-            'it from the old files (--force takes it all the same)'
-        )
+        yield OF_NOVA
     yield from _of_guest(request, facts)
     for device in facts.unknown_devices:
         yield f'it has no disk {device}'
@@ -123,8 +151,13 @@ def _refusals(request: domain_snapshot.Request, facts: Facts) -> Iterator[str]:
     yield from facts.existing
 
 
+def is_number_of_qemu(name: str) -> bool:
+    """Return True if QEMU may take a name for the number of another one."""
+    return name.isascii() and name.isdecimal() and int(name) < MIN_NUMBER
+
+
 def _of_guest(request: domain_snapshot.Request, facts: Facts) -> Iterator[str]:
-    if facts.power_state not in _STATES:
+    if facts.power_state not in STATES:
         yield f'the guest is {facts.power_state.name.lower()}'
     if not facts.is_persistent:
         yield (
@@ -132,13 +165,9 @@ def _of_guest(request: domain_snapshot.Request, facts: Facts) -> Iterator[str]:
             'when it ends (define it first: "virsh define")'
         )
     if facts.has_job:
-        yield 'another program saves, dumps, migrates it or takes a backup'
+        yield HAS_JOB
     if facts.has_saved_memory:
-        yield (
-            'libvirt keeps memory of an earlier run, with which the guest '
-            'would start from the old files ("virsh managedsave-remove" '
-            'removes it)'
-        )
+        yield HAS_SAVED_MEMORY
     if facts.unfreezable and request.quiesces:
         yield f'its file systems cannot be frozen: {facts.unfreezable}'
     is_stopped = not facts.power_state.is_active
@@ -187,15 +216,14 @@ def _of_disk(
     if disk.is_passthrough:
         yield 'is a LUN that is passed through'
     if disk.has_job:
-        yield 'has a block job of another program (see "virsh blockjob")'
+        yield DISK_HAS_JOB
     if disk.runs_elsewhere:
-        yield (
-            'runs with another file than its definition has ("virsh dumpxml '
-            '--inactive")'
-        )
+        yield DISK_RUNS_ELSEWHERE
     if request.is_internal:
         if disk.format != 'qcow2':
             yield f'is {disk.format}, and only qcow2 has internal snapshots'
+        if disk.has_internal:
+            yield 'has an internal snapshot of this name already'
         return
     if disk.is_encrypted:
         yield 'is encrypted, and a new file on top would not be'

@@ -19,6 +19,7 @@ it right.
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import datetime
 import os
 
@@ -40,9 +41,20 @@ NeededBy = domain_snapshot.NeededBy
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
-def read(
-    guest: guest_lib.Guest, reader: backing_chain.Reader
-) -> domain_snapshot.Tree:
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What was read at one moment.
+
+    :ivar own: the domain whose domain snapshots they are.
+    :ivar chains: of all domains of the host.
+    """
+
+    own: calls.Domain
+    chains: tuple[usage_lib.Chain, ...]
+    tree: domain_snapshot.Tree
+
+
+def read(guest: guest_lib.Guest, reader: backing_chain.Reader) -> Look:
     """Read the domain snapshots of a guest.
 
     :raises GuestGone: the guest does not exist.
@@ -54,15 +66,16 @@ def read(
             server=guest.uuid, action='asked for its domain snapshots'
         )
     if not own.snapshots:
-        return domain_snapshot.Tree(())
+        return Look(own, (), domain_snapshot.Tree(()))
     chains = usage_lib.Chains(reader)
     found = chains.of(domains, inspection_lib.volume_finder(guest.host))
     reading = _Reading(own, domains, found)
     ordered = tuple(_ordered(own.snapshots))
-    return domain_snapshot.Tree(
+    tree = domain_snapshot.Tree(
         tuple(reading.snapshot(snapshot) for snapshot in ordered),
         chains.unknown,
     )
+    return Look(own, found, tree)
 
 
 def _ordered(
@@ -187,10 +200,7 @@ class _Reading:
 
     def _uuid_of(self, opener: open_files.Opener) -> str | None:
         """Return the uuid of the guest whose QEMU a program is, or None."""
-        arguments = opener.arguments
-        if '-uuid' not in arguments[:-1]:
-            return None
-        uuid = arguments[arguments.index('-uuid') + 1]
+        uuid = opener.guest_uuid
         return uuid if uuid in self._servers else None
 
     def _problems(self, found: metadata.Metadata) -> Iterator[str]:

@@ -53,16 +53,33 @@ class RemoveUnusedFiles(
         """Remove the files that nothing uses; let the guest run on.
 
         libvirtd carries a domain snapshot on when this process dies; then it
-        is whole, and its files are in use.
+        is whole, and its files are in use.  The files of a guest that has
+        gone stay: it may run with them on another host.
 
         :raises HypervisorError: libvirt still works at it.
         """
         guest = resources.get(guest_lib.Guest)
-        if self._unused(guest.host):
+        if not self._unused(guest.host):
+            return self._resume(guest)
+        try:
             # libvirtd may be writing the memory, and use the files after.
-            _wait_for_job(guest)
+            _wait_until_taken(guest)
+        except exception.GuestGone:
+            LOG.warning(
+                'Server %(server)s is not there any more. New files of its '
+                'domain snapshot, which was interrupted, are left: %(files)s',
+                {
+                    'server': guest.uuid,
+                    'files': ', '.join(self._unused(guest.host)),
+                },
+                instance_uuid=guest.uuid,
+            )
+            return None
         for path in self._unused(guest.host):
             os.unlink(path)
+        return self._resume(guest)
+
+    def _resume(self, guest: guest_lib.Guest) -> None:
         if self.ran and _is_left_paused(guest):
             LOG.warning(
                 'Resuming server %s, which a domain snapshot had paused.',
@@ -98,13 +115,14 @@ def _is_left_paused(guest: guest_lib.Guest) -> bool:
         return False
 
 
-def _wait_for_job(guest: guest_lib.Guest) -> None:
-    try:
-        for _poll in waiting.polls(JOB_TIMEOUT):
-            if guest.job() is None:
-                return
-    except exception.GuestGone:
-        return
+def _wait_until_taken(guest: guest_lib.Guest) -> None:
+    """Wait while libvirt takes a domain snapshot of a guest.
+
+    :raises GuestGone: the guest does not exist.
+    """
+    for _poll in waiting.polls(JOB_TIMEOUT):
+        if not calls.is_being_taken(guest):
+            return
     raise exception.HypervisorError(
         action='take a domain snapshot',
         reason=f'it has not ended within {JOB_TIMEOUT} s',

@@ -26,20 +26,39 @@ import dataclasses
 from nova_snap import exception
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt.snapshots import calls
+from nova_snap.virt.libvirt.snapshots import metadata
 from nova_snap.virt.storage import backing_chain
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import open_files
 
 
 @dataclasses.dataclass(frozen=True)
+class Layer:
+    """A file of a chain that could be looked at."""
+
+    identity: open_files.Identity
+    path: str
+    type: str
+    format: str
+
+    @property
+    def source(self) -> storage.DiskSource:
+        """The layer without those below it."""
+        return storage.DiskSource(
+            self.type, self.format, self.path, is_chain_known=False
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Chain:
-    """The files of a disk, from the top; as it is, or as it was.
+    """The files of a disk; as it is, or as it was.
 
     :ivar uuid: the guest's.
     :ivar snapshot: the domain snapshot that has the disk; None if the guest
         has it now.
     :ivar is_overlay: it is what was written after that domain snapshot.
-    :ivar files: those that could be looked at, by identity.
+    :ivar is_inside: the topmost file has that domain snapshot in itself.
+    :ivar layers: the files, from the top.
     """
 
     uuid: str
@@ -47,12 +66,25 @@ class Chain:
     device: str
     snapshot: str | None
     is_overlay: bool
-    files: frozenset[open_files.Identity]
+    is_inside: bool
+    layers: tuple[Layer, ...]
+
+    @property
+    def files(self) -> frozenset[open_files.Identity]:
+        """The files, by identity."""
+        return frozenset(layer.identity for layer in self.layers)
 
 
-#: A domain, a disk of it, the domain snapshot that has the disk, whether it is
-#: what was written after, and the disk.
-_Found = tuple[calls.Domain, str, str | None, bool | int, storage.DiskSource]
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """A disk, whose it is, and the domain snapshot that has it."""
+
+    domain: calls.Domain
+    device: str
+    source: storage.DiskSource
+    snapshot: str | None = None
+    is_overlay: bool = False
+    is_inside: bool = False
 
 
 class Chains:
@@ -63,7 +95,7 @@ class Chains:
 
     def __init__(self, reader: backing_chain.Reader) -> None:
         self._reader = reader
-        self._paths: dict[str, tuple[str, ...]] = {}
+        self._found: dict[str, tuple[storage.DiskSource, ...]] = {}
         self._unknown: dict[str, None] = {}
 
     @property
@@ -78,49 +110,53 @@ class Chains:
         # What runs first: libvirt knows its chain, which no header has to
         # tell any more.
         found: list[_Found] = [
-            (domain, device, None, False, source)
+            _Found(domain, device, source)
             for xml in ('xml', 'definition')
             for domain in domains
             for device, source in _disks(getattr(domain, xml), find)
-        ] + [
-            (domain, disk.device, snapshot.name, is_overlay, source)
-            for domain in domains
-            for snapshot in domain.snapshots
-            for disk in snapshot.disks
-            for is_overlay, source in enumerate((disk.frozen, disk.overlay))
-            if source is not None and disk.is_in
-        ]
-        found.sort(key=lambda item: not item[4].is_chain_known)
+        ] + [disk for domain in domains for disk in _kept(domain)]
+        found.sort(key=lambda disk: not disk.source.is_chain_known)
         return tuple(
             dict.fromkeys(
                 Chain(
-                    uuid=domain.uuid,
-                    server=domain.name,
-                    device=device,
-                    snapshot=name,
-                    is_overlay=bool(is_overlay),
-                    files=frozenset(self._identities(source, domain.name)),
+                    uuid=disk.domain.uuid,
+                    server=disk.domain.name,
+                    device=disk.device,
+                    snapshot=disk.snapshot,
+                    is_overlay=disk.is_overlay,
+                    is_inside=disk.is_inside,
+                    layers=tuple(self._layers(disk.source, disk.domain.name)),
                 )
-                for domain, device, name, is_overlay, source in found
+                for disk in found
             )
         )
 
-    def paths(
+    def _layers(
         self, source: storage.DiskSource, server: str
-    ) -> tuple[str, ...]:
-        """Return the paths of a disk's layers, as far as they are known."""
+    ) -> Iterator[Layer]:
+        for layer in self._sources(source, server):
+            path = layer.describe()
+            with contextlib.suppress(OSError):
+                found = open_files.identity(path)
+                if found is not None:
+                    yield Layer(found, path, layer.type, layer.format)
+
+    def _sources(
+        self, source: storage.DiskSource, server: str
+    ) -> tuple[storage.DiskSource, ...]:
+        """Return a disk's layers, as far as they are known."""
         top = source.location
         if not isinstance(top, str):
             return ()  # in Ceph, over nothing that is here
-        if top not in self._paths:
-            paths = self._read(source, server)
-            for place, path in enumerate(paths):
-                self._paths.setdefault(path, paths[place:])
-        return self._paths[top]
+        if top not in self._found:
+            layers = self._read(source, server)
+            for place, layer in enumerate(layers):
+                self._found.setdefault(layer.describe(), layers[place:])
+        return self._found[top]
 
     def _read(
         self, source: storage.DiskSource, server: str
-    ) -> tuple[str, ...]:
+    ) -> tuple[storage.DiskSource, ...]:
         try:
             if not source.is_chain_known:
                 _require(source)
@@ -133,19 +169,36 @@ class Chains:
                 f'{source.describe()}: {e}'
             ] = None
         return tuple(
-            layer.location
+            layer
             for layer in source.layers()
             if isinstance(layer.location, str)
         )
 
-    def _identities(
-        self, source: storage.DiskSource, server: str
-    ) -> Iterator[open_files.Identity]:
-        for path in self.paths(source, server):
-            with contextlib.suppress(OSError):
-                found = open_files.identity(path)
-                if found is not None:
-                    yield found
+
+def _kept(domain: calls.Domain) -> Iterator[_Found]:
+    """Yield the disks that the domain snapshots of a domain have.
+
+    One that has the memory alone needs the disks as they were then, too.
+    """
+    for snapshot in domain.snapshots:
+        for disk in snapshot.disks:
+            needs = disk.is_in or not snapshot.has_disks
+            if disk.frozen is not None and needs:
+                yield _Found(
+                    domain,
+                    disk.device,
+                    disk.frozen,
+                    snapshot.name,
+                    is_inside=disk.mode == metadata.INTERNAL,
+                )
+            if disk.overlay is not None and disk.is_in:
+                yield _Found(
+                    domain,
+                    disk.device,
+                    disk.overlay,
+                    snapshot.name,
+                    is_overlay=True,
+                )
 
 
 def _require(source: storage.DiskSource) -> None:
