@@ -40,6 +40,7 @@ class Stage(enum.StrEnum):
     CONVERTING = 'converting'
     UPLOADING = 'uploading'
     WRITING = 'writing'
+    MERGING = 'merging'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,3 +63,25 @@ class DomainSnapshotManager:
                 f'{instance.uuid} any more: somebody has deleted it.'
             )
         return found
+
+    def delete(
+        self,
+        instance: instance_lib.Instance,
+        request: domain_snapshot_api.DeletionRequest,
+        images: image_api.ImageService,
+        progress: progress_lib.Progress,
+    ) -> tuple[str, ...]:
+        """Delete a domain snapshot, and return the names of what is deleted.
+
+        :param images: undo steps of earlier operations may need it.
+        :raises DomainSnapshotNotFound: there is none of that name.
+        :raises DomainSnapshotRefused: nothing was begun.
+        :raises SnapshotInProgress: another operation on the instance runs.
+        :raises NovaSnapError: it failed; what was begun is in the journal,
+            and the disks of the guest read as before.
+        """
+        snapshots = self._driver.domain_snapshots(instance)
+        with self._manager.begun(instance, progress, images) as operation:
+            plan = snapshots.plan_deletion(request)
+            plan.delete(operation.entry, progress)
+        return plan.names

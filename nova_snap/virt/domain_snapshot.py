@@ -85,6 +85,48 @@ class Creation(abc.ABC):
         """
 
 
+@dataclasses.dataclass(frozen=True)
+class DeletionRequest:
+    """The domain snapshot that a user wants to be deleted.
+
+    :ivar with_children: all that come after it, too.
+    :ivar rate: bytes a second at which data is moved; 0: as fast as it can.
+    :ivar forces: also of a guest that Nova manages, and where it is not known
+        which files other guests use.
+    """
+
+    name: str
+    with_children: bool = False
+    rate: int = 0
+    forces: bool = False
+
+
+class Deletion(abc.ABC):
+    """The plan of a deletion, made from one reading of the host."""
+
+    @property
+    @abc.abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """The names of what is deleted, in this order."""
+
+    @abc.abstractmethod
+    def described(self) -> dict[str, str]:
+        """Return what would be done, for people, by what it is about."""
+
+    @abc.abstractmethod
+    def delete(
+        self, entry: journal.Entry, progress: progress_lib.Progress
+    ) -> None:
+        """Delete them as planned.
+
+        :param entry: takes the undo steps; what was begun with one of the
+            domain snapshots when this fails stays in it.
+        :raises SnapshotCancelled: the operation was cancelled.
+        :raises NovaSnapError: it failed; the guest and its other domain
+            snapshots are as they were.
+        """
+
+
 class DomainSnapshots(abc.ABC):
     """The domain snapshots of one instance."""
 
@@ -103,4 +145,15 @@ class DomainSnapshots(abc.ABC):
 
         :raises DomainSnapshotRefused: it can't be taken, or not safely.
         :raises NotEnoughSpace: there is no room.
+        """
+
+    @abc.abstractmethod
+    def plan_deletion(self, request: DeletionRequest) -> Deletion:
+        """Look for everything that could make a deletion fail or do harm.
+
+        Nothing is changed.
+
+        :raises DomainSnapshotNotFound: there is none of that name.
+        :raises DomainSnapshotRefused: it can't be deleted, or not safely.
+        :raises NotEnoughSpace: there is no room for what is merged.
         """

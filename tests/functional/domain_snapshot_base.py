@@ -26,6 +26,8 @@ from typing import Any
 import libvirt
 
 from tests.functional import base
+from tests.lab import command as command_lib
+from tests.lab import disk as disk_lib
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
 from tests.lab import steps
@@ -34,6 +36,14 @@ DISK_ONLY = (
     libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
     | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
 )
+
+#: Exit status of what is refused.
+CONFLICT = 4
+
+MIB = root_disk.MIB
+
+#: Bytes of the section of the disk that each number has.
+SECTION = MIB
 
 
 class DomainSnapshotTestCase(base.SnapshotTestCase):
@@ -50,6 +60,36 @@ class DomainSnapshotTestCase(base.SnapshotTestCase):
     def folder_of(self, guest: guest_lib.Guest) -> pathlib.Path:
         """Return the folder of the root disk."""
         return guest.spec.disk.path.parent
+
+    def take(self, guest: guest_lib.Guest, name: str, *options: str) -> None:
+        """Take a domain snapshot as virsh does, of the disks by default.
+
+        :param options: "--system" is of the memory, too; others are virsh's.
+        """
+        if '--system' in options:
+            memory = self.folder_of(guest) / f'root.{name}.memory'
+            options = (
+                *(option for option in options if option != '--system'),
+                *('--memspec', f'file={memory}'),
+            )
+        elif '--internal' in options:
+            options = ()
+        else:
+            options = '--disk-only', *options
+        self.virsh('snapshot-create-as', guest.uuid, name, *options)
+
+    def disk(self, guest: guest_lib.Guest) -> pathlib.Path:
+        """Return the file that the guest starts with."""
+        path, *_layers = re.findall(
+            r"<source file='(.*)'/>", guest.inactive_xml()
+        )
+        return pathlib.Path(path)
+
+    def frozen(self, guest: guest_lib.Guest, name: str) -> pathlib.Path:
+        """Return the file that has the disk of a domain snapshot."""
+        xml = self.virsh('snapshot-dumpxml', guest.uuid, name)
+        then = xml[xml.index('<domain ') :]
+        return pathlib.Path(re.findall(r"<source file='(.*?)'", then)[0])
 
     def files(self, guest: guest_lib.Guest) -> list[str]:
         """Return the names of what is in that folder."""
@@ -164,3 +204,124 @@ class DomainSnapshotTestCase(base.SnapshotTestCase):
         )
         found: dict[str, Any] = json.loads(done.stdout)
         return found
+
+
+class ContentTestCase(DomainSnapshotTestCase):
+    """Each file holds what one step has written, so it is known what is lost.
+
+    The disk of a guest that does not run begins with an empty file; before the
+    first domain snapshot, and after each, a byte of its own is written to a
+    section of its own.
+    """
+
+    #: The command that is refused.
+    COMMAND = ''
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.content = self.directory() / 'content'
+
+    def stopped(
+        self, kind: str = 'qcow2', folder: pathlib.Path | None = None
+    ) -> guest_lib.Guest:
+        """Return a guest that does not run, with a small disk."""
+        folder = folder or self.directory()
+        path = folder / f'root.{kind}'
+        command_lib.run('qemu-img', 'create', '-q', '-f', kind, path, '16M')
+        disk = root_disk.RootDisk(root_disk.Kind.QCOW2, path, kind)
+        guest = self.make_guest(disk=disk, start=False)
+        self.write(guest, 1)
+        return guest
+
+    def write(
+        self, guest: guest_lib.Guest, number: int, section: int | None = None
+    ) -> None:
+        """Write a number to a section, by default its own."""
+        path = self.disk(guest)
+        place = (number if section is None else section) * SECTION
+        command_lib.run(
+            *('qemu-io', '-f', self.format_of(path), '-c'),
+            f'write -P {number} {place} {SECTION}',
+            path,
+        )
+
+    def format_of(self, path: pathlib.Path) -> str:
+        return 'raw' if path.suffix == '.raw' else 'qcow2'
+
+    def numbers(self, path: pathlib.Path) -> set[int]:
+        """Return the numbers that are read through a file."""
+        found = self.sections(path)
+        self.assertEqual({n: n for n in found}, found, path)
+        return set(found)
+
+    def sections(
+        self, path: pathlib.Path, internal: str | None = None
+    ) -> dict[int, int]:
+        """Return the byte that each section has, but for those of zeros.
+
+        The file is checked, too.
+
+        :param internal: of this internal snapshot.
+        """
+        options = [f'-lsnapshot.name={internal}'] if internal else []
+        form = self.format_of(path)
+        if form == 'qcow2':
+            self.assertEqual('', disk_lib.check(path), path)
+        raw = self.content
+        command_lib.run(
+            *('qemu-img', 'convert', '-U', '-f', form, '-O', 'raw'),
+            *(*options, path, raw),
+        )
+        content = raw.read_bytes()
+        raw.unlink()
+        found = {}
+        for number in range(len(content) // SECTION):
+            section = content[number * SECTION : (number + 1) * SECTION]
+            if section.count(section[0]) != SECTION:
+                self.fail(f'Section {number} of {path} is mixed.')
+            if section[0]:
+                found[number] = section[0]
+        return found
+
+    def chain(self, guest: guest_lib.Guest, *names: str) -> None:
+        """Take several, and write 2, 3, and so on after each."""
+        for number, name in enumerate(names, start=2):
+            self.take(guest, name)
+            self.write(guest, number)
+
+    def assert_content(
+        self, guest: guest_lib.Guest, now: int, **snapshots: int
+    ) -> None:
+        """Check the numbers up to which everything was written.
+
+        :param now: of the disk that the guest starts with.
+        :param snapshots: of the domain snapshots.
+        """
+        self.assertEqual(
+            set(snapshots), {name for _depth, name in self.virsh_tree(guest)}
+        )
+        for name, last in snapshots.items():
+            self.assertEqual(
+                set(range(1, last + 1)),
+                self.numbers(self.frozen(guest, name)),
+                name,
+            )
+        self.assertEqual(
+            set(range(1, now + 1)), self.numbers(self.disk(guest))
+        )
+        self.assert_nothing_left()
+
+    def assert_refused(
+        self, guest: guest_lib.Guest, reason: str, *arguments: str
+    ) -> None:
+        """Check that it is refused, and nothing was touched."""
+        found, files = base.Found.of(guest), self.files(guest)
+        tree = self.virsh_tree(guest)
+        done = self.run_command(
+            self.COMMAND, guest.uuid, *arguments, status=CONFLICT
+        )
+        self.assertIn(reason, done.stderr)
+        self.assertEqual(found, base.Found.of(guest))
+        self.assertEqual(files, self.files(guest))
+        self.assertEqual(tree, self.virsh_tree(guest))
+        self.assert_nothing_left()

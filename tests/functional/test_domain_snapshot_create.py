@@ -22,6 +22,7 @@ from tests.functional import domain_snapshot_base
 from tests.lab import command
 from tests.lab import disk as disk_lib
 from tests.lab import domain
+from tests.lab import exhaustive
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
 from tests.lab import steps
@@ -189,6 +190,11 @@ class TestCreate(CreateTestCase):
         self.assertEqual(files, self.files(guest))
 
 
+@exhaustive.usually(
+    'test_each_point',
+    'test_each_point_with_memory',
+    'test_a_guest_that_has_gone_meanwhile',
+)
 class TestKilled(CreateTestCase):
     """kill -9 at each step, and the recovery after it."""
 
@@ -287,6 +293,7 @@ class TestKilled(CreateTestCase):
         self.assert_nothing_left()
 
 
+@exhaustive.usually('test_disk_that_becomes_full')
 class TestFaults(CreateTestCase):
     """What goes wrong while libvirt works leaves the guest as it was."""
 

@@ -189,6 +189,16 @@ class TestList(domain_snapshot_base.DomainSnapshotTestCase):
             row['Problems'],
         )
 
+    def test_missing_file_of_an_internal_one(self) -> None:
+        guest = self.guest(start=False)
+        self.virsh('snapshot-create-as', guest.uuid, 'inside')
+        path = self.folder_of(guest) / 'root.qcow2'
+        path.unlink()
+        self.assertEqual(
+            [f'{path} does not exist.'],
+            self.listed(guest)['inside']['Problems'],
+        )
+
     def test_a_name_does_nothing_to_a_terminal(self) -> None:
         guest = self.guest(start=False)
         with guest.domain() as dom:

@@ -71,9 +71,17 @@ FUNCTIONS = {
     'rbd-remove-image': f'{_RBD}.remove_image',
     'rbd-remove-snapshot': f'{_RBD}.remove_snapshot',
     # Domain snapshots.
-    'make-file': f'{_LIBVIRT}.snapshots.creation:_make',
-    'name-file': f'{_LIBVIRT}.snapshots.creation:_name',
+    'make-file': f'{_LIBVIRT}.snapshots.new_files:_make',
+    'name-file': f'{_LIBVIRT}.snapshots.new_files:_name',
     'create-domain-snapshot': f'{_LIBVIRT}.snapshots.calls:create',
+    'set-parent': f'{_LIBVIRT}.snapshots.deletion:set_parent',
+    'forget': f'{_LIBVIRT}.snapshots.calls:forget',
+    'begin-commit': f'{_LIBVIRT}.snapshots.calls:begin_commit',
+    'pivot': f'{_LIBVIRT}.snapshots.calls:pivot',
+    'commit-file': 'nova_snap.virt.storage.layers:commit',
+    'set-backing': 'nova_snap.virt.storage.layers:set_backing',
+    'redefine': f'{_LIBVIRT}.snapshots.calls:redefine',
+    'remove-file': f'{_LIBVIRT}.snapshots.merging:remove',
     # Volumes.
     'snapshot-volume': (
         'nova_snap.volume.cinder:CinderVolumeService.create_snapshot'
@@ -327,4 +335,42 @@ DOMAIN_SNAPSHOT_OF_SYSTEM = exhaustive.choose(
         after('create-domain-snapshot'),
     ),
     (after('name-file'), after('create-domain-snapshot')),
+)
+
+#: Deleting a domain snapshot whose disk the guest runs on.
+DELETE_CURRENT = points(
+    ('forget', 'begin-commit', 'pivot', 'remove-file'),
+    after('forget'),
+    after('begin-commit'),
+    after('pivot'),
+)
+#: One with another after it, while the guest runs.  The domain snapshots after
+#: it are defined again twice: with another parent, and with another file.
+DELETE_MIDDLE = exhaustive.choose(
+    (
+        *points(('set-parent', 'forget', 'begin-commit', 'remove-file')),
+        after_call(1, 'redefine'),
+        after_call(2, 'redefine'),
+    ),
+    (after_call(2, 'redefine'),),
+)
+#: The same while it does not run.
+DELETE_STOPPED = exhaustive.choose(
+    (
+        *points(('set-parent', 'forget', 'commit-file', 'set-backing')),
+        *points(('define', 'remove-file')),
+        after_call(1, 'redefine'),
+        after_call(2, 'redefine'),
+        after('set-parent'),
+        after('forget'),
+        after('commit-file'),
+        after('set-backing'),
+    ),
+    (
+        after('set-parent'),
+        after('forget'),
+        after('commit-file'),
+        after('set-backing'),
+        after_call(2, 'redefine'),
+    ),
 )

@@ -255,7 +255,7 @@ class LibvirtDriver(driver.ComputeDriver):
         """
         guest = guest_lib.Guest(self._host, instance_uuid, instance_uuid)
         folders = undo_steps.Folders(self._options.directories())
-        return guest, folders, self._hooks
+        return guest, folders, self._hooks, self._options.chain_reader
 
     def _guest(self, instance: instance_lib.Instance) -> guest_lib.Guest:
         return guest_lib.Guest(self._host, instance.uuid, instance.name)

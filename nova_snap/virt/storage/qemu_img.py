@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Functions that run qemu-img; no other module does.
+"""Functions that run qemu-img; besides, only layers.py does.
 
 Each call names the formats of the layers that it opens (see
 ``disk_source.py``).  It runs with a limit of memory and, if it should be
@@ -92,7 +92,8 @@ class ImageInfo:
     """Fields of the header of an image; sizes in bytes.
 
     ``internal_snapshots`` has the size of the memory in each, by its name;
-    ``internal_ids`` their names by the numbers that QEMU gave them.
+    ``internal_ids`` their names by QEMU's numbers; ``has_bitmaps`` is True if
+    it has persistent dirty bitmaps.
     """
 
     virtual_size: int
@@ -103,6 +104,7 @@ class ImageInfo:
         default_factory=dict
     )
     internal_ids: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    has_bitmaps: bool = False
 
 
 def info(source: storage.DiskSource) -> ImageInfo:
@@ -136,6 +138,9 @@ def info(source: storage.DiskSource) -> ImageInfo:
             snapshot['id']: snapshot['name']
             for snapshot in found.get('snapshots', ())
         },
+        has_bitmaps=bool(
+            found.get('format-specific', {}).get('data', {}).get('bitmaps')
+        ),
     )
 
 
@@ -192,10 +197,7 @@ def _why_unsafe(location: str | storage.RbdLocation) -> str | None:
 
 
 def checked_name(source: storage.DiskSource) -> str:
-    """Return the name of a disk for QEMU's tools, if it may be opened.
-
-    :raises UnsafeDisk: a header names a data file.
-    """
+    """Return a disk's name for QEMU, or raise as require_no_data_file."""
     require_no_data_file(source)
     return storage.image_name(source)
 

@@ -32,6 +32,10 @@ _GONE = (
     libvirt.VIR_ERR_NO_DOMAIN_SNAPSHOT,
 )
 
+#: What libvirt does with a guest: taking a domain snapshot, saving its memory.
+TAKING = int(libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT)
+SAVING = int(libvirt.VIR_DOMAIN_JOB_OPERATION_SAVE)
+
 #: State and reason of a guest that is paused while its memory is written.  One
 #: that a migration has paused may run on another host.
 _PAUSED = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SNAPSHOT)
@@ -286,16 +290,17 @@ def pivot(guest: guest_lib.Guest, device: str) -> None:
 
 def is_being_taken(guest: guest_lib.Guest) -> bool:
     """Return True if libvirt takes a domain snapshot of the guest now."""
-    job = guest.job()
-    return bool(job == libvirt.VIR_DOMAIN_JOB_OPERATION_SNAPSHOT)
+    return guest.job() == TAKING
 
 
-def memory_written(guest: guest_lib.Guest) -> tuple[int, int] | None:
+def memory_written(guest: guest_lib.Guest, job: int) -> tuple[int, int] | None:
     """Return the bytes of memory that are written, and of all of it.
 
-    Return None if no domain snapshot with memory is being taken.
+    Return None if no such job runs.
+
+    :param job: TAKING or SAVING.
     """
-    if not is_being_taken(guest):
+    if guest.job() != job:
         return None
     found = guest.call('read its job', lambda domain: domain.jobStats())
     total = found.get(libvirt.VIR_DOMAIN_JOB_MEMORY_TOTAL)
@@ -304,8 +309,11 @@ def memory_written(guest: guest_lib.Guest) -> tuple[int, int] | None:
     return found.get(libvirt.VIR_DOMAIN_JOB_MEMORY_PROCESSED, 0), total
 
 
-def abort(guest: guest_lib.Guest) -> None:
-    """Ask libvirt to end the domain snapshot that is being taken, if any."""
+def abort(guest: guest_lib.Guest, job: int) -> None:
+    """Ask libvirt to end a job, if it runs.
+
+    :param job: TAKING or SAVING.
+    """
     # Another program's job that libvirt lets end first is not ours to end.
-    if is_being_taken(guest):
+    if guest.job() == job:
         guest.call('end its job', lambda domain: domain.abortJob())

@@ -17,20 +17,15 @@ are ours, whenever one of the processes ends.  Open this file for the order of
 the steps.
 """
 
-from collections.abc import Mapping
 import contextlib
 import dataclasses
-import os
 import pathlib
-from typing import Any
-import uuid
 
 # What is written here goes to libvirt.
 import xml.etree.ElementTree as ElementTree  # nosec B405
 
 from oslo_log import log as logging
 
-from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import journal
 from nova_snap import progress as progress_lib
@@ -38,13 +33,11 @@ from nova_snap.objects import power_state
 from nova_snap.virt import domain_snapshot
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import disk_xml
-from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt.snapshots import calls
-from nova_snap.virt.libvirt.snapshots import undo_steps
-from nova_snap.virt.storage import open_files
-from nova_snap.virt.storage import qemu_img
+from nova_snap.virt.libvirt.snapshots import new_files
+from nova_snap.virt.libvirt.snapshots import watching
 
 LOG = logging.getLogger(__name__)
 
@@ -103,14 +96,25 @@ class LibvirtCreation(domain_snapshot.Creation):
                 instance_uuid=guest.uuid,
             )
         with contextlib.ExitStack() as stack:
-            self._make_files(entry, stack)
+            stack.enter_context(
+                new_files.made(
+                    entry,
+                    {path: self._new(path) for path in self.files.paths},
+                    self.found.power_state is power_state.PowerState.RUNNING,
+                )
+            )
             if self.request.quiesces:
                 stack.enter_context(
                     quiesce.quiesced(guest, self.freezing, entry, progress)
                 )
             progress.check()
             self._require_unchanged()
-            _create(guest, self._xml(), self._flags, progress)
+            watching.run(
+                guest,
+                watching.Job.DOMAIN_SNAPSHOT,
+                lambda: calls.create(guest, self._xml(), self._flags),
+                progress,
+            )
 
     @property
     def _flags(self) -> calls.Flags:
@@ -149,32 +153,13 @@ class LibvirtCreation(domain_snapshot.Creation):
                 reason='the guest has changed just now; try again.',
             )
 
-    def _make_files(
-        self, entry: journal.Entry, stack: contextlib.ExitStack
-    ) -> None:
-        """Make the new files; when the stack ends, unused ones are removed.
-
-        A file gets its name when its identity is in the journal.  Until then
-        it has a name that nobody else has.
-        """
-        mark = f'{uuid.uuid4()}.new'
-        made = {
-            path: path.with_name(f'{mark}{number}')
-            for number, path in enumerate(self.files.paths)
-        }
-        ran = self.found.power_state is power_state.PowerState.RUNNING
-        stack.enter_context(
-            entry.undoing(_step(dict.fromkeys(made.values()), ran))
-        )
-        for path, temporary in made.items():
-            _make(temporary, self._disk_of(path), self.found.guest)
-        identities = {
-            path: open_files.identity(str(temporary))
-            for path, temporary in made.items()
-        }
-        stack.enter_context(entry.undoing(_step(identities, ran)))
-        for path, temporary in made.items():
-            _name(temporary, path)
+    def _new(self, path: pathlib.Path) -> new_files.Overlay | None:
+        """Return the overlay that a new file is; None: it has the memory."""
+        disk = self._disk_of(path)
+        if disk is None:
+            return None
+        device = block_device.BlockDevice(self.found.guest, disk.device)
+        return new_files.Overlay(device.virtual_size(), disk.source)
 
     def _disk_of(self, path: pathlib.Path) -> disk_xml.Disk | None:
         for disk in self.disks:
@@ -218,94 +203,3 @@ def _child(
     parent: ElementTree.Element, tag: str, /, **attributes: str
 ) -> ElementTree.Element:
     return ElementTree.SubElement(parent, tag, attributes)
-
-
-def _step(
-    files: Mapping[pathlib.Path, open_files.Identity | None], ran: bool
-) -> undo_steps.RemoveUnusedFiles:
-    listed: list[dict[str, Any]] = [
-        {'path': str(path), 'identity': identity and list(identity)}
-        for path, identity in files.items()
-    ]
-    return undo_steps.RemoveUnusedFiles(listed, ran)
-
-
-def _make(
-    path: pathlib.Path, disk: disk_xml.Disk | None, guest: guest_lib.Guest
-) -> None:
-    """Make an empty overlay, or an empty file for memory.
-
-    libvirt makes QEMU's user the owner when QEMU opens it.
-    """
-    if disk is None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        os.close(os.open(path, flags, 0o600))
-        return
-    size = block_device.BlockDevice(guest, disk.device).virtual_size()
-    top = dataclasses.replace(disk.source, backing=None)
-    qemu_img.create_delta(path, size, top)
-
-
-def _name(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    """Give a file its name, unless another file has it.
-
-    :raises SnapshotFailed: another program has made a file of that name.
-    """
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        raise exception.SnapshotFailed(
-            f'The file {path} cannot be made: {error.strerror}.'
-        ) from error
-    os.unlink(temporary)
-
-
-def _create(
-    guest: guest_lib.Guest,
-    xml: str,
-    flags: calls.Flags,
-    progress: progress_lib.Progress,
-) -> None:
-    """Take the domain snapshot; report how much memory is written.
-
-    A cancellation ends that; if it comes too late, the domain snapshot is
-    whole, and that is success.
-    """
-    failures: list[Exception] = []
-
-    def create() -> None:
-        try:
-            calls.create(guest, xml, flags)
-        except Exception as error:
-            failures.append(error)
-
-    thread = concurrency.start_thread('domain-snapshot', create)
-    cancelled: exception.SnapshotCancelled | None = None
-    while thread.is_alive():
-        thread.join(progress_lib.POLL_INTERVAL)
-        try:
-            _report(guest, progress)
-        except exception.SnapshotCancelled as error:
-            cancelled = cancelled or error
-            with contextlib.suppress(exception.NovaSnapError):
-                calls.abort(guest)
-    if failures:
-        raise cancelled or failures[0]
-
-
-def _report(guest: guest_lib.Guest, progress: progress_lib.Progress) -> None:
-    """Report how much memory is written.
-
-    What goes wrong is not said here: the call itself says it, and nothing is
-    undone before the call has ended.
-
-    :raises SnapshotCancelled: it was cancelled, and nothing else.
-    """
-    try:
-        written = calls.memory_written(guest)
-    except exception.NovaSnapError as error:
-        LOG.debug('%s', error, instance_uuid=guest.uuid)
-        written = None
-    if written is not None:
-        progress.report(progress_lib.Stage.WRITING, *written)
-    progress.check()

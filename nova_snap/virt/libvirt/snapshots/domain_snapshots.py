@@ -21,6 +21,8 @@ from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import plan as plan_lib
 from nova_snap.virt.libvirt.snapshots import creation
 from nova_snap.virt.libvirt.snapshots import creation_plan
+from nova_snap.virt.libvirt.snapshots import deletion
+from nova_snap.virt.libvirt.snapshots import deletion_plan
 from nova_snap.virt.libvirt.snapshots import tree
 
 
@@ -45,3 +47,9 @@ class LibvirtDomainSnapshots(domain_snapshot_api.DomainSnapshots):
     ) -> creation.LibvirtCreation:
         """Read the guest, and refuse what would fail or do harm."""
         return creation_plan.plan(self._guest, self._options, request)
+
+    def plan_deletion(
+        self, request: domain_snapshot_api.DeletionRequest
+    ) -> deletion.LibvirtDeletion:
+        """Read the host, and refuse what would fail or do harm."""
+        return deletion_plan.plan(self._guest, self._options, request)

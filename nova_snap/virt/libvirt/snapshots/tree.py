@@ -254,7 +254,7 @@ class _Reading:
             try:
                 found = qemu_img.info(source).internal_snapshots
                 self._internal[path] = found
-            except exception.ProgramFailed:
+            except (exception.ProgramFailed, exception.UnsafeDisk):
                 self._internal[path] = None
         return self._internal[path]
 

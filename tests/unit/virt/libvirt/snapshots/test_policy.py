@@ -114,6 +114,25 @@ class TestRefusals(base.TestCase):
         request = dataclasses.replace(PLAIN, directory=pathlib.Path('/d'))
         self.assertEqual((), policy.refusals(request, found))
 
+    def test_internal_of_the_same_name(self) -> None:
+        self.refused(
+            'of this name already', INTERNAL, disk={'has_internal': True}
+        )
+
+    def test_numbers_of_qemu(self) -> None:
+        for name, is_number in (
+            *(('1', True), ('007', True), ('999999', True)),
+            *(('1795848286', False), ('1a', False), ('\u0661', False)),
+        ):
+            self.assertEqual(is_number, policy.is_number_of_qemu(name), name)
+
+    def test_note_on_a_disk_that_is_left_out(self) -> None:
+        facts = dataclasses.replace(FACTS, left_out=('vdb',))
+        for request in EVERY:
+            told = [n for n in policy.notes(request, facts) if 'vdb' in n]
+            is_wrong = request.has_memory and request.has_disks
+            self.assertEqual(is_wrong, bool(told), request)
+
     def test_notes(self) -> None:
         facts = dataclasses.replace(FACTS, has_uefi=True, has_tpm=True)
         told = {
