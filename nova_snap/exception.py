@@ -250,6 +250,28 @@ class QuiesceNotPossible(SnapshotFailed):
     )
 
 
+# Domain snapshots -----------------------------------------------------------
+
+
+class DomainSnapshotNotFound(NotFound):
+    message = (
+        'Server %(server)s has no domain snapshot %(name)r; "nova-snap '
+        'snapshot-list" shows those that it has.'
+    )
+
+
+class DomainSnapshotRefused(Conflict):
+    """It is not possible with this guest, or not safe; nothing was begun.
+
+    ``action`` is a phrase that continues "Cannot".
+    """
+
+    message = (
+        'Cannot %(action)s domain snapshot %(name)s of server %(server)s: '
+        '%(reason)s'
+    )
+
+
 # Storage and programs -------------------------------------------------------
 
 

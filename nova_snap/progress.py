@@ -41,6 +41,7 @@ class Stage(enum.StrEnum):
     UPLOADING = 'uploading'
     WRITING = 'writing'
     DOWNLOADING = 'downloading'
+    MERGING = 'merging'
 
 
 @dataclasses.dataclass(frozen=True)

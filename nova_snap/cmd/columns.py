@@ -12,6 +12,8 @@
 
 """Columns of tables that are made of what other people wrote."""
 
+from typing import Any
+
 from cliff import columns
 
 
@@ -26,6 +28,26 @@ class Text(columns.FormattableColumn[str]):
     def human_readable(self) -> str:
         """Return the text as a table shows it."""
         return printable(str(self._value))
+
+
+class TextLines(Text):
+    """Text of several lines."""
+
+    def human_readable(self) -> str:
+        """Return the lines as a table shows them."""
+        return '\n'.join(map(printable, str(self._value).split('\n')))
+
+
+class Lines(columns.FormattableColumn[Any]):
+    """Several texts, one on each line of a table; a list in JSON."""
+
+    def human_readable(self) -> str:
+        """Return the lines."""
+        return '\n'.join(map(printable, self._value))
+
+    def machine_readable(self) -> list[str]:
+        """Return the list."""
+        return list(self._value)
 
 
 class Pairs(columns.FormattableColumn[dict[str, str | None]]):

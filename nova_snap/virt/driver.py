@@ -35,6 +35,7 @@ from nova_snap.objects import instance_details
 from nova_snap.objects import power_state
 from nova_snap.virt import creation as creation_lib
 from nova_snap.virt import decision as decision_lib
+from nova_snap.virt import domain_snapshot
 from nova_snap.virt import power as power_lib
 from nova_snap.virt import rebuilding
 
@@ -366,6 +367,12 @@ class ComputeDriver(abc.ABC):
         :param includes_nova: it may be one that Nova manages.
         """
         raise exception.Invalid('This hypervisor rebuilds no guests.')
+
+    @abc.abstractmethod
+    def domain_snapshots(
+        self, instance: instance_lib.Instance
+    ) -> domain_snapshot.DomainSnapshots:
+        """Return the domain snapshots of an instance."""
 
     @abc.abstractmethod
     def resources(self, instance_uuid: str) -> Sequence[object]:

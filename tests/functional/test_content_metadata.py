@@ -17,6 +17,8 @@ snapshots and checkpoints if it stops meanwhile.  So such a guest is read in
 another way, and has them afterwards.
 """
 
+import libvirt
+
 from tests.functional import content
 from tests.lab import exhaustive
 from tests.lab import guest as guest_lib
@@ -57,6 +59,20 @@ class TestMetadata(content.ContentTestCase):
         with guest.domain() as dom:
             for name in ('one', 'two'):
                 dom.snapshotCreateXML(SNAPSHOT.format(name))
+        self.check_kept(guest, (['one', 'two'], []))
+
+    def test_external_snapshots(self) -> None:
+        guest = self.make_guest()
+        path = guest.spec.disk.path
+        for suffix in ('.one', '.two'):
+            self.addCleanup(path.with_suffix(suffix).unlink)
+        with guest.domain() as dom:
+            for name in ('one', 'two'):
+                dom.snapshotCreateXML(
+                    SNAPSHOT.format(name),
+                    libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
+                    | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC,
+                )
         self.check_kept(guest, (['one', 'two'], []))
 
     def test_checkpoints(self) -> None:

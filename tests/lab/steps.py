@@ -77,6 +77,18 @@ FUNCTIONS = {
     # Guests whose disks are replaced.
     'stop': f'{_LIBVIRT}.shutdown:end',
     'forget-disks': f'{_LIBVIRT}.guest_metadata:write',
+    # Domain snapshots.
+    'make-file': f'{_LIBVIRT}.snapshots.new_files:_make',
+    'name-file': f'{_LIBVIRT}.snapshots.new_files:_name',
+    'create-domain-snapshot': f'{_LIBVIRT}.snapshots.calls:create',
+    'set-parent': f'{_LIBVIRT}.snapshots.deletion:set_parent',
+    'forget': f'{_LIBVIRT}.snapshots.calls:forget',
+    'begin-commit': f'{_LIBVIRT}.snapshots.calls:begin_commit',
+    'pivot': f'{_LIBVIRT}.snapshots.calls:pivot',
+    'commit-file': 'nova_snap.virt.storage.layers:commit',
+    'set-backing': 'nova_snap.virt.storage.layers:set_backing',
+    'redefine': f'{_LIBVIRT}.snapshots.calls:redefine',
+    'remove-file': f'{_LIBVIRT}.snapshots.merging:remove',
     # Volumes.
     'snapshot-volume': (
         'nova_snap.volume.cinder:CinderVolumeService.create_snapshot'
@@ -186,7 +198,6 @@ BOOT = exhaustive.choose(
     ),
 )
 
-#: Of several disks: what is there for some of them and not yet for all.
 #: At which libvirtd is restarted.
 BOOT_BREAKS = exhaustive.choose(
     (before('download'), before('define'), before('start')),
@@ -224,6 +235,7 @@ FORGET = exhaustive.choose(
     (after('forget-disks'),),
 )
 
+#: Of several disks: what is there for some of them and not yet for all.
 SET_PULL = exhaustive.choose(
     (
         *PULL,
@@ -361,4 +373,69 @@ SET_WITH_VOLUMES = exhaustive.choose(
         after('send'),
     ),
     (after('snapshot-volume'), after('send')),
+)
+
+#: Freezing a guest, and taking a domain snapshot of its disk.
+DOMAIN_SNAPSHOT = exhaustive.choose(
+    (
+        before('make-file'),
+        after('make-file'),
+        before('name-file'),
+        after('name-file'),
+        after('freeze'),
+        before('create-domain-snapshot'),
+        after('create-domain-snapshot'),
+        before('thaw'),
+    ),
+    (after('make-file'), after('freeze'), after('create-domain-snapshot')),
+)
+#: The same with memory.
+DOMAIN_SNAPSHOT_OF_SYSTEM = exhaustive.choose(
+    (
+        after('make-file'),
+        after_call(2, 'make-file'),
+        after('name-file'),
+        after_call(2, 'name-file'),
+        before('create-domain-snapshot'),
+        after('create-domain-snapshot'),
+    ),
+    (after('name-file'), after('create-domain-snapshot')),
+)
+
+#: Deleting a domain snapshot whose disk the guest runs on.
+DELETE_CURRENT = points(
+    ('forget', 'begin-commit', 'pivot', 'remove-file'),
+    after('forget'),
+    after('begin-commit'),
+    after('pivot'),
+)
+#: One with another after it, while the guest runs.  The domain snapshots after
+#: it are defined again twice: with another parent, and with another file.
+DELETE_MIDDLE = exhaustive.choose(
+    (
+        *points(('set-parent', 'forget', 'begin-commit', 'remove-file')),
+        after_call(1, 'redefine'),
+        after_call(2, 'redefine'),
+    ),
+    (after_call(2, 'redefine'),),
+)
+#: The same while it does not run.
+DELETE_STOPPED = exhaustive.choose(
+    (
+        *points(('set-parent', 'forget', 'commit-file', 'set-backing')),
+        *points(('define', 'remove-file')),
+        after_call(1, 'redefine'),
+        after_call(2, 'redefine'),
+        after('set-parent'),
+        after('forget'),
+        after('commit-file'),
+        after('set-backing'),
+    ),
+    (
+        after('set-parent'),
+        after('forget'),
+        after('commit-file'),
+        after('set-backing'),
+        after_call(2, 'redefine'),
+    ),
 )

@@ -202,7 +202,9 @@ def _mirror(element: ElementTree.Element) -> Mirror | None:
         return None
     source = found.find('source')
     return Mirror(
-        target=None if source is None else source.get('file'),
+        target=None
+        if source is None
+        else source.get('file') or source.get('dev'),
         is_ready=found.get('ready') == 'yes',
     )
 

@@ -102,6 +102,24 @@ def has_volatile_tpm(xml: str) -> bool:
     )
 
 
+def has_uefi(xml: str) -> bool:
+    """Return True if the guest has UEFI firmware, with variables in flash."""
+    os_element = parse(xml).find('./os')
+    if os_element is None:
+        return False
+    loader = os_element.find('loader')
+    return os_element.get('firmware') == 'efi' or (
+        loader is not None and loader.get('type') == 'pflash'
+    )
+
+
+def memory_size(xml: str) -> int:
+    """Return the bytes of memory that a guest may have."""
+    # libvirt always writes it in KiB.
+    text = parse(xml).findtext('memory', '').strip()
+    return int(text) * 1024 if text.isdecimal() else 0
+
+
 def has_agent(xml: str) -> bool:
     """Return True if the guest has a channel to a guest agent."""
     return _agent_channel(xml) is not None

@@ -53,6 +53,7 @@ from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.extraction import context as context_lib
 from nova_snap.virt.libvirt.extraction import rbd_direct
+from nova_snap.virt.libvirt.snapshots import domain_snapshots
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
 from nova_snap.virt.storage import rbd
@@ -265,6 +266,14 @@ class LibvirtDriver(driver.ComputeDriver):
             ),
         )
 
+    def domain_snapshots(
+        self, instance: instance_lib.Instance
+    ) -> domain_snapshots.LibvirtDomainSnapshots:
+        """Return the domain snapshots of a guest."""
+        return domain_snapshots.LibvirtDomainSnapshots(
+            self._guest(instance), self._options
+        )
+
     def resources(self, instance_uuid: str) -> Sequence[object]:
         """Return what the undo steps of a guest work on.
 
@@ -272,7 +281,7 @@ class LibvirtDriver(driver.ComputeDriver):
         """
         guest = guest_lib.Guest(self._host, instance_uuid, instance_uuid)
         folders = undo_steps.Folders(self._options.directories())
-        return guest, folders, self._hooks
+        return guest, folders, self._hooks, self._options.chain_reader
 
     def _guest(self, instance: instance_lib.Instance) -> guest_lib.Guest:
         return guest_lib.Guest(self._host, instance.uuid, instance.name)

@@ -61,18 +61,18 @@ def plan(
     guest = found.guest
     # A paused guest writes nothing, and its agent can't answer.
     runs = found.power_state is power_state.PowerState.RUNNING
-    hindrance = _hindrance(found) if runs else None
-    if hindrance and required:
-        raise exception.QuiesceNotPossible(server=guest.uuid, reason=hindrance)
-    if hindrance:
+    reason = hindrance(found) if runs else None
+    if reason and required:
+        raise exception.QuiesceNotPossible(server=guest.uuid, reason=reason)
+    if reason:
         LOG.info(
             'Server %(server)s is not frozen for its snapshot: %(reason)s '
             'The image will be as after a power failure.',
-            {'server': guest.uuid, 'reason': hindrance},
+            {'server': guest.uuid, 'reason': reason},
             instance_uuid=guest.uuid,
         )
     return Quiesce(
-        wanted=runs and not hindrance, required=required, timeout=timeout
+        wanted=runs and not reason, required=required, timeout=timeout
     )
 
 
@@ -82,11 +82,12 @@ def can_be_still(found: inspection_lib.Inspection) -> bool:
     It can be frozen, or is shut off.  One that is paused may be resumed.
     """
     if found.power_state is power_state.PowerState.RUNNING:
-        return _hindrance(found) is None
+        return hindrance(found) is None
     return not found.power_state.is_active
 
 
-def _hindrance(found: inspection_lib.Inspection) -> str | None:
+def hindrance(found: inspection_lib.Inspection) -> str | None:
+    """Return why a guest that runs can't be frozen, a sentence, or None."""
     if not domain_xml.has_agent(found.xml):
         return (
             'it has no channel to a guest agent (the image property '

@@ -190,7 +190,7 @@ class Define(undo.Step, kind='define the guest again'):
         :raises MayHaveMoved: another host may have the guest now.
         """
         guest = resources.get(guest_lib.Guest)
-        if not _has_left(guest, resources, lambda: self.xml):
+        if not has_left(guest, resources, lambda: self.xml):
             guest.restore_definition(
                 guest_lib.Definition(self.xml, self.autostart)
             )
@@ -208,7 +208,7 @@ class Thaw(undo.Step, kind='thaw the guest'):
         """
         guest = resources.get(guest_lib.Guest)
         with contextlib.suppress(exception.GuestGone):
-            if _is_saved(guest) and not _has_left(guest, resources, guest.xml):
+            if _is_saved(guest) and not has_left(guest, resources, guest.xml):
                 raise exception.HypervisorError(
                     action='thaw its file systems',
                     reason='it is suspended, and has to be started first',
@@ -256,7 +256,7 @@ def start(
 
     :param anew: without its saved memory.
     """
-    if _has_left(guest, resources, guest.xml):
+    if has_left(guest, resources, guest.xml):
         return
     hooks = resources.get(hooks_lib.Hooks)
     is_recovery = resources.find(this_host.Origin) is not None
@@ -372,7 +372,7 @@ def _wait_for_departure(guest: guest_lib.Guest, addresses: set[str]) -> None:
             return
 
 
-def _has_left(
+def has_left(
     guest: guest_lib.Guest,
     resources: undo.Resources,
     xml: Callable[[], str],

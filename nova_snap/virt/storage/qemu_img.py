@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Functions that run qemu-img; no other module does.
+"""Functions that run qemu-img; besides, only layers.py does.
 
 Each call names the formats of the layers that it opens (see
 ``disk_source.py``).  It runs with a limit of memory and, if it should be
@@ -89,12 +89,22 @@ class Holes:
 
 @dataclasses.dataclass(frozen=True)
 class ImageInfo:
-    """Fields of the header of an image; sizes in bytes."""
+    """Fields of the header of an image; sizes in bytes.
+
+    ``internal_snapshots`` has the size of the memory in each, by its name;
+    ``internal_ids`` their names by QEMU's numbers; ``has_bitmaps`` is True if
+    it has persistent dirty bitmaps.
+    """
 
     virtual_size: int
     backing_file: str | None
     backing_format: str | None
     is_encrypted: bool = False
+    internal_snapshots: Mapping[str, int] = dataclasses.field(
+        default_factory=dict
+    )
+    internal_ids: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    has_bitmaps: bool = False
 
 
 def info(source: storage.DiskSource) -> ImageInfo:
@@ -109,7 +119,7 @@ def info(source: storage.DiskSource) -> ImageInfo:
             'info',
             '--force-share',
             '--output=json',
-            _name(top),
+            checked_name(top),
         ],
         dataclasses.replace(INFO_LIMITS, file_size=process.MAX_OUTPUT),
     )
@@ -120,6 +130,17 @@ def info(source: storage.DiskSource) -> ImageInfo:
         or found.get('backing-filename'),
         backing_format=found.get('backing-filename-format'),
         is_encrypted=bool(found.get('encrypted')),
+        internal_snapshots={
+            snapshot['name']: snapshot['vm-state-size']
+            for snapshot in found.get('snapshots', ())
+        },
+        internal_ids={
+            snapshot['id']: snapshot['name']
+            for snapshot in found.get('snapshots', ())
+        },
+        has_bitmaps=bool(
+            found.get('format-specific', {}).get('data', {}).get('bitmaps')
+        ),
     )
 
 
@@ -175,8 +196,8 @@ def _why_unsafe(location: str | storage.RbdLocation) -> str | None:
     )
 
 
-def _name(source: storage.DiskSource) -> str:
-    """Return the name of a disk for QEMU's tools, if it may be opened."""
+def checked_name(source: storage.DiskSource) -> str:
+    """Return a disk's name for QEMU, or raise as require_no_data_file."""
     require_no_data_file(source)
     return storage.image_name(source)
 
@@ -266,9 +287,9 @@ def _rebase(
     """
     process.run(
         ['qemu-img', 'rebase', '-p', '-f', 'qcow2', *options]
-        + ['-t', _cache_mode(path.parent), '-b', '', str(path)],
+        + ['-t', cache_mode(path.parent), '-b', '', str(path)],
         DATA_LIMITS,
-        poll=lambda output: progress(_share(output)),
+        poll=lambda output: progress(share(output)),
     )
 
 
@@ -283,7 +304,7 @@ def _allocated(
     top = dataclasses.replace(delta, backing=None)
     try:
         output = process.run(
-            ['qemu-img', 'map', '--output=json', _name(top)],
+            ['qemu-img', 'map', '--output=json', checked_name(top)],
             dataclasses.replace(DATA_LIMITS, file_size=MAX_MAP),
             poll=lambda output: progress(0.0),
             max_output=MAX_MAP,
@@ -364,7 +385,7 @@ def flat_size(source: storage.DiskSource) -> int | None:
     argv = ['qemu-img', 'measure', '--force-share', '--output=json']
     try:
         output = process.run(
-            [*argv, '-O', 'qcow2', _name(source)],
+            [*argv, '-O', 'qcow2', checked_name(source)],
             dataclasses.replace(INFO_LIMITS, file_size=process.MAX_OUTPUT),
         )
     except (exception.ProgramFailed, exception.UnsafeDisk) as error:
@@ -448,21 +469,22 @@ def _convert(
 ) -> None:
     process.run(
         ['qemu-img', 'convert', '-p', '-O', target_format, *options]
-        + ['-t', _cache_mode(target.parent)]
-        + [_name(source), str(target)],
+        + ['-t', cache_mode(target.parent)]
+        + [checked_name(source), str(target)],
         DATA_LIMITS,
-        poll=lambda output: progress(_share(output)),
+        poll=lambda output: progress(share(output)),
         umask=0o077,
         files=files,
     )
 
 
-def _share(output: bytes) -> float:
+def share(output: bytes) -> float:
+    """Return the share that is done, by the end of a program's output."""
     found = _PROGRESS.findall(output)
     return float(found[-1]) / 100 if found else 0.0
 
 
-def _cache_mode(directory: pathlib.Path) -> str:
+def cache_mode(directory: pathlib.Path) -> str:
     """Return the cache mode for writing to a directory.
 
     "none" takes a tenth of the processor time of writing through the page

@@ -45,6 +45,7 @@ from nova_snap.objects import instance as instance_lib
 from nova_snap.objects import instance_details
 from nova_snap.objects import power_state
 from nova_snap.virt import decision as decision_lib
+from nova_snap.virt import domain_snapshot
 from nova_snap.virt import driver as driver_lib
 from nova_snap.virt import power as power_lib
 from tests.unit import base
@@ -238,6 +239,11 @@ class MemoryDriver(driver_lib.ComputeDriver):
 
     def power(self, instance: instance_lib.Instance) -> power_lib.Power:
         return MemoryPower(self)
+
+    def domain_snapshots(
+        self, instance: instance_lib.Instance
+    ) -> domain_snapshot.DomainSnapshots:
+        raise NotImplementedError
 
     def host_details(self) -> host_details.HostDetails:
         return host_details.HostDetails('host', 'QEMU', 7002022, 2, 4096)
