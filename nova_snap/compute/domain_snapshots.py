@@ -85,3 +85,24 @@ class DomainSnapshotManager:
             plan = snapshots.plan_deletion(request)
             plan.delete(operation.entry, progress)
         return plan.names
+
+    def revert(
+        self,
+        instance: instance_lib.Instance,
+        request: domain_snapshot_api.RevertRequest,
+        images: image_api.ImageService,
+        progress: progress_lib.Progress,
+    ) -> domain_snapshot.DomainSnapshot | None:
+        """Go back to a domain snapshot, and return it.
+
+        :param images: undo steps of earlier operations may need it.
+        :raises DomainSnapshotNotFound: there is none of that name.
+        :raises DomainSnapshotRefused: nothing was begun.
+        :raises SnapshotInProgress: another operation on the instance runs.
+        :raises NovaSnapError: it failed, and the guest is as it was.
+        """
+        snapshots = self._driver.domain_snapshots(instance)
+        with self._manager.begun(instance, progress, images) as operation:
+            plan = snapshots.plan_revert(request)
+            plan.revert(operation.entry, progress)
+        return snapshots.tree().get(request.name)

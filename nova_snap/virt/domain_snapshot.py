@@ -127,6 +127,42 @@ class Deletion(abc.ABC):
         """
 
 
+@dataclasses.dataclass(frozen=True)
+class RevertRequest:
+    """The domain snapshot that a user wants to go back to.
+
+    :ivar keeps: the state before is kept as a domain snapshot.
+    :ivar paused: the guest is started, paused or not; None: it is as it was
+        then.
+    :ivar forces: also a guest that Nova manages, and memory that may not fit
+        the disks.
+    """
+
+    name: str
+    keeps: bool = False
+    paused: bool | None = None
+    forces: bool = False
+
+
+class Revert(abc.ABC):
+    """The plan of going back, made from one reading of the host."""
+
+    @abc.abstractmethod
+    def described(self) -> dict[str, str]:
+        """Return what would be done, for people, by what it is about."""
+
+    @abc.abstractmethod
+    def revert(
+        self, entry: journal.Entry, progress: progress_lib.Progress
+    ) -> None:
+        """Go back as planned.
+
+        :param entry: takes the undo steps.
+        :raises SnapshotCancelled: the operation was cancelled.
+        :raises NovaSnapError: it failed; the guest is as it was.
+        """
+
+
 class DomainSnapshots(abc.ABC):
     """The domain snapshots of one instance."""
 
@@ -156,4 +192,15 @@ class DomainSnapshots(abc.ABC):
         :raises DomainSnapshotNotFound: there is none of that name.
         :raises DomainSnapshotRefused: it can't be deleted, or not safely.
         :raises NotEnoughSpace: there is no room for what is merged.
+        """
+
+    @abc.abstractmethod
+    def plan_revert(self, request: RevertRequest) -> Revert:
+        """Look for everything that could make going back fail or do harm.
+
+        Nothing is changed.
+
+        :raises DomainSnapshotNotFound: there is none of that name.
+        :raises DomainSnapshotRefused: it is not possible, or not safe.
+        :raises NotEnoughSpace: there is no room for the memory of the guest.
         """

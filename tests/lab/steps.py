@@ -89,6 +89,12 @@ FUNCTIONS = {
     'set-backing': 'nova_snap.virt.storage.layers:set_backing',
     'redefine': f'{_LIBVIRT}.snapshots.calls:redefine',
     'remove-file': f'{_LIBVIRT}.snapshots.merging:remove',
+    'save-memory': f'{_LIBVIRT}.snapshots.calls:save',
+    'restore-memory': f'{_LIBVIRT}.snapshots.calls:restore',
+    'revert-internal': f'{_LIBVIRT}.snapshots.calls:revert_internal',
+    'delete-internal': f'{_LIBVIRT}.snapshots.calls:delete_internal',
+    'destroy': f'{_GUEST}.destroy',
+    'remove-leftover': f'{_LIBVIRT}.snapshots.merging:remove_leftover',
     # Volumes.
     'snapshot-volume': (
         'nova_snap.volume.cinder:CinderVolumeService.create_snapshot'
@@ -438,4 +444,32 @@ DELETE_STOPPED = exhaustive.choose(
         after('set-backing'),
         after_call(2, 'redefine'),
     ),
+)
+
+#: Going back to a domain snapshot without memory, of a stopped guest.
+REVERT_STOPPED = points(
+    (
+        *('make-file', 'name-file', 'define', 'redefine', 'start', 'destroy'),
+        'remove-leftover',
+    ),
+    after('name-file'),
+    after('define'),
+    after('redefine'),
+    after('start'),
+)
+#: To one with memory, of a guest that runs.
+REVERT_RUNNING = points(
+    (
+        *('name-file', 'save-memory', 'define', 'redefine', 'restore-memory'),
+        'remove-leftover',
+    ),
+    after('save-memory'),
+    after('redefine'),
+    after('restore-memory'),
+)
+#: To an internal one.
+REVERT_INTERNAL = points(
+    ('create-domain-snapshot', 'revert-internal', 'delete-internal'),
+    after('create-domain-snapshot'),
+    after('revert-internal'),
 )

@@ -225,6 +225,70 @@ def _delete(guest: guest_lib.Guest, name: str, flags: int) -> None:
     )
 
 
+def save(guest: guest_lib.Guest, path: str) -> None:
+    """Write the memory of a guest to a file, and stop the guest."""
+    guest.call('save its memory', lambda domain: domain.saveFlags(path))
+
+
+def saved_definition(host: host_lib.Host, path: str) -> str | None:
+    """Return the XML, with passwords, in a file of saved memory.
+
+    Return None if it is no whole file of that kind.
+    """
+    flags = libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE
+    try:
+        xml: str = host.call(
+            'read a file of saved memory',
+            lambda connection: connection.saveImageGetXMLDesc(path, flags),
+            insist=True,
+        )
+    except exception.HypervisorError as error:
+        if error.code == libvirt.VIR_ERR_OPERATION_FAILED:
+            return None
+        raise
+    return xml
+
+
+def restore(
+    guest: guest_lib.Guest, path: str, xml: str | None, paused: bool
+) -> None:
+    """Start a guest from a file of saved memory.
+
+    :param xml: the guest as it is from then on; None: as in the file.
+    """
+    flags = (
+        libvirt.VIR_DOMAIN_SAVE_PAUSED
+        if paused
+        else libvirt.VIR_DOMAIN_SAVE_RUNNING
+    )
+    guest.host.call(
+        'start it from saved memory',
+        lambda connection: connection.restoreFlags(path, xml, flags),
+    )
+
+
+def revert_internal(
+    guest: guest_lib.Guest, name: str, paused: bool | None
+) -> None:
+    """Go back to an internal domain snapshot.
+
+    :param paused: what the guest is from then on; None: as it was then.
+    """
+    flags = libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_FORCE
+    if paused is not None:
+        flags |= (
+            libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED
+            if paused
+            else libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING
+        )
+    guest.call(
+        f'revert to its domain snapshot {name}',
+        lambda domain: domain.revertToSnapshot(
+            domain.snapshotLookupByName(name), flags
+        ),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class BlockJob:
     """A job of a disk; ``done`` and ``total`` are bytes as QEMU counts."""

@@ -23,6 +23,7 @@ from nova_snap.virt.libvirt.snapshots import creation
 from nova_snap.virt.libvirt.snapshots import creation_plan
 from nova_snap.virt.libvirt.snapshots import deletion
 from nova_snap.virt.libvirt.snapshots import deletion_plan
+from nova_snap.virt.libvirt.snapshots import revert_plan
 from nova_snap.virt.libvirt.snapshots import tree
 
 
@@ -53,3 +54,9 @@ class LibvirtDomainSnapshots(domain_snapshot_api.DomainSnapshots):
     ) -> deletion.LibvirtDeletion:
         """Read the host, and refuse what would fail or do harm."""
         return deletion_plan.plan(self._guest, self._options, request)
+
+    def plan_revert(
+        self, request: domain_snapshot_api.RevertRequest
+    ) -> domain_snapshot_api.Revert:
+        """Read the host, and refuse what would fail or do harm."""
+        return revert_plan.plan(self._guest, self._options, request)

@@ -353,3 +353,25 @@ def _is_past(
         and chain.uuid == guest.uuid
         and [layer.identity for layer in chain.layers[:1]] == [file.identity]
     )
+
+
+def remove_leftover(
+    guest: guest_lib.Guest, reader: backing_chain.Reader, file: usage.Layer
+) -> None:
+    """Remove the file that a guest wrote to until it was reverted.
+
+    It stays if something else than the guest's past needs it.
+    """
+    if open_files.identity(file.path) != file.identity:
+        return
+    host = guest.host
+    chains = usage.Chains(reader).of(
+        calls.domains(host), inspection.volume_finder(host)
+    )
+    is_used = any(
+        file.identity in chain.files
+        for chain in chains
+        if not _is_past(chain, guest, file)
+    )
+    if not is_used and not open_files.openers({file.identity: [file.path]}):
+        os.unlink(file.path)

@@ -17,6 +17,7 @@ Open this file when libvirt keeps the name of a file that has gone.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import io
 
 # What is written here was libvirtd's own output.
@@ -74,6 +75,49 @@ def with_parent(xml: str, name: str | None) -> str | None:
             ElementTree.SubElement(parent, 'name').text = name
 
     return _edited(xml, set_parent)
+
+
+def with_disks(xml: str, sources: Mapping[str, storage.DiskSource]) -> str:
+    """Return the XML of a domain with other files for some of its disks."""
+
+    def edit(root: ElementTree.Element) -> None:
+        for disk in root.iterfind('./devices/disk'):
+            source = sources.get(_target(disk))
+            if source is not None:
+                _set(disk, source)
+                _forget_chain(disk)
+
+    return _edited(xml, edit)
+
+
+def with_name(xml: str, name: str) -> str:
+    """Return the XML of a domain with the name that it has by now."""
+
+    def edit(root: ElementTree.Element) -> None:
+        found = root.find('name')
+        if found is not None:
+            found.text = name
+
+    return _edited(xml, edit)
+
+
+def domain_of(snapshot_xml: str) -> str | None:
+    """Return the XML of the guest as it was at a domain snapshot.
+
+    That is what the guest would have started with the next time.
+    """
+    found: list[str] = []
+
+    def look(root: ElementTree.Element) -> None:
+        for tag in ('inactiveDomain', 'domain'):
+            element = root.find(tag)
+            if element is not None and not found:
+                element.tag = 'domain'
+                element.tail = None
+                found.append(ElementTree.tostring(element, encoding='unicode'))
+
+    _edited(snapshot_xml, look)
+    return found[0] if found else None
 
 
 def _edited(xml: str, edit: Callable[[ElementTree.Element], None]) -> str:

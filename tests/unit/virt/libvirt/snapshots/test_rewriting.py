@@ -82,3 +82,19 @@ class TestParent(base.TestCase):
         self.assertEqual(root, rewriting.with_parent(child, None))
         self.assertIsNone(rewriting.with_parent(child, 'a'))
         self.assertIsNone(rewriting.with_parent(root, None))
+
+
+class TestDomainOf(base.TestCase):
+    def test_what_starts_the_next_time(self) -> None:
+        then = domain('/d/inactive').replace('domain', 'inactiveDomain')
+        xml = f'<domainsnapshot>{domain()}{then}</domainsnapshot>'
+        found = rewriting.domain_of(xml)
+        assert found is not None
+        self.assertTrue(found.startswith('<domain '))
+        self.assertIn('/d/inactive', found)
+
+    def test_the_name_that_it_has_now(self) -> None:
+        self.assertIn(
+            '<name>new</name>',
+            rewriting.with_name('<domain><name>old</name></domain>', 'new'),
+        )
