@@ -101,7 +101,7 @@ class TestExamples(api_base.ServiceTestCase):
         return found
 
 
-@exhaustive.usually('test_usual')
+@exhaustive.usually()
 class TestExamplesEventlet(TestExamples):
     """With eventlet."""
 

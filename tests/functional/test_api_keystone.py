@@ -237,7 +237,7 @@ class ImagesTest(keystone_base.KeystoneTestCase):
         ]
 
 
-@exhaustive.usually('test_killed_during_the_upload')
+@exhaustive.usually()
 class ImagesEventletTest(ImagesTest):
     """The same with eventlet, which is the default."""
 

@@ -29,7 +29,9 @@ from tests.lab import tenants
 
 
 class ClientsTest(keystone_base.KeystoneTestCase):
-    """A member of the guest's project; the service has native threads."""
+    """A member of the guest's project; the service has eventlet's server."""
+
+    BACKEND = 'eventlet'
 
     #: Of python-openstackclient: the newest.
     VERSION: ClassVar[str] = '10.5.0'
@@ -50,8 +52,10 @@ class ClientsTest(keystone_base.KeystoneTestCase):
         self.wait_until(
             self.service,
             'the server has no task state',
-            lambda: self.get(self.path)[1]['server']['OS-EXT-STS:task_state']
-            is None,
+            lambda: (
+                self.get(self.path)[1]['server']['OS-EXT-STS:task_state']
+                is None
+            ),
         )
 
     def check_and_delete(self, image_id: str) -> None:
@@ -71,28 +75,31 @@ class ClientsTest(keystone_base.KeystoneTestCase):
 
             (server,) = run('server', 'list')
             self.assertEqual(self.guest.uuid, server['ID'])
+            shown = run('server', 'show', server['Name'])
+            self.assertEqual(
+                self.lab.projects[tenants.OWN], shown['project_id']
+            )
             for words in (('image', 'create'), ('backup', 'create')):
                 made = run('server', *words, '--wait', self.guest.uuid)
                 self.check_and_delete(made['id'])
                 # The image is active a moment before the action has ended.
                 self.wait_until_idle()
+            events = run('server', 'event', 'list', self.guest.uuid)
+            self.assertEqual(
+                ['createBackup', 'createImage'],
+                [event['Action'] for event in events],
+            )
         self.assert_nothing_left()
 
     def test_novaclient(self) -> None:
-        (server,) = self.nova('list')
-        self.assertEqual(self.guest.uuid, server['ID'])
-        name = server['Name']
-        shown = clients.properties(self.nova('show', name))
-        self.assertEqual(self.guest.uuid, shown['id'])
-        self.assertEqual(self.lab.projects[tenants.OWN], shown['tenant_id'])
         # With --poll, it waits for the task state by itself.
         image = clients.properties(
-            self.nova('image-create', '--poll', '--show', name, 'image')
+            self.nova('image-create', '--poll', '--show', 'web', 'image')
         )
         self.assertEqual('active', image['status'])
         self.check_and_delete(image['id'])
         backup = clients.properties(
-            self.nova('backup', name, 'backup', 'daily', '1')
+            self.nova('backup', 'web', 'backup', 'daily', '1')
         )
         self.wait_until_idle()
         self.check_and_delete(backup['id'])
@@ -123,7 +130,7 @@ class ClientsTest(keystone_base.KeystoneTestCase):
 
 @exhaustive.usually()
 class OldClientsTest(ClientsTest):
-    """The oldest openstackclient that is promised, with eventlet's server."""
+    """The oldest openstackclient that is promised, with native threads."""
 
-    BACKEND = 'eventlet'
+    BACKEND = 'threading'
     VERSION = '7.4.0'
