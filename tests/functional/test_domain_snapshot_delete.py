@@ -354,10 +354,11 @@ class TestRunning(DeleteTestCase):
     def test_cancelled_and_gone_on_with(self) -> None:
         guest = self.guest(write=1)
         process = self.slow(guest)
+        assert process.stderr is not None
+        self.assertIn('merging', process.stderr.readline())
         process.send_signal(signal.SIGINT)
         done = self.finish(process)
         self.assertEqual(CANCELLED, done.returncode, done.stderr)
-        self.assertIn('merging', done.stderr)
         self.assertTrue(guest.is_ticking())
         self.assertEqual({}, guest.block_jobs())
         self.assertEqual({}, self.listed(guest))
