@@ -14,36 +14,27 @@
 
 import argparse
 import pathlib
-from typing import Any
 
-from cliff import show
-
-from nova_snap import conf
 from nova_snap import exception
-from nova_snap import factory
 from nova_snap import progress as progress_lib
-from nova_snap.cmd import columns
+from nova_snap.cmd import domain_snapshot_change
 from nova_snap.cmd import domain_snapshots
-from nova_snap.cmd import epilog
-from nova_snap.cmd import interrupts
-from nova_snap.cmd import progress as progress_view
 from nova_snap.compute import domain_snapshots as domain_snapshots_lib
 from nova_snap.image import api as image_api
 from nova_snap.objects import domain_snapshot
+from nova_snap.objects import instance as instance_lib
 from nova_snap.virt import domain_snapshot as domain_snapshot_api
 
 
-class CreateDomainSnapshot(epilog.NoEpilog, show.ShowOne):
+class CreateDomainSnapshot(domain_snapshot_change.ChangeDomainSnapshots):
     """Take a domain snapshot of a server, which stays with the server.
 
     libvirt keeps it, so virsh and virt-manager show it, too. If it fails or
     is interrupted, the server is as it was, and no file is left.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Add the arguments."""
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument('server', metavar='SERVER', help='Name or ID.')
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments that only this command has."""
         parser.add_argument(
             'name',
             metavar='NAME',
@@ -79,50 +70,31 @@ class CreateDomainSnapshot(epilog.NoEpilog, show.ShowOne):
             action='store_true',
             help='Stop the server at that moment.',
         )
-        parser.add_argument(
-            '--force',
-            action='store_true',
-            help='Also of a server that Nova manages: its next hard reboot '
-            'starts it from the old files.',
-        )
-        parser.add_argument(
-            '--print',
-            action='store_true',
-            dest='only_print',
-            help='Print what would be done, and do nothing.',
-        )
-        parser.add_argument(
-            '--poll',
-            action='store_true',
-            help='Show progress: a bar on a terminal, else lines.',
-        )
-        return parser
 
-    def take_action(
+    def request(
         self, parsed_args: argparse.Namespace
-    ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    ) -> domain_snapshot_api.Request:
+        """Return what the user asks for."""
+        return _request(parsed_args)
+
+    def plan(
+        self,
+        snapshots: domain_snapshot_api.DomainSnapshots,
+        request: domain_snapshot_api.Request,
+    ) -> domain_snapshot_change.Plan:
+        """Plan it; nothing is changed yet."""
+        return snapshots.plan_creation(request)
+
+    def change(
+        self,
+        manager: domain_snapshots_lib.DomainSnapshotManager,
+        instance: instance_lib.Instance,
+        request: domain_snapshot_api.Request,
+        images: image_api.ImageService,
+        progress: progress_lib.Progress,
+    ) -> domain_snapshot_change.Shown:
         """Take it; return its columns and values."""
-        request = _request(parsed_args)
-        driver = factory.libvirt_driver(conf.CONF)
-        instance = driver.instance(parsed_args.server)
-        if parsed_args.only_print:
-            plan = driver.domain_snapshots(instance).plan_creation(request)
-            described = plan.described()
-            return tuple(described), tuple(
-                columns.TextLines(text) for text in described.values()
-            )
-        snapshots = domain_snapshots_lib.DomainSnapshotManager(
-            driver, factory.snapshot_manager(conf.CONF, driver)
-        )
-        with (
-            progress_view.listener(parsed_args.poll) as listener,
-            interrupts.cancelling(
-                progress_lib.Progress(instance.uuid, listener)
-            ) as progress,
-        ):
-            found = snapshots.create(
-                instance, request, image_api.from_conf(conf.CONF), progress
-            )
+        found = manager.create(instance, request, images, progress)
         shown = domain_snapshots.fields(found)
         return tuple(shown), tuple(shown.values())
 
