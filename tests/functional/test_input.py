@@ -217,8 +217,8 @@ class TestUsage(InputTestCase):
 
     def test_wrong_options(self) -> None:
         self.refuse_usage('unrecognized arguments', 'list', '--nothing')
-        self.refuse_usage('required: SERVER, NAME', 'image-create')
-        self.refuse_usage('required: NAME', 'image-create', 'server')
+        self.refuse_usage('required: SERVER', 'image-create')
+        self.refuse_usage('SERVER and a NAME', 'image-create', 'server')
         self.refuse_usage(
             'unrecognized arguments', 'image-create', 's', 'n', 'more'
         )
