@@ -12,6 +12,7 @@
 
 """Signal handling of commands that take a snapshot."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import signal
@@ -29,15 +30,27 @@ def cancelling(
     A second interrupt ends the command at once; "nova-snap recover" then
     cleans up.
     """
+    with calling(progress.cancel):
+        yield progress
 
-    def cancel(number: int, _frame: Any) -> None:
-        progress.cancel(f'interrupted by {signal.Signals(number).name}.')
+
+@contextlib.contextmanager
+def calling(cancel: Callable[[str], None]) -> Iterator[None]:
+    """Call a function on signals that would end the process.
+
+    A second interrupt ends the process at once.
+
+    :param cancel: gets a sentence about the signal.
+    """
+
+    def handle(number: int, _frame: Any) -> None:
+        cancel(f'interrupted by {signal.Signals(number).name}.')
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, cancel) for number in signals}
+    before = {number: signal.signal(number, handle) for number in signals}
     try:
-        yield progress
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

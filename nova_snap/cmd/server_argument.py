@@ -69,6 +69,11 @@ def add_several(parser: argparse.ArgumentParser) -> None:
         'for an image of its own. Default: the disk that the server boots '
         'from.',
     )
+    add_all_disks(parser)
+
+
+def add_all_disks(parser: argparse.ArgumentParser) -> None:
+    """Add the argument for all disks of a server to a parser."""
     parser.add_argument(
         '--all-disks',
         action='store_true',

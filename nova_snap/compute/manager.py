@@ -95,6 +95,7 @@ class SnapshotManager:
         images: image_api.ImageService,
         progress: progress_lib.Progress,
         with_definition: bool = True,
+        own: Mapping[str, str] | None = None,
     ) -> tuple[image_api.Image, ...]:
         """Take an image of each disk that a request is about.
 
@@ -104,6 +105,7 @@ class SnapshotManager:
             their disk behind it.
         :param metadata: additional properties of the image.
         :param with_definition: the image says which hardware the guest has.
+        :param own: properties of the root disk's image that override others.
         :raises SnapshotInProgress: another snapshot of the instance is
             running.
         :raises SnapshotCancelled: through ``progress``, or because somebody
@@ -113,6 +115,7 @@ class SnapshotManager:
         image_record.validate(name, metadata)
         with self.begun(instance, progress, images) as operation:
             plan, records = self._plan(instance, name, metadata, images)
+            records[0] = _with_properties(records[0], own or {})
             if with_definition:
                 records[0] = image_definition.added(records[0], plan)
             _require_image_service(images, records[0].id)

@@ -59,6 +59,7 @@ FUNCTIONS = {
     'store': f'{_STORE}.upload',
     'send': f'{_GLANCE}.upload',
     'upload': 'nova_snap.nova.images:UserImages.upload',
+    'rotate-backups': 'nova_snap.compute.backups:Series.rotate',
     # Inside Ceph, in the order in which they are called first.
     'create-glance-record': f'{_GLANCE}.create',
     'rbd-snapshot': f'{_RBD}.create_snapshot',

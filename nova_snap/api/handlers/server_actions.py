@@ -118,22 +118,30 @@ def create_backup(
             'Backup is not supported for volume-backed instances.'
         )
     backup_type, rotation = fields['backup_type'], int(fields['rotation'])
-    images = _images(request, instance)
+    series = backups.Series(
+        _images(request, instance),
+        instance.uuid,
+        backup_type,
+        backups.Retention(latest=rotation),
+    )
     wanted = snapshots.Wanted(
         instance,
         fields['name'],
         _metadata(fields),
         own=backups.properties(backup_type),
         owner=_owner(request),
-        then=lambda image_id: backups.rotate(
-            images, instance.uuid, backup_type, rotation, image_id
-        ),
+        then=lambda image_id: _rotate(series, image_id),
     )
     image_id = _begun(request, wanted, 'createBackup')
     if request.supports(45):
         return responses.json({'image_id': image_id}, status=202)
     # With 0 the image will be gone before anybody can look at it.
     return _location(request, image_id) if rotation else responses.empty(202)
+
+
+def _rotate(series: backups.Series, image_id: str) -> None:
+    """Delete the backups beyond the new one and those that are kept."""
+    series.rotate(series.images.get(image_id))
 
 
 def _owner(request: request_lib.Request) -> str | None:

@@ -23,7 +23,7 @@ from tests.unit.cmd import test_images
 TWO_DISKS = str(uuid.uuid4())
 
 
-class ImageSetsTest(test_images.ImagesTestCase):
+class TwoDisksTestCase(test_images.ImagesTestCase):
     """A stopped guest with two disks."""
 
     def setUp(self) -> None:
@@ -43,6 +43,10 @@ class ImageSetsTest(test_images.ImagesTestCase):
                 state=base.STATES['stopped'],
             )
         )
+
+
+class ImageSetsTest(TwoDisksTestCase):
+    """Images of both disks."""
 
     def create(self, *options: str) -> Any:
         """Take an image of both disks."""
