@@ -18,6 +18,8 @@
 #   tools/bench.sh [--json FILE] [--rounds N] [--methods M...] [--disks D...]
 #                  [--glance default tuned] [--small] [--busy] [--profile]
 #                  [--nova | --rbd | --growth [--plot FILE]]
+#   tools/bench.sh --domain-snapshots [--json FILE] [--rounds N] [--kinds K...]
+#                  [--memory MIB USED] [--since MIB] [--small]
 #
 # sets up what is missing, Nova in .lab/nova and this project in .venv, starts
 # a libvirtd, a Glance and a guest of its own in /var/tmp/nslab-bench (or
@@ -39,6 +41,10 @@
 # --rbd measures a disk in Ceph: it starts Ceph and two Glances in a network
 # namespace of their own (tools/setup.sh --volumes installs Ceph), and counts
 # the bytes that pass between them and this host.
+#
+# --domain-snapshots measures the commands of domain snapshots instead, beside
+# virsh, and an image snapshot of a guest of the same kind: see
+# doc/source/admin/domain-snapshots.
 
 set -euo pipefail
 
@@ -96,6 +102,9 @@ case " $* " in
                 link_ceph
                 command -v ip >/dev/null ||
                     apt-get install -qq -y --no-install-recommends iproute2
+                ;;
+            *' --domain-snapshots '*)
+                tools/setup.sh demo stream
                 ;;
             *)
                 tools/setup.sh demo stream

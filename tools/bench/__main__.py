@@ -25,6 +25,8 @@ import dataclasses
 import json
 import pathlib
 import sys
+from typing import Any
+from typing import TypeVar
 
 from tests.lab import base as lab_base
 from tests.lab import libvirtd as libvirtd_lib
@@ -37,6 +39,11 @@ from tools.bench import methods
 from tools.bench import rbd_bench
 from tools.bench import rbd_methods
 from tools.bench import report
+from tools.bench import snapshot_bench
+from tools.bench import snapshot_kinds
+from tools.bench import snapshot_report
+
+Machine = TypeVar('Machine', bound=bench.Bench)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,6 +115,34 @@ def _parser() -> argparse.ArgumentParser:
         help='how the cost grows with data, with size and with the number of '
         'snapshots at once, instead of the two disks',
     )
+    what.add_argument(
+        '--domain-snapshots',
+        action='store_true',
+        help='each kind of domain snapshot, by nova-snap and by virsh, and an '
+        'image snapshot: taking it, going back to it, deleting it',
+    )
+    parser.add_argument(
+        '--kinds',
+        nargs='+',
+        choices=snapshot_kinds.KINDS,
+        default=[*snapshot_kinds.KINDS],
+        help='with --domain-snapshots; default: all',
+    )
+    parser.add_argument(
+        '--memory',
+        nargs=2,
+        type=int,
+        metavar=('MIB', 'USED'),
+        help='with --domain-snapshots: the memory of the guest, and how much '
+        'of it is filled; default 512 256',
+    )
+    parser.add_argument(
+        '--since',
+        type=int,
+        metavar='MIB',
+        help='with --domain-snapshots: how much is written after it was taken;'
+        ' default 64',
+    )
     parser.add_argument(
         '--plot', type=pathlib.Path, metavar='PNG', help='with --growth'
     )
@@ -154,8 +189,8 @@ def _chosen(
 
 @contextlib.contextmanager
 def _lab(
-    new: Callable[[libvirtd_lib.Libvirtd], bench.Bench],
-) -> Iterator[bench.Bench]:
+    new: Callable[[libvirtd_lib.Libvirtd], Machine],
+) -> Iterator[Machine]:
     """Start a libvirtd and what a benchmark needs, without a Nova."""
     lab_base.remove_abandoned_labs()
     libvirtd = libvirtd_lib.Libvirtd(paths.process_lab())
@@ -170,6 +205,8 @@ def main() -> int:
     """Run the benchmark; return the exit status."""
     parser = _parser()
     arguments = parser.parse_args()
+    if arguments.domain_snapshots:
+        return _domain_snapshots(arguments)
     chosen = _chosen(parser, arguments)
     if arguments.nova or arguments.rbd:
         for option in ('busy', 'profile'):
@@ -202,6 +239,33 @@ def main() -> int:
     return _run(arguments, chosen, cloud, nova_cloud.COLUMNS)
 
 
+def _domain_snapshots(arguments: argparse.Namespace) -> int:
+    """Measure each kind by itself: its guests are made anew."""
+    case = snapshot_bench.Case()
+    if arguments.small:
+        case = case.small()
+    if arguments.memory:
+        memory, used = arguments.memory
+        case = dataclasses.replace(case, memory=memory, used=used)
+    if arguments.since:
+        case = dataclasses.replace(case, since=arguments.since)
+    rows: list[snapshot_bench.Row] = []
+    with _lab(
+        lambda libvirtd: snapshot_bench.SnapshotBench(libvirtd, case)
+    ) as machine:
+        versions = machine.versions()
+        for name in arguments.kinds:
+            bench.say(f'{name}')
+            kind = snapshot_kinds.KINDS[name]
+            for row in machine.measure_kind(kind, arguments.rounds):
+                rows.append(row)
+                bench.say(f'{row}')
+            if arguments.json:
+                _write_json(arguments.json, rows)
+    print(snapshot_report.table(rows, case, versions))
+    return 0
+
+
 def _run(
     arguments: argparse.Namespace,
     chosen: list[methods.Method],
@@ -221,12 +285,16 @@ def _run(
 def _save(arguments: argparse.Namespace, rows: list[bench.Row]) -> None:
     """After each disk: a long run that is ended has not run in vain."""
     if arguments.json:
-        text = json.dumps(report.as_list(rows), indent=1)
-        arguments.json.write_text(f'{text}\n')
+        _write_json(arguments.json, rows)
     if arguments.growth and arguments.plot:
         from tools.bench import plot
 
         plot.draw(rows, arguments.plot)
+
+
+def _write_json(path: pathlib.Path, rows: Sequence[Any]) -> None:
+    text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
+    path.write_text(f'{text}\n')
 
 
 if __name__ == '__main__':

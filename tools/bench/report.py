@@ -15,7 +15,6 @@
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
-import dataclasses
 import statistics
 
 from tools.bench import bench
@@ -139,8 +138,3 @@ def _aligned(lines: list[list[str]], columns: Sequence[Column]) -> str:
         ).rstrip()
         for line in lines
     )
-
-
-def as_list(rows: Iterable[bench.Row]) -> list[dict[str, object]]:
-    """Return the rows for JSON."""
-    return [dataclasses.asdict(row) for row in rows]

@@ -109,7 +109,9 @@ class Watch:
     def _watch(self) -> None:
         while not self._over.wait(INTERVAL):
             self.peak_rss = max(self.peak_rss, resident_bytes(self.pids))
-            self.peak_disk = max(self.peak_disk, _allocated(self.directory))
+            self.peak_disk = max(
+                self.peak_disk, allocated_bytes(self.directory)
+            )
 
 
 @contextlib.contextmanager
@@ -152,7 +154,7 @@ def _command(pid: int) -> bytes:
     return (_PROC / f'{pid}/cmdline').read_bytes()
 
 
-def _allocated(directory: pathlib.Path) -> int:
+def allocated_bytes(directory: pathlib.Path) -> int:
     """Blocks, not lengths: a hole takes no space."""
     total = 0
     for folder, _, names in os.walk(directory):

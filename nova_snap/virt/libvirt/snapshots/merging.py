@@ -31,6 +31,7 @@ from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap import progress as progress_lib
+from nova_snap import waiting
 from nova_snap.virt.libvirt import block_device
 from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
@@ -44,6 +45,9 @@ from nova_snap.virt.storage import layers as layers_lib
 from nova_snap.virt.storage import open_files
 
 LOG = logging.getLogger(__name__)
+
+#: Seconds after which a job is looked at first; most have little to move.
+FIRST_POLL = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +189,10 @@ class Merger:
 
     def _wait(self, merge: Merge, progress: progress_lib.Progress) -> None:
         device = block_device.BlockDevice(self._guest, merge.device)
-        while (job := calls.block_job(self._guest, merge.device)) is not None:
+        for pause in waiting.pauses(FIRST_POLL, progress_lib.POLL_INTERVAL):
+            job = calls.block_job(self._guest, merge.device)
+            if job is None:
+                return
             progress.report(progress_lib.Stage.MERGING, job.done, job.total)
             mirror = device.mirror()
             if mirror is not None:
@@ -193,7 +200,7 @@ class Merger:
                 if mirror.is_ready:
                     calls.pivot(self._guest, merge.device)
                     return
-            progress.wait()
+            progress.wait(pause)
 
     def _require_ours(self, merge: Merge, mirror: disk_xml.Mirror) -> None:
         target = mirror.target
