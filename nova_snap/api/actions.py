@@ -282,5 +282,9 @@ class Recorder(calls.Watcher):
     def ended(self, error: Exception | None) -> None:
         """Note the result."""
         if self._id:
-            message = None if error is None else str(error)
-            self._actions.end(self._id, self._event, message)
+            self._actions.end(self._id, self._event, _details(error))
+
+
+def _details(error: Exception | None) -> str | None:
+    """Return what is noted of an error: its class if it says nothing."""
+    return None if error is None else str(error) or type(error).__name__

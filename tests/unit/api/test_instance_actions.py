@@ -125,6 +125,15 @@ class TestShapes(test_create_image.CreateImageTestCase):
         self.assertEqual('Error', shown['events'][0]['result'])
         self.assertEqual('It does not work.', shown['events'][0]['details'])
 
+    def test_a_failure_without_words_says_its_kind(self) -> None:
+        def fail(_request: compute_base.Request) -> None:
+            raise AssertionError
+
+        self.driver.behave = fail
+        (event,) = self.shown(self.take(), '2.84')['events']
+        self.assertEqual('Error', event['result'])
+        self.assertEqual('AssertionError', event['details'])
+
     def test_while_it_waits_it_has_no_event(self) -> None:
         with self.locks.snapshot_slot(progress_lib.Progress()):
             answer = self.create()
