@@ -17,7 +17,6 @@ import contextlib
 import http.client
 import json
 import socket
-import subprocess
 import sys
 import time
 from typing import Any
@@ -25,12 +24,18 @@ from typing import ClassVar
 
 from tests.functional import base
 from tests.functional import content
+from tests.functional import fork_server
+from tests.lab import exhaustive
 
 
 class ServiceTestCase(content.ContentTestCase):
     """The service, in a process of its own."""
 
     BACKEND: ClassVar[str] = 'threading'
+
+    #: How the service is started: by its command line, or by a process that
+    #: has imported it.  For a release always by the command line.
+    BY_FORK: bool = exhaustive.choose((False, True), (True,))[0]
 
     def setUp(self) -> None:
         super().setUp()
@@ -52,6 +57,7 @@ class ServiceTestCase(content.ContentTestCase):
         if hasattr(self, 'port'):
             api['port'] = str(self.port)
         sections['api'] = {**api, **sections.get('api', {})}
+        self._backend = sections['api']['concurrency_backend']
         super().configure(**sections)
 
     def start_service(self, **sections: dict[str, str]) -> Any:
@@ -63,8 +69,19 @@ class ServiceTestCase(content.ContentTestCase):
         )
         return process
 
-    def start_service_process(self) -> 'subprocess.Popen[str]':
+    def start_service_process(self) -> Any:
         """Start the service; it may fail."""
+        if not self.BY_FORK:
+            return self.start_command_line()
+        arguments = ['--config-file', str(self.config)]
+        server = fork_server.of(self._backend)
+        process = server.start(arguments, self.directory())
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def start_command_line(self) -> Any:
+        """Start the service as a user does; it may fail."""
         return self.start_process(
             [
                 *(sys.executable, '-m', 'nova_snap.cmd.api'),
@@ -73,9 +90,7 @@ class ServiceTestCase(content.ContentTestCase):
             env=without_backend(),
         )
 
-    def wait_until(
-        self, process: 'subprocess.Popen[str]', what: str, is_so: Any
-    ) -> None:
+    def wait_until(self, process: Any, what: str, is_so: Any) -> None:
         """Wait until something is so, while the service runs."""
         deadline = time.monotonic() + base.TIMEOUT
         while True:
@@ -86,7 +101,7 @@ class ServiceTestCase(content.ContentTestCase):
                 process.kill()
                 self.finish(process)
                 self.fail(f'It did not come true that {what}.')
-            time.sleep(0.1)
+            time.sleep(0.05)
 
     def call(
         self, method: str, path: str, body: Any = None

@@ -30,6 +30,8 @@ class KeystoneTestCase(api_base.ServiceTestCase):
     :ivar proxy: stands between the service and Glance.
     """
 
+    GUEST_GROUP = 'keystone'
+
     def setUp(self) -> None:
         self.lab = tenants.shared_lab()
         self.proxy = fault_proxy.FaultProxy(self.lab.glance.url)

@@ -14,8 +14,9 @@
 
     python tempest_calls.py URL SERVER MICROVERSION...
 
-Runs in the environment of tempest, as a process of ``test_api_tempest.py``;
-an answer that tempest does not know ends it with an error.
+Runs in the environment of tempest, as a process that
+``test_api_contract_tempest.py`` starts; an answer that tempest does not know
+ends it with an error.
 """
 
 import sys

@@ -16,7 +16,6 @@ import contextlib
 import os
 import signal
 import stat
-import sys
 from typing import Any
 from typing import ClassVar
 
@@ -33,6 +32,8 @@ from tests.lab import root_disk
 
 class ApiTestCase(api_base.ServiceTestCase):
     """A running guest, and the service beside it."""
+
+    GUEST_GROUP = 'agent'
 
     #: Slow enough for a test to do something meanwhile.
     SLOW: ClassVar[dict[str, str]] = {
@@ -193,14 +194,9 @@ class TestService(ApiTestCase):
 
     def test_one_service_for_a_directory(self) -> None:
         (self.state_path / 'api.lock').touch(mode=0o644)
+        self.BY_FORK = False
         self.start_service()
-        second = self.start_process(
-            [
-                *(sys.executable, '-m', 'nova_snap.cmd.api'),
-                *('--config-file', str(self.config)),
-            ]
-        )
-        done = self.finish(second)
+        done = self.finish(self.start_service_process())
         self.assertEqual(1, done.returncode)
         self.assertIn('Another nova-snap-api', done.stderr)
         # Others could hold a lock that they may open.
@@ -208,7 +204,7 @@ class TestService(ApiTestCase):
         self.assertEqual(0o600, stat.S_IMODE(mode))
 
 
-@exhaustive.usually('test_terminated')
+@exhaustive.usually()
 class TestServiceEventlet(TestService):
     """The same with eventlet, which is the default."""
 

@@ -55,6 +55,8 @@ CHOSEN = exhaustive.choose(RUNS, usual=('short',))
 class TestContract(api_base.ServiceTestCase):
     """With native threads."""
 
+    GUEST_GROUP = 'plain'
+
     #: Images are made at once, and are small.
     OPTIONS: ClassVar[dict[str, dict[str, str]]] = content.PULL
 

@@ -37,6 +37,7 @@ class TempestTest(api_base.ServiceTestCase):
     """One guest, and the embedded store."""
 
     BACKEND = 'eventlet'
+    GUEST_GROUP = 'plain'
     OPTIONS: ClassVar[dict[str, dict[str, str]]] = content.PULL
 
     def test_each_answer_has_tempest_s_schema(self) -> None:

@@ -39,6 +39,8 @@ FOLDER = pathlib.Path(__file__).parent / 'gabbits'
 class TestExamples(api_base.ServiceTestCase):
     """With native threads."""
 
+    GUEST_GROUP = 'plain'
+
     #: So that the size of what is sent is known from the start.
     OPTIONS: ClassVar[dict[str, dict[str, str]]] = content.PULL
 

@@ -144,6 +144,9 @@ class TestListeningEventlet(TestListening):
     BACKEND = 'eventlet'
 
 
+@exhaustive.usually(
+    'test_on_a_unix_socket', 'test_without_identity_only_on_this_host'
+)
 class TestActivation(api_base.ServiceTestCase):
     """A socket from the parent, as systemd gives it, with native threads."""
 
@@ -215,7 +218,7 @@ class TestActivation(api_base.ServiceTestCase):
         self.assertIn('Accept=no', refused.stderr)
 
 
-@exhaustive.usually('test_on_a_loopback_address')
+@exhaustive.usually('test_on_a_unix_socket')
 class TestActivationEventlet(TestActivation):
     """With eventlet, whose process begins twice."""
 

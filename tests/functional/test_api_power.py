@@ -34,6 +34,12 @@ PATIENT = {
     'libvirt': {'wait_soft_reboot_seconds': '1000'},
 }
 
+#: A guest that does not hear is switched off soon.
+HASTY = {
+    'DEFAULT': {'shutdown_timeout': '1'},
+    'libvirt': {'wait_soft_reboot_seconds': '1'},
+}
+
 
 class PowerTestCase(api_base.ServiceTestCase):
     """The service, and guests that it switches on and off."""
@@ -88,6 +94,8 @@ class PowerTestCase(api_base.ServiceTestCase):
 class TestActions(PowerTestCase):
     """Each action, with native threads."""
 
+    GUEST_GROUP = 'agent'
+
     def setUp(self) -> None:
         super().setUp()
         self.guest = self.class_guest(agent=True)
@@ -128,10 +136,19 @@ class TestActions(PowerTestCase):
         self.assertEqual(2, self.guest.console().count(SHUT_DOWN))
 
 
+@exhaustive.usually(
+    'test_a_guest_that_does_not_hear',
+    'test_backups_of_two_servers',
+    'test_images_in_each_state',
+    'test_killed_in_a_reboot',
+    'test_not_while_an_image_is_made',
+    'test_started_by_another_program',
+)
 class TestStates(PowerTestCase):
     """States of the guest, and of the service; it serves by eventlet."""
 
     BACKEND = 'eventlet'
+    GUEST_GROUP = 'plain'
 
     #: Slow enough for a test to do something meanwhile.
     SLOW: ClassVar[dict[str, str]] = {
@@ -164,25 +181,21 @@ class TestStates(PowerTestCase):
         return image_id
 
     def test_images_in_each_state(self) -> None:
-        self.service = self.start_service()
+        self.service = self.start_service(**HASTY)
         name = '映像' * 100
-        for status, action in (
-            ('PAUSED', 'pause'),
-            ('SUSPENDED', 'suspend'),
-            ('SHUTOFF', 'reboot'),
+        for status, action, back in (
+            ('PAUSED', 'pause', 'unpause'),
+            ('SUSPENDED', 'suspend', 'resume'),
+            ('SHUTOFF', 'os-stop', None),
         ):
-            if status == 'SHUTOFF':
-                self.guest.destroy()
-                with self.guest.domain() as found:
-                    found.managedSaveRemove()
-            else:
-                if status == 'SUSPENDED':
-                    self.act_and_wait('ACTIVE', 'unpause')
-                self.act_and_wait(status, action)
+            event = self.act_and_wait(status, action)
+            self.assertEqual('Success', event['result'])
             image = self.image(self.create(self.guest.uuid, name))
             self.assertEqual(name, image.record.name)
             self.assert_one_moment(image, 1)
             self.assertEqual(status, self.shown()['status'])
+            if back is not None:
+                self.act_and_wait('ACTIVE', back)
         self.assert_nothing_left()
 
     def test_backups_of_two_servers(self) -> None:
@@ -226,17 +239,12 @@ class TestStates(PowerTestCase):
         self.assert_nothing_left()
 
     def test_a_guest_that_does_not_hear(self) -> None:
-        self.service = self.start_service(
-            DEFAULT={'shutdown_timeout': '1'},
-            libvirt={'wait_soft_reboot_seconds': '1'},
-        )
+        self.service = self.start_service(**HASTY)
         boots = self.boots()
         event = self.act_and_wait('ACTIVE', 'reboot', {'type': 'SOFT'})
         self.assertEqual('Success', event['result'])
         self.guest.wait_until_up()
         self.assertEqual(boots + 1, self.boots())
-        event = self.act_and_wait('SHUTOFF', 'os-stop')
-        self.assertEqual('Success', event['result'])
 
     def test_killed_in_a_reboot(self) -> None:
         self.service = self.start_service(**PATIENT)

@@ -24,6 +24,7 @@ from tests.functional import test_api_gabbi
 from tests.functional import test_rebuild
 from tests.lab import clients
 from tests.lab import command
+from tests.lab import disk
 from tests.lab import exhaustive
 from tests.lab import guest as guest_lib
 
@@ -109,3 +110,24 @@ class TestOpenStackClient(ApiRebuildTestCase):
             self.assertEqual({before, new}, set(self.disks.iterdir()))
             server = self.get(f'/v2.1/servers/{guest.uuid}')[1]['server']
             self.assertEqual(image, server['image']['id'])
+
+
+class TestSecondHost(ApiRebuildTestCase):
+    """A host whose image service is the first one's ``/image``."""
+
+    def test_an_image_of_the_first_host(self) -> None:
+        guest = self.own_guest(start=False)
+        self.start_service()
+        stored = self.image_file(self.golden)
+        self.configure(
+            DEFAULT={'state_path': str(self.directory())},
+            snapshot={'image_service': 'glance'},
+            glance={
+                'auth_type': 'none',
+                'endpoint_override': f'http://127.0.0.1:{self.port}/image',
+            },
+        )
+        self.rebuild(guest, self.golden)
+        new = self.disks_of(guest)['vda']
+        self.assert_has(guest, new, 'shut off')
+        self.assertEqual('', disk.differences(new, 'qcow2', stored, 'qcow2'))

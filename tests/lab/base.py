@@ -93,21 +93,43 @@ def new_guest(
     return guest_lib.Guest(libvirtd, domain.Spec(disk=disk, **spec))
 
 
+#: Guests of groups of classes, by the group and their description.
+_groups: dict[str, dict[str, guest_lib.Guest]] = {}
+
+
+def _remove_all(guests: dict[str, guest_lib.Guest]) -> None:
+    for guest in guests.values():
+        guest.remove()
+    guests.clear()
+
+
 class LabTestCase(testtools.TestCase):
     """A test with real guests on the lab's libvirt."""
+
+    #: Classes of the same group that follow one another share their guests,
+    #: which a boot for each would cost seconds; None: each class has its own.
+    GUEST_GROUP: ClassVar[str | None] = None
 
     #: Guests that the tests of this class share, by their description.
     _class_guests: ClassVar[dict[str, guest_lib.Guest]]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls._class_guests = {}
+        cls._class_guests = (
+            _groups.setdefault(cls.GUEST_GROUP, {}) if cls.GUEST_GROUP else {}
+        )
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        for group, guests in _groups.items():
+            if group != cls.GUEST_GROUP:
+                _remove_all(guests)
 
     @classmethod
     def tearDownClass(cls) -> None:
-        for guest in cls._class_guests.values():
-            guest.remove()
-        cls._class_guests.clear()
+        if cls.GUEST_GROUP is None:
+            _remove_all(cls._class_guests)
         super().tearDownClass()
 
     def setUp(self) -> None:
@@ -130,7 +152,7 @@ class LabTestCase(testtools.TestCase):
         return guest
 
     def class_guest(self, **options: Any) -> guest_lib.Guest:
-        """Return a running guest that the tests of the class share.
+        """Return a running guest that the tests of the class or group share.
 
         Made by the first test that asks.  One that an earlier test left in
         any other state than running is replaced.

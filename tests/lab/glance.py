@@ -19,8 +19,10 @@ come with the extra ``demo`` and run in the environment of the caller.
 """
 
 import atexit
+from importlib import metadata
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +32,8 @@ from types import TracebackType
 from typing import Self
 import urllib.error
 import urllib.request
+
+from tests.lab import paths
 
 TOP = pathlib.Path(__file__).parents[2]
 
@@ -210,11 +214,27 @@ class Glance:
             ),
         )
         if not (self.directory / 'synced').exists():
-            self._sync_database()
+            self._make_database()
             self._write('synced', '')
 
     def _write(self, name: str, text: str) -> None:
         (self.directory / name).write_text(text, encoding='utf-8')
+
+    def _make_database(self) -> None:
+        """Make a new database, or copy the one that another lab has made.
+
+        A program that imports all of Glance would make it for each.
+        """
+        made = self.directory / 'glance.sqlite'
+        version = metadata.version('glance')
+        kept = paths.cache() / f'glance-{version}.sqlite'
+        with paths.locked('glance'):
+            if kept.exists():
+                shutil.copyfile(kept, made)
+                return
+            self._sync_database()
+            copied = shutil.copyfile(made, kept.with_suffix('.new'))
+            copied.replace(kept)
 
     def _sync_database(self) -> None:
         manage = pathlib.Path(sys.executable).with_name('glance-manage')

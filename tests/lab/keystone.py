@@ -88,10 +88,19 @@ class Keystone:
 
     def start(self) -> None:
         """Return once the administrator can log in."""
+        self.begin()
+        self.wait()
+
+    def begin(self) -> None:
+        """Start it; its URL is known then, and others may start beside it."""
         self._configure(self.directory)
         self._make_keys()
         shutil.copyfile(_database(), self.directory / DATABASE)
         self._listen()
+
+    def wait(self) -> None:
+        """Return once the administrator can log in, after :meth:`begin`."""
+        self._server.wait_for_answer(self.url)
         self.add_service('identity', 'keystone', self.url)
 
     def start_beside(self, other: 'Keystone', expiration: int) -> None:
@@ -103,6 +112,7 @@ class Keystone:
         """
         self._configure(other.directory, expiration)
         self._listen()
+        self._server.wait_for_answer(self.url)
 
     def make_database(self) -> None:
         """Make the database that :meth:`start` begins with.
@@ -126,12 +136,11 @@ class Keystone:
             (keys / name).write_bytes(key)
 
     def _listen(self) -> None:
-        """Start the server; return once it answers."""
+        """Start the server, whose clients wait until it accepts them."""
         with socket.create_server(('127.0.0.1', 0)) as listener:
             port = listener.getsockname()[1]
             self.url = f'http://127.0.0.1:{port}/v3'
             self._spawn(listener.fileno())
-        self._server.wait_for_answer(self.url)
 
     def _configure(self, data: pathlib.Path, expiration: int = 3600) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)

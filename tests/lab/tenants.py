@@ -40,7 +40,7 @@ READER = 'reader-of-own'
 SERVICE = 'nova-snap'
 
 #: Seconds for which some tokens are valid.
-EXPIRATION = 8
+EXPIRATION = 4
 
 AUTHENTICATION = """\
 [keystone_authtoken]
@@ -66,40 +66,48 @@ class Tenants:
     """The servers, and what a user does with them.
 
     :ivar projects: the IDs of the projects by their names.
-    :ivar hasty: a Keystone whose tokens are valid for EXPIRATION seconds.
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
         self.keystone = keystone_lib.Keystone(directory / 'keystone')
-        self.hasty = keystone_lib.Keystone(directory / 'hasty')
+        # Its tokens are valid for EXPIRATION seconds.
+        self._hasty = keystone_lib.Keystone(directory / 'hasty')
+        self._starting: futures.Future[None] | None = None
         self.glance = Glance(directory / 'glance')
         self.projects: dict[str, str] = {}
 
     def start(self) -> None:
         """Return once all answer."""
         self.directory.mkdir(parents=True)
-        self.keystone.start()
+        self.keystone.begin()
         self.glance = Glance(
             self.directory / 'glance',
             extra=AUTHENTICATION.format(login=self.login_lines()),
         )
         with futures.ThreadPoolExecutor() as pool:
-            steps = [
-                pool.submit(
-                    self.hasty.start_beside, self.keystone, EXPIRATION
-                ),
-                pool.submit(self.glance.start),
-                pool.submit(self._add_users),
-            ]
-            for step in steps:
-                step.result()
+            starting = pool.submit(self.glance.start)
+            self.keystone.wait()
+            self._add_users()
+            starting.result()
         self.keystone.add_service('image', 'glance', self.glance.url)
+        # Few tests need it; those before need not wait.
+        self._starting = futures.ThreadPoolExecutor(1).submit(
+            self._hasty.start_beside, self.keystone, EXPIRATION
+        )
+
+    def hasty(self) -> keystone_lib.Keystone:
+        """Return a Keystone whose tokens are valid for EXPIRATION seconds."""
+        assert self._starting is not None
+        self._starting.result()
+        return self._hasty
 
     def stop(self) -> None:
         """End all, and delete what they had."""
         self.glance.kill()
-        self.hasty.stop()
+        if self._starting is not None:
+            futures.wait([self._starting])
+        self._hasty.stop()
         self.keystone.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -117,7 +125,7 @@ class Tenants:
 
     def token(self, user: str, project: str = OWN, hasty: bool = False) -> str:
         """Return a new token of a user."""
-        keystone = self.hasty if hasty else self.keystone
+        keystone = self.hasty() if hasty else self.keystone
         token: str = keystone.login(user, project).get_token()
         return token
 
