@@ -37,8 +37,8 @@ from tests.lab import exhaustive
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
-#: Seconds after which a test that still waits has failed: only what hangs takes
-#: so long, also where ten other processes run.
+#: Seconds after which a test that still waits has failed: only what hangs
+#: takes so long, also where ten other processes run.
 PATIENCE = 60
 
 #: A server.  Its lock is the host's, where others run the same tests.
