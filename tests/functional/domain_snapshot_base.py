@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import html
 import json
 import pathlib
 import re
@@ -44,6 +45,20 @@ MIB = root_disk.MIB
 
 #: Bytes of the section of the disk that each number has.
 SECTION = MIB
+
+
+def top_file(xml: str) -> str:
+    """Return the file of the root disk of a definition."""
+    path, *_layers = re.findall(r"<source file='(.*?)'", xml)
+    return html.unescape(path)
+
+
+def cdrom(iso: pathlib.Path) -> str:
+    """Return the XML of a drive with a disc."""
+    return (
+        f"<disk type='file' device='cdrom'><source file='{iso}'/>"
+        "<target dev='sdc' bus='sata'/><readonly/></disk>"
+    )
 
 
 class DomainSnapshotTestCase(base.SnapshotTestCase):
@@ -80,16 +95,19 @@ class DomainSnapshotTestCase(base.SnapshotTestCase):
 
     def disk(self, guest: guest_lib.Guest) -> pathlib.Path:
         """Return the file that the guest starts with."""
-        path, *_layers = re.findall(
-            r"<source file='(.*)'/>", guest.inactive_xml()
-        )
-        return pathlib.Path(path)
+        return pathlib.Path(top_file(guest.inactive_xml()))
+
+    def loop_device(self, path: pathlib.Path) -> str:
+        """Return a block device with the content of a file."""
+        done = command_lib.run('losetup', '--find', '--show', path)
+        device = str(done.stdout).strip()
+        self.addCleanup(command_lib.run, 'losetup', '--detach', device)
+        return device
 
     def frozen(self, guest: guest_lib.Guest, name: str) -> pathlib.Path:
         """Return the file that has the disk of a domain snapshot."""
         xml = self.virsh('snapshot-dumpxml', guest.uuid, name)
-        then = xml[xml.index('<domain ') :]
-        return pathlib.Path(re.findall(r"<source file='(.*?)'", then)[0])
+        return pathlib.Path(top_file(xml[xml.index('<domain ') :]))
 
     def files(self, guest: guest_lib.Guest) -> list[str]:
         """Return the names of what is in that folder."""

@@ -57,10 +57,7 @@ class Merge:
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> 'Merge':
         """Make it from :func:`dataclasses.asdict` in JSON."""
-        top, base = (
-            usage.Layer(**{**layer, 'identity': tuple(layer['identity'])})
-            for layer in (data['top'], data['base'])
-        )
+        top, base = map(usage.Layer.from_data, (data['top'], data['base']))
         return cls(data['device'], top, base)
 
 
@@ -103,13 +100,38 @@ class Merger:
             if where is before:
                 raise self._failed(merge)
             before = where
+            self._require_no_other_branch(merge)
             if where is _Where.NOT_OPEN:
                 self._commit_file(merge, progress)
-                break
-            self._commit_live(merge, where is _Where.TOPMOST, progress)
+                if self._where(merge) is _Where.NOT_OPEN:
+                    break
+            else:
+                self._commit_live(merge, where is _Where.TOPMOST, progress)
             # The guest may have started or stopped meanwhile.
         self._forget(merge)
         remove(self._guest, self._reader, [merge.top])
+
+    def _require_no_other_branch(self, merge: Merge) -> None:
+        """Raise UnsafeDisk if something else lies over the lower layer.
+
+        That was looked at when the deletion was planned, which may be long
+        ago: a recovery goes on with it.
+        """
+        for chain in self._chains():
+            files = [layer.identity for layer in chain.layers]
+            if merge.base.identity not in files:
+                continue
+            place = files.index(merge.base.identity)
+            is_own = chain.uuid == self._guest.uuid
+            is_through_top = merge.top.identity in files[:place]
+            # Neither what was written after a domain snapshot, nor what a
+            # file has inside, is what the file has now.
+            is_not_now = not place and (chain.is_overlay or chain.is_inside)
+            if not is_own or not (is_through_top or is_not_now):
+                raise exception.UnsafeDisk(
+                    disk=merge.base.path,
+                    reason=f'{_user(chain, is_own)} needs it as it is by now.',
+                )
 
     # Moving the data
 
@@ -294,8 +316,23 @@ class Merger:
         new = rewriting.moved(
             self._guest.definition().xml, merge.device, path, below
         )
-        if new is not None:
-            self._guest.host.define(new)
+        if new is None:
+            return
+        if self._where(merge) is _Where.TOPMOST:
+            # What the guest writes from now on would be lost.
+            raise exception.UnsafeDisk(
+                disk=merge.top.path,
+                reason='the guest was started from it meanwhile.',
+            )
+        self._guest.host.define(new)
+
+
+def _user(chain: usage.Chain, is_own: bool) -> str:
+    if not is_own:
+        return f'server {chain.server}'
+    if chain.snapshot is not None:
+        return f'domain snapshot {chain.snapshot}'
+    return f'disk {chain.device}'
 
 
 def remove(
