@@ -97,13 +97,6 @@ class DomainSnapshotTestCase(base.SnapshotTestCase):
         """Return the file that the guest starts with."""
         return pathlib.Path(top_file(guest.inactive_xml()))
 
-    def loop_device(self, path: pathlib.Path) -> str:
-        """Return a block device with the content of a file."""
-        done = command_lib.run('losetup', '--find', '--show', path)
-        device = str(done.stdout).strip()
-        self.addCleanup(command_lib.run, 'losetup', '--detach', device)
-        return device
-
     def frozen(self, guest: guest_lib.Guest, name: str) -> pathlib.Path:
         """Return the file that has the disk of a domain snapshot."""
         xml = self.virsh('snapshot-dumpxml', guest.uuid, name)
@@ -250,6 +243,28 @@ class ContentTestCase(DomainSnapshotTestCase):
         guest = self.make_guest(disk=disk, start=False)
         self.write(guest, 1)
         return guest
+
+    def take_on_device(
+        self, guest: guest_lib.Guest, name: str
+    ) -> pathlib.Path:
+        """Take one with an overlay on a block device, by a link as of LVM."""
+        file = self.directory() / 'device'
+        command_lib.run('truncate', '-s', '32M', file)
+        done = command_lib.run('losetup', '--find', '--show', file)
+        device = file.with_name('volume')
+        device.symlink_to(done.stdout.strip())
+        self.addCleanup(
+            command_lib.run, 'losetup', '--detach', done.stdout.strip()
+        )
+        command_lib.run(
+            *('qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'qcow2'),
+            *('-b', self.disk(guest), device, '16M'),
+        )
+        self.take(
+            *(guest, name, '--reuse-external', '--diskspec'),
+            f'vda,snapshot=external,stype=block,file={device}',
+        )
+        return device
 
     def write(
         self, guest: guest_lib.Guest, number: int, section: int | None = None

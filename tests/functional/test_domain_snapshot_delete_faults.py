@@ -95,3 +95,14 @@ class TestDelete(domain_snapshot_base.ContentTestCase):
         )
         self.assertEqual([], found.get('snapshots', []))
         self.assert_nothing_left()
+
+    def test_overlay_on_a_device(self) -> None:
+        guest = self.stopped()
+        device = self.take_on_device(guest, 'a')
+        folder = str(self.folder_of(guest))
+        self.configure(snapshot={'backing_file_directories': folder})
+        self.run_command(self.COMMAND, guest.uuid, 'a')
+        self.assertTrue(device.is_block_device())
+        self.assertEqual({1}, self.numbers(self.disk(guest)))
+        self.assertEqual({}, self.listed(guest))
+        self.assert_nothing_left()

@@ -142,6 +142,7 @@ class FinishDeletion(
         merger = merging.Merger(guest, reader, rate)
         for data in self.merges:
             merger.merge(merging.Merge.from_data(data), progress)
+        merger.name_overlays()
         for layer in map(usage.Layer.from_data, self.inside):
             self._delete_inside(layer)
         files = list(map(usage.Layer.from_data, self.files))
@@ -195,7 +196,11 @@ class Single:
         ]
         lines += [f'  is deleted from {layer.path}' for layer in self.inside]
         removed = (*(merge.top for merge in self.merges), *self.files)
-        lines += [f'  {layer.path} is removed' for layer in removed]
+        lines += [
+            f'  {layer.path} is '
+            + ('not needed any more' if layer.type == 'block' else 'removed')
+            for layer in removed
+        ]
         return '\n'.join(lines)
 
 

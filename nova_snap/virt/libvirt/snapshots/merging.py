@@ -25,6 +25,7 @@ import contextlib
 import dataclasses
 import enum
 import os
+import pathlib
 from typing import Any
 
 from oslo_log import log as logging
@@ -36,6 +37,7 @@ from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import inspection
 from nova_snap.virt.libvirt.snapshots import calls
+from nova_snap.virt.libvirt.snapshots import metadata
 from nova_snap.virt.libvirt.snapshots import rewriting
 from nova_snap.virt.libvirt.snapshots import usage
 from nova_snap.virt.storage import backing_chain
@@ -132,6 +134,37 @@ class Merger:
                     disk=merge.base.path,
                     reason=f'{_user(chain, is_own)} needs it as it is by now.',
                 )
+
+    def name_overlays(self) -> None:
+        """Let the current domain snapshot name the disks of the guest.
+
+        When it has become the current one because the one after it was
+        deleted, its own overlays may be the disks of another one after it,
+        and libvirt (9.9 and later) would remove them with the next revert.
+        """
+        found = calls.xmls(self._guest)
+        parents = {
+            metadata.parse(xml, False).parent for xml, _is in found.values()
+        }
+        for name, (xml, is_current) in found.items():
+            if not is_current:
+                continue
+            overlays = {
+                disk.device: chain[0].source
+                for disk in metadata.parse(xml, True).disks
+                if disk.mode == metadata.EXTERNAL
+                and disk.frozen is not None
+                and len(chain := self._current(disk.device)) > 1
+                and chain[1].identity
+                == open_files.identity(disk.frozen.describe())
+                and (
+                    disk.overlay is None
+                    or disk.overlay.describe() != chain[0].path
+                )
+            }
+            if overlays:
+                new = rewriting.reverted(xml, overlays, name in parents)
+                calls.redefine(self._guest, new, True)
 
     # Moving the data
 
@@ -374,7 +407,7 @@ def remove(
                 disk=file.path,
                 reason=f'it stays: {", ".join(dict.fromkeys(users))} uses it.',
             )
-        os.unlink(file.path)
+        _unlink(guest, file)
 
 
 def _is_past(
@@ -411,4 +444,17 @@ def remove_leftover(
         if not _is_past(chain, guest, file)
     )
     if not is_used and not open_files.openers({file.identity: [file.path]}):
-        os.unlink(file.path)
+        _unlink(guest, file)
+
+
+def _unlink(guest: guest_lib.Guest, file: usage.Layer) -> None:
+    """Remove a file; a block device is somebody else's to remove."""
+    if file.type == 'block' or pathlib.Path(file.path).is_block_device():
+        LOG.warning(
+            'Server %(server)s does not need %(path)s any more, which stays, '
+            'since it is a device of this host.',
+            {'server': guest.uuid, 'path': file.path},
+            instance_uuid=guest.uuid,
+        )
+        return
+    os.unlink(file.path)
