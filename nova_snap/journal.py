@@ -129,11 +129,7 @@ class Entry:
         try:
             self._add(step)
         except OSError as error:
-            raise exception.SnapshotFailed(
-                f'The journal in {self.path.parent} cannot be written '
-                f'({error.strerror}), and no operation is begun without it; '
-                'make room there.'
-            ) from error
+            raise self._not_written(error) from error
         try:
             yield
         finally:
@@ -161,6 +157,42 @@ class Entry:
         again.
         """
         self._undo(step, self._resources)
+
+    @contextlib.contextmanager
+    def replacing(self, step: undo.Step, other: undo.Step) -> Iterator[None]:
+        """Put another step in the place of one, and undo it after the block.
+
+        A recovery finds one of them, and never both.
+
+        :raises SnapshotFailed: the journal can't be written; the step is still
+            there, and the block was not begun.
+        """
+        try:
+            self._replace(step, other)
+        except OSError as error:
+            raise self._not_written(error) from error
+        try:
+            yield
+        finally:
+            if self._has(other):
+                self._undo(other, self._resources)
+
+    def _replace(self, step: undo.Step, other: undo.Step) -> None:
+        with self._lock:
+            before = list(self.steps)
+            self.steps[self.steps.index(step)] = other
+            try:
+                self._write()
+            except OSError:
+                self.steps = before
+                raise
+
+    def _not_written(self, error: OSError) -> exception.SnapshotFailed:
+        return exception.SnapshotFailed(
+            f'The journal in {self.path.parent} cannot be written '
+            f'({error.strerror}), and no operation is begun without it; '
+            'make room there.'
+        )
 
     def drop(self, step: undo.Step) -> None:
         """Remove a step before its block ends: what it undoes is to stay.

@@ -18,6 +18,7 @@ disks.
 
 from collections.abc import Sequence
 import dataclasses
+from typing import BinaryIO
 import uuid
 
 from nova_snap import exception
@@ -63,6 +64,17 @@ class Source:
             for image, device in zip(self.images, self.devices, strict=True)
         ]
 
+    def download(
+        self,
+        images: image_api.ImageService,
+        files: Sequence[BinaryIO],
+        progress: progress_lib.Progress,
+    ) -> None:
+        """Write the data of each image into its file."""
+        parts = progress_lib.parts(progress, [d.size for d in self.disks()])
+        for image, file, part in zip(self.images, files, parts, strict=True):
+            image_download.write(images, image, file, part)
+
 
 def source(images: image_api.ImageService, image: image_api.Image) -> Source:
     """Return the images of all disks, if an image is one of a set.
@@ -98,11 +110,7 @@ def boot(
     instance = instance_lib.Instance(str(uuid.uuid4()), name)
     with manager.begun(instance, progress, images) as operation:
         new = driver.creation(instance, wanted)
-        parts = progress_lib.parts(progress, [d.size for d in wanted.disks])
         with new.files(operation.entry) as files:
-            for image, file, part in zip(
-                chosen.images, files, parts, strict=True
-            ):
-                image_download.write(images, image, file, part)
+            chosen.download(images, files, progress)
             new.finish(operation.entry)
     return instance

@@ -21,7 +21,6 @@ import dataclasses
 
 from nova_snap import progress as progress_lib
 from nova_snap.compute import boot
-from nova_snap.compute import image_download
 from nova_snap.compute import manager as manager_lib
 from nova_snap.image import api as image_api
 from nova_snap.objects import instance as instance_lib
@@ -86,13 +85,8 @@ def rebuild(
         listener.accepted()
         with manager.slot(progress):
             listener.enter(TaskState.REBUILD_BLOCK_DEVICE_MAPPING)
-            sizes = [disk.size for disk in wanted.disks]
-            parts = progress_lib.parts(progress, sizes)
             with replacement.files(operation.entry) as files:
-                for image, file, part in zip(
-                    chosen.images, files, parts, strict=True
-                ):
-                    image_download.write(images.download, image, file, part)
+                chosen.download(images.download, files, progress)
                 replacement.inspect()
                 progress.check()
                 listener.enter(TaskState.REBUILD_SPAWNING)

@@ -66,8 +66,8 @@ class Wanted:
     max_disk: int = 1 << 41
 
 
-class Creation(abc.ABC):
-    """A guest that can be made; nothing of it is there yet."""
+class NewDisks(abc.ABC):
+    """Disks whose data is about to be written."""
 
     @abc.abstractmethod
     def files(
@@ -75,9 +75,13 @@ class Creation(abc.ABC):
     ) -> contextlib.AbstractContextManager[Sequence[BinaryIO]]:
         """Yield an empty file for the data of each disk.
 
-        After the block the files are disks of the guest, if :meth:`finish` has
+        After the block the files are disks of the guest, if ``finish()`` has
         ended well; else nothing of them is left.
         """
+
+
+class Creation(NewDisks):
+    """A guest that can be made; nothing of it is there yet."""
 
     @abc.abstractmethod
     def finish(self, entry: journal.Entry) -> None:

@@ -15,10 +15,8 @@
 
 import abc
 from collections.abc import Sequence
-import contextlib
 import dataclasses
 import pathlib
-from typing import BinaryIO
 
 from nova_snap import journal
 from nova_snap.virt import creation
@@ -43,18 +41,8 @@ class Wanted:
     max_disk: int = 1 << 41
 
 
-class Replacement(abc.ABC):
+class Replacement(creation.NewDisks):
     """New disks for a guest; nothing of the guest is changed yet."""
-
-    @abc.abstractmethod
-    def files(
-        self, entry: journal.Entry
-    ) -> contextlib.AbstractContextManager[Sequence[BinaryIO]]:
-        """Yield an empty file for the data of each disk.
-
-        After the block the files are disks of the guest, if :meth:`finish` has
-        ended well; else nothing of them is left.
-        """
 
     @abc.abstractmethod
     def inspect(self) -> None:

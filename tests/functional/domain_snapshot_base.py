@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import html
 import json
 import pathlib
 import re
@@ -44,6 +45,20 @@ MIB = root_disk.MIB
 
 #: Bytes of the section of the disk that each number has.
 SECTION = MIB
+
+
+def top_file(xml: str) -> str:
+    """Return the file of the root disk of a definition."""
+    path, *_layers = re.findall(r"<source file='(.*?)'", xml)
+    return html.unescape(path)
+
+
+def cdrom(iso: pathlib.Path) -> str:
+    """Return the XML of a drive with a disc."""
+    return (
+        f"<disk type='file' device='cdrom'><source file='{iso}'/>"
+        "<target dev='sdc' bus='sata'/><readonly/></disk>"
+    )
 
 
 class DomainSnapshotTestCase(base.SnapshotTestCase):
@@ -80,16 +95,12 @@ class DomainSnapshotTestCase(base.SnapshotTestCase):
 
     def disk(self, guest: guest_lib.Guest) -> pathlib.Path:
         """Return the file that the guest starts with."""
-        path, *_layers = re.findall(
-            r"<source file='(.*)'/>", guest.inactive_xml()
-        )
-        return pathlib.Path(path)
+        return pathlib.Path(top_file(guest.inactive_xml()))
 
     def frozen(self, guest: guest_lib.Guest, name: str) -> pathlib.Path:
         """Return the file that has the disk of a domain snapshot."""
         xml = self.virsh('snapshot-dumpxml', guest.uuid, name)
-        then = xml[xml.index('<domain ') :]
-        return pathlib.Path(re.findall(r"<source file='(.*?)'", then)[0])
+        return pathlib.Path(top_file(xml[xml.index('<domain ') :]))
 
     def files(self, guest: guest_lib.Guest) -> list[str]:
         """Return the names of what is in that folder."""
@@ -232,6 +243,28 @@ class ContentTestCase(DomainSnapshotTestCase):
         guest = self.make_guest(disk=disk, start=False)
         self.write(guest, 1)
         return guest
+
+    def take_on_device(
+        self, guest: guest_lib.Guest, name: str
+    ) -> pathlib.Path:
+        """Take one with an overlay on a block device, by a link as of LVM."""
+        file = self.directory() / 'device'
+        command_lib.run('truncate', '-s', '32M', file)
+        done = command_lib.run('losetup', '--find', '--show', file)
+        device = file.with_name('volume')
+        device.symlink_to(done.stdout.strip())
+        self.addCleanup(
+            command_lib.run, 'losetup', '--detach', done.stdout.strip()
+        )
+        command_lib.run(
+            *('qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'qcow2'),
+            *('-b', self.disk(guest), device, '16M'),
+        )
+        self.take(
+            *(guest, name, '--reuse-external', '--diskspec'),
+            f'vda,snapshot=external,stype=block,file={device}',
+        )
+        return device
 
     def write(
         self, guest: guest_lib.Guest, number: int, section: int | None = None

@@ -228,11 +228,9 @@ class TestRunning(domain_snapshot_base.DomainSnapshotTestCase):
     def test_guest_that_does_not_start(self) -> None:
         iso = self.directory() / 'cd.iso'
         iso.write_bytes(bytes(MIB))
-        cdrom = (
-            f"<disk type='file' device='cdrom'><source file='{iso}'/>"
-            "<target dev='sdc' bus='sata'/><readonly/></disk>"
+        guest = self.guest(
+            start=False, devices_xml=domain_snapshot_base.cdrom(iso)
         )
-        guest = self.guest(start=False, devices_xml=cdrom)
         self.take(guest, 'a')
         xml = guest.inactive_xml().replace(f"<source file='{iso}'/>", '')
         with self.libvirtd.connection() as connection:
@@ -265,6 +263,9 @@ class TestRunning(domain_snapshot_base.DomainSnapshotTestCase):
         self.assertTrue(guest.is_ticking(), guest.console()[-500:])
         self.assert_nothing_left()
         self.assert_same_tree(guest)
+        self.assertEqual(
+            domain_snapshot_base.top_file(guest.xml()), str(self.disk(guest))
+        )
         if not self.listed(guest)[name]['Current']:
             self.assert_as_found(guest, found)
             self.assertEqual(files, self.files(guest))

@@ -142,6 +142,20 @@ class TestFrozenByAnother(QuiesceTestCase):
         self.assert_right(self.begin(self.guest, speed=None))
         self.assert_left()
 
+    def test_cold_with_an_agent_that_is_slow(self) -> None:
+        """As on a busy host, right after the guest is started again."""
+        self.configure(**faults.COLD)
+        self.freeze(self.guest)
+        with self.held_at(steps.after('start'), self.guest) as process:
+            self.guest.suspend()
+        self.wait_until(
+            process,
+            lambda: 'whether its file systems' in self.log_file.read_text(),
+        )
+        self.guest.resume()
+        self.assert_right(process)
+        self.assert_left()
+
     def test_while_its_disk_is_copied(self) -> None:
         process = self.begin(self.guest)
         self.wait_for_copying(process, self.guest)

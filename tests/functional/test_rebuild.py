@@ -13,6 +13,7 @@
 
 """Guests whose disks are replaced by images, and get them back."""
 
+import json
 import os
 import pathlib
 import signal
@@ -324,6 +325,36 @@ class TestKilled(RebuildTestCase):
                     self.rebuild(guest, '--undo')
                     self.assert_has(guest, guest.spec.disk.path, 'running')
         self.assertTrue(guest.is_ticking())
+
+    def test_late_recovery(self) -> None:
+        """A guest that nobody has started, or stopped, since."""
+        guest, image = self.own_guest(), self.image()
+        for has_run in (False, True):
+            with self.subTest(has_run=has_run):
+                self.killed_at(
+                    steps.before('define'), 'rebuild', guest.uuid, image
+                )
+                self.let_time_pass()
+                if has_run:
+                    with guest.domain() as dom:
+                        dom.create()
+                    guest.wait_until_up()
+                    guest.destroy()
+                self.run_command('recover')
+                self.assert_has(
+                    guest,
+                    guest.spec.disk.path,
+                    'shut off' if has_run else 'running',
+                )
+
+    def let_time_pass(self) -> None:
+        """Let a step of the journal be as old as if a day had passed."""
+        (path,) = (self.state_path / 'journal').glob('*.json')
+        entry = json.loads(path.read_text())
+        for step in entry['steps']:
+            if 'begun_at' in step['data']:
+                step['data']['begun_at'] -= 86400
+        path.write_text(json.dumps(entry))
 
     def test_undo(self) -> None:
         guest, image = self.own_guest(), self.image()

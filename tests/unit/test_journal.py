@@ -145,6 +145,31 @@ class UndoingTest(JournalTestCase):
                 self.assertEqual(['first'], self.kinds_on_disk())
         self.assertEqual([{'number': 1}], self.undone)
 
+    def test_step_takes_the_place_of_another(self) -> None:
+        first, other = noted('first', number=1), noted('other', number=2)
+        with self.begun() as entry, entry.undoing(first):
+            with entry.replacing(first, other):
+                self.assertEqual(['other'], self.kinds_on_disk())
+                self.assertEqual([], self.undone)
+            self.assertFalse(entry.path.exists())
+        self.assertEqual([{'number': 2}], self.undone)
+
+    def test_step_stays_if_the_other_can_not_be_written(self) -> None:
+        directory = self.small_disk(65536) / 'journal'
+        first, other = noted('first'), noted('other', xml='x' * 100000)
+        with (
+            testtools.ExpectedException(
+                exception.SnapshotFailed, '.*No space left.*'
+            ),
+            journal_lib.Journal(directory).begun(
+                INSTANCE, 'web', undo.Resources(self.undone)
+            ) as entry,
+            entry.undoing(first),
+            entry.replacing(first, other),
+        ):
+            self.fail('It was begun.')
+        self.assertEqual([{}], self.undone)
+
     def test_step_is_on_disk_before_the_block(self) -> None:
         with (
             self.begun() as entry,

@@ -16,8 +16,10 @@ Open this file for what becomes of a reboot or of a suspension that fails, or
 whose process ends.  The steps of snapshots are in ``undo_steps.py``.
 """
 
+from collections.abc import Mapping
 import contextlib
 import dataclasses
+import os
 
 from oslo_log import log as logging
 
@@ -61,12 +63,15 @@ class FinishReboot(undo.Step, kind='finish the reboot'):
         asked.
     :ivar had_saved_memory: the reboot drops memory that was saved before.
     :ivar begun_at: seconds since the boot of the host.
+    :ivar disks: all that the guest may start with, and the time of the last
+        change of each since it was off; empty if that is not known.
     """
 
     run: str | None
     timeout: int
     had_saved_memory: bool
     begun_at: float
+    disks: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, guest: guest_lib.Guest, timeout: int) -> 'FinishReboot':
@@ -95,7 +100,8 @@ class FinishReboot(undo.Step, kind='finish the reboot'):
             age -= self.begun_at
         # Otherwise the host was down: who wanted the guest to be off could say
         # so only since its boot.
-        if age > self.timeout + FINISH_WITHIN:
+        is_late = age > self.timeout + FINISH_WITHIN
+        if is_late and not self._has_been_off():
             return f'it was interrupted at least {age:.0f} s ago'
         if (
             guest.run() == self.run is not None
@@ -103,6 +109,16 @@ class FinishReboot(undo.Step, kind='finish the reboot'):
         ):
             return 'it was paused meanwhile'
         return None
+
+    def _has_been_off(self) -> bool:
+        """Return True if nobody can have stopped the guest since.
+
+        It has not run: nothing was written to its disks.
+        """
+        return bool(self.disks) and all(
+            os.path.exists(path) and os.stat(path).st_mtime_ns == time
+            for path, time in self.disks.items()
+        )
 
     def _start(
         self, guest: guest_lib.Guest, resources: undo.Resources

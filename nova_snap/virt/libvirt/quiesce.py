@@ -24,6 +24,7 @@ from nova_snap import concurrency
 from nova_snap import exception
 from nova_snap import journal
 from nova_snap import progress as progress_lib
+from nova_snap import waiting
 from nova_snap.objects import power_state
 from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
@@ -253,12 +254,22 @@ def _is_frozen_by_another(guest: guest_lib.Guest) -> bool:
 
 
 def _require_still_frozen(guest: guest_lib.Guest, quiesce: Quiesce) -> None:
-    try:
-        if guest.is_frozen():
-            return
-        reason = 'another program has thawed it meanwhile.'
-    except exception.HypervisorError as error:
-        reason = str(error)
+    """Raise, or log, if another program has thawed a guest within the block.
+
+    A guest that was suspended in the block has just been started: its agent
+    has no channel yet, or is slow.  It gets as long as for a freeze.
+    """
+    reason = 'its guest agent does not answer.'
+    for _poll in waiting.polls(quiesce.timeout):
+        try:
+            if guest.is_frozen():
+                return
+            reason = 'another program has thawed it meanwhile.'
+            break
+        except exception.HypervisorError as error:
+            if str(error) != reason:
+                LOG.info('%s', error, instance_uuid=guest.uuid)
+            reason = str(error)
     _not_frozen(guest, quiesce, reason)
 
 

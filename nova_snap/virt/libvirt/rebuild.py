@@ -45,6 +45,7 @@ from nova_snap.virt.libvirt import power_steps
 from nova_snap.virt.libvirt import rebuild_checks
 from nova_snap.virt.libvirt import rebuild_steps
 from nova_snap.virt.libvirt import rebuild_xml
+from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt import shutdown
 
 LOG = logging.getLogger(__name__)
@@ -193,7 +194,7 @@ class LibvirtRebuild(rebuilding.Rebuild):
         :param placed: those of the disks that were made now.
         """
         with contextlib.ExitStack() as stack:
-            is_to_run = self._stop(entry, control, stack)
+            is_to_run = self._stop(entry, control, stack, reading, new)
             for one in placed:
                 one.take_owner()
             self._require_same(reading)
@@ -216,6 +217,8 @@ class LibvirtRebuild(rebuilding.Rebuild):
         entry: journal.Entry,
         control: power_lib.Control,
         stack: contextlib.ExitStack,
+        reading: _Reading,
+        new: Sequence[str],
     ) -> bool:
         """Stop the guest; return True if it has to be started again."""
         step = power_steps.FinishReboot.of(self._guest, self._options.timeout)
@@ -228,6 +231,9 @@ class LibvirtRebuild(rebuilding.Rebuild):
                 server=self._guest.uuid,
                 reason='another program has saved its memory meanwhile.',
             )
+        # From here on a recovery knows whether the guest has run since.
+        stopped = dataclasses.replace(step, disks=_changes(reading.disks, new))
+        stack.enter_context(entry.replacing(step, stopped))
         return True
 
     def _require_same(self, reading: _Reading) -> None:
@@ -366,3 +372,24 @@ def _file(disk: disk_xml.Disk) -> str:
     if source is None or source.type != 'file':
         return ''
     return source.location if isinstance(source.location, str) else ''
+
+
+def _changes(
+    disks: Sequence[disk_xml.Disk], new: Sequence[str]
+) -> dict[str, int]:
+    """Return the time of the last change of each disk, in nanoseconds.
+
+    Return none if one is not a file.
+
+    :param disks: of the guest.
+    :param new: the files of those that it is to get.
+    """
+    hard = [d for d in root_disk.hard_disks(disks) if not d.is_readonly]
+    files = [*new, *map(_file, hard)]
+    if not all(files):
+        return {}
+    return {
+        path: os.stat(path).st_mtime_ns
+        for path in files
+        if os.path.exists(path)
+    }

@@ -40,6 +40,9 @@ SAVING = int(libvirt.VIR_DOMAIN_JOB_OPERATION_SAVE)
 #: that a migration has paused may run on another host.
 _PAUSED = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SNAPSHOT)
 
+#: Those of one that is off because its memory was saved.
+_SAVED = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_SAVED)
+
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
@@ -150,6 +153,17 @@ def is_paused_by_snapshot(guest: guest_lib.Guest) -> bool:
     return tuple(state) == _PAUSED
 
 
+def is_saved(guest: guest_lib.Guest) -> bool:
+    """Return True if the guest was stopped by saving its memory.
+
+    A libvirtd that was restarted since does not know.
+    """
+    state = guest.call(
+        'read its state', lambda domain: domain.state(), insist=True
+    )
+    return tuple(state) == _SAVED
+
+
 def create(guest: guest_lib.Guest, xml: str, creation: Flags) -> None:
     """Take a domain snapshot; return when it is whole.
 
@@ -194,14 +208,24 @@ def redefine(guest: guest_lib.Guest, xml: str, is_current: bool) -> None:
 
     :param is_current: it is the one that the guest runs on from.
     """
-    flags = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
-    if is_current:
-        flags |= libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT
-    guest.call(
-        'define a domain snapshot again',
-        lambda domain: domain.snapshotCreateXML(xml, flags),
-        insist=True,
-    )
+    name = metadata.parse(xml, is_current).name
+
+    def define(domain: Any) -> None:
+        flags = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
+        # What libvirt (9.9) keeps of the last revert is dropped if the current
+        # one becomes the current one.
+        if is_current and _current(domain) != name:
+            flags |= libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT
+        domain.snapshotCreateXML(xml, flags)
+
+    guest.call('define a domain snapshot again', define, insist=True)
+
+
+def _current(domain: Any) -> str | None:
+    """Return the name of the current domain snapshot, None if none is."""
+    if not domain.hasCurrentSnapshot():
+        return None
+    return str(domain.snapshotCurrent().getName())
 
 
 def forget(guest: guest_lib.Guest, name: str) -> None:

@@ -142,9 +142,11 @@ class FinishDeletion(
         merger = merging.Merger(guest, reader, rate)
         for data in self.merges:
             merger.merge(merging.Merge.from_data(data), progress)
-        for layer in map(_layer, self.inside):
+        merger.name_overlays()
+        for layer in map(usage.Layer.from_data, self.inside):
             self._delete_inside(layer)
-        merging.remove(guest, reader, list(map(_layer, self.files)))
+        files = list(map(usage.Layer.from_data, self.files))
+        merging.remove(guest, reader, files)
 
     def _delete_inside(self, layer: usage.Layer) -> None:
         if open_files.identity(layer.path) != layer.identity:
@@ -163,10 +165,6 @@ def set_parent(
         new = rewriting.with_parent(xml, parent) if xml else None
         if new is not None:
             calls.redefine(guest, new, is_current)
-
-
-def _layer(data: Mapping[str, Any]) -> usage.Layer:
-    return usage.Layer(**{**data, 'identity': tuple(data['identity'])})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +196,11 @@ class Single:
         ]
         lines += [f'  is deleted from {layer.path}' for layer in self.inside]
         removed = (*(merge.top for merge in self.merges), *self.files)
-        lines += [f'  {layer.path} is removed' for layer in removed]
+        lines += [
+            f'  {layer.path} is '
+            + ('not needed any more' if layer.type == 'block' else 'removed')
+            for layer in removed
+        ]
         return '\n'.join(lines)
 
 

@@ -138,12 +138,11 @@ class _Planner:
         found = self._metadata[victim.name]
         self._deleted.add(victim.name)
         before = len(self.refusals)
-        # Its memory may be missing: that is removed in any case.
         self.refusals += (
             f'{problem.rstrip(".")} (domain snapshot {victim.name}; "virsh '
             'snapshot-delete --metadata" lets libvirt forget it)'
             for problem in victim.problems
-            if not found.memory_file or found.memory_file not in problem
+            if not _is_gone_anyway(problem, found)
         )
         self.refusals += unfit_disks(found)
         if len(self.refusals) > before:
@@ -273,6 +272,17 @@ class _Planner:
             and _is_memory(path)
         ):
             yield usage.Layer(identity, path, 'file', 'raw')
+
+
+def _is_gone_anyway(problem: str, found: metadata.Metadata) -> bool:
+    """Return True if something is missing that a deletion removes.
+
+    That is its memory, or what a disk had inside: a libvirtd that is killed
+    while it deletes one leaves it in some of the disks.
+    """
+    memory = found.memory_file
+    is_memory = memory is not None and memory in problem
+    return is_memory or tree_lib.NOT_INSIDE in problem
 
 
 def _is_memory(path: str) -> bool:

@@ -30,7 +30,7 @@ from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.snapshots import calls
 from nova_snap.virt.libvirt.snapshots import creation
-from nova_snap.virt.libvirt.snapshots import revert as revert_lib
+from nova_snap.virt.libvirt.snapshots import revert_steps
 
 LOG = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class GoBackInside(
     :ivar was: what the guest was.
     :ivar becomes: what it is to be; None: as it was then.
     :ivar run: of QEMU then, None if it did not run.
+    :ivar has_begun: libvirt was asked to go back.
     """
 
     name: str
@@ -55,8 +56,9 @@ class GoBackInside(
     was: str
     becomes: str
     run: str | None
-    control: revert_lib.Control = dataclasses.field(
-        default_factory=revert_lib.Control, metadata=undo.VOLATILE
+    has_begun: bool = False
+    control: revert_steps.Control = dataclasses.field(
+        default_factory=revert_steps.Control, metadata=undo.VOLATILE
     )
 
     def undo(self, resources: undo.Resources) -> None:
@@ -73,16 +75,10 @@ class GoBackInside(
             if self.before not in found:
                 return  # nothing was begun, or all is done
             is_back = self.name in found and found[self.name][1]
-            if (
-                is_back
-                and not self.control.has_failed
-                and self._is_well(guest)
-            ):
-                self.finish(guest)
-                return
-            if self.run is None or guest.run() != self.run:
-                self._go_back(guest)
-            calls.delete_internal(guest, self.before)
+            if self.has_begun:
+                self._end(guest, is_back and not self.control.has_failed)
+            else:
+                calls.delete_internal(guest, self.before)
         except exception.GuestGone:
             LOG.warning(
                 'Server %s is not there any more.',
@@ -90,8 +86,29 @@ class GoBackInside(
                 instance_uuid=guest.uuid,
             )
 
-    def _is_well(self, guest: guest_lib.Guest) -> bool:
-        return self.becomes == revert_lib.OFF or guest.run() is not None
+    def _end(self, guest: guest_lib.Guest, is_back: bool) -> None:
+        """Settle what libvirt was asked to do.
+
+        :param is_back: libvirt (9.0) has made the domain snapshot the current
+            one, which it does when the guest has been started; the guest may
+            have been stopped since.
+        """
+        run = guest.run()
+        if is_back:
+            self.finish(guest)
+        elif run is not None and run == self.run:
+            calls.delete_internal(guest, self.before)  # it was never stopped
+        elif run is not None and not self.control.has_failed:
+            LOG.warning(
+                'Server %(server)s was started since its revert was '
+                'interrupted, and is left as it is; what it was before is in '
+                'the domain snapshot %(before)s.',
+                {'server': guest.uuid, 'before': self.before},
+                instance_uuid=guest.uuid,
+            )
+        else:
+            self._go_back(guest)
+            calls.delete_internal(guest, self.before)
 
     def _go_back(self, guest: guest_lib.Guest) -> None:
         LOG.warning(
@@ -99,8 +116,8 @@ class GoBackInside(
             guest.uuid,
             instance_uuid=guest.uuid,
         )
-        was_off = self.was == revert_lib.OFF
-        paused = None if was_off else self.was == revert_lib.PAUSED
+        was_off = self.was == revert_steps.OFF
+        paused = None if was_off else self.was == revert_steps.PAUSED
         calls.revert_internal(guest, self.before, paused)
 
     def finish(self, guest: guest_lib.Guest) -> None:
@@ -149,16 +166,18 @@ class LibvirtInternalRevert(domain_snapshot.Revert):
         with entry.undoing(step):
             self.before.create(entry, progress)
             progress.check()
-            step.control.has_failed = True
-            calls.revert_internal(self.guest, self.name, self.paused)
-            self._require_well()
-            step.control.has_failed = False
-            step.finish(self.guest)
-            entry.drop(step)
+            begun = dataclasses.replace(step, has_begun=True)
+            with entry.replacing(step, begun):
+                begun.control.has_failed = True
+                calls.revert_internal(self.guest, self.name, self.paused)
+                self._require_well()
+                begun.control.has_failed = False
+                begun.finish(self.guest)
+                entry.drop(begun)
 
     def _require_well(self) -> None:
         is_active = self.guest.run() is not None
-        if is_active is (self.becomes == revert_lib.OFF):
+        if is_active is (self.becomes == revert_steps.OFF):
             raise exception.HypervisorError(
                 action=f'revert to domain snapshot {self.name}',
                 reason='the guest is not what it was then; the log of its '

@@ -25,6 +25,7 @@ import contextlib
 import dataclasses
 import enum
 import os
+import pathlib
 from typing import Any
 
 from oslo_log import log as logging
@@ -37,6 +38,7 @@ from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import inspection
 from nova_snap.virt.libvirt.snapshots import calls
+from nova_snap.virt.libvirt.snapshots import metadata
 from nova_snap.virt.libvirt.snapshots import rewriting
 from nova_snap.virt.libvirt.snapshots import usage
 from nova_snap.virt.storage import backing_chain
@@ -61,10 +63,7 @@ class Merge:
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> 'Merge':
         """Make it from :func:`dataclasses.asdict` in JSON."""
-        top, base = (
-            usage.Layer(**{**layer, 'identity': tuple(layer['identity'])})
-            for layer in (data['top'], data['base'])
-        )
+        top, base = map(usage.Layer.from_data, (data['top'], data['base']))
         return cls(data['device'], top, base)
 
 
@@ -107,13 +106,69 @@ class Merger:
             if where is before:
                 raise self._failed(merge)
             before = where
+            self._require_no_other_branch(merge)
             if where is _Where.NOT_OPEN:
                 self._commit_file(merge, progress)
-                break
-            self._commit_live(merge, where is _Where.TOPMOST, progress)
+                if self._where(merge) is _Where.NOT_OPEN:
+                    break
+            else:
+                self._commit_live(merge, where is _Where.TOPMOST, progress)
             # The guest may have started or stopped meanwhile.
         self._forget(merge)
         remove(self._guest, self._reader, [merge.top])
+
+    def _require_no_other_branch(self, merge: Merge) -> None:
+        """Raise UnsafeDisk if something else lies over the lower layer.
+
+        That was looked at when the deletion was planned, which may be long
+        ago: a recovery goes on with it.
+        """
+        for chain in self._chains():
+            files = [layer.identity for layer in chain.layers]
+            if merge.base.identity not in files:
+                continue
+            place = files.index(merge.base.identity)
+            is_own = chain.uuid == self._guest.uuid
+            is_through_top = merge.top.identity in files[:place]
+            # Neither what was written after a domain snapshot, nor what a
+            # file has inside, is what the file has now.
+            is_not_now = not place and (chain.is_overlay or chain.is_inside)
+            if not is_own or not (is_through_top or is_not_now):
+                raise exception.UnsafeDisk(
+                    disk=merge.base.path,
+                    reason=f'{_user(chain, is_own)} needs it as it is by now.',
+                )
+
+    def name_overlays(self) -> None:
+        """Let the current domain snapshot name the disks of the guest.
+
+        When it has become the current one because the one after it was
+        deleted, its own overlays may be the disks of another one after it,
+        and libvirt (9.9 and later) would remove them with the next revert.
+        """
+        found = calls.xmls(self._guest)
+        parents = {
+            metadata.parse(xml, False).parent for xml, _is in found.values()
+        }
+        for name, (xml, is_current) in found.items():
+            if not is_current:
+                continue
+            overlays = {
+                disk.device: chain[0].source
+                for disk in metadata.parse(xml, True).disks
+                if disk.mode == metadata.EXTERNAL
+                and disk.frozen is not None
+                and len(chain := self._current(disk.device)) > 1
+                and chain[1].identity
+                == open_files.identity(disk.frozen.describe())
+                and (
+                    disk.overlay is None
+                    or disk.overlay.describe() != chain[0].path
+                )
+            }
+            if overlays:
+                new = rewriting.reverted(xml, overlays, name in parents)
+                calls.redefine(self._guest, new, True)
 
     # Moving the data
 
@@ -301,8 +356,23 @@ class Merger:
         new = rewriting.moved(
             self._guest.definition().xml, merge.device, path, below
         )
-        if new is not None:
-            self._guest.host.define(new)
+        if new is None:
+            return
+        if self._where(merge) is _Where.TOPMOST:
+            # What the guest writes from now on would be lost.
+            raise exception.UnsafeDisk(
+                disk=merge.top.path,
+                reason='the guest was started from it meanwhile.',
+            )
+        self._guest.host.define(new)
+
+
+def _user(chain: usage.Chain, is_own: bool) -> str:
+    if not is_own:
+        return f'server {chain.server}'
+    if chain.snapshot is not None:
+        return f'domain snapshot {chain.snapshot}'
+    return f'disk {chain.device}'
 
 
 def remove(
@@ -344,7 +414,7 @@ def remove(
                 disk=file.path,
                 reason=f'it stays: {", ".join(dict.fromkeys(users))} uses it.',
             )
-        os.unlink(file.path)
+        _unlink(guest, file)
 
 
 def _is_past(
@@ -381,4 +451,17 @@ def remove_leftover(
         if not _is_past(chain, guest, file)
     )
     if not is_used and not open_files.openers({file.identity: [file.path]}):
-        os.unlink(file.path)
+        _unlink(guest, file)
+
+
+def _unlink(guest: guest_lib.Guest, file: usage.Layer) -> None:
+    """Remove a file; a block device is somebody else's to remove."""
+    if file.type == 'block' or pathlib.Path(file.path).is_block_device():
+        LOG.warning(
+            'Server %(server)s does not need %(path)s any more, which stays, '
+            'since it is a device of this host.',
+            {'server': guest.uuid, 'path': file.path},
+            instance_uuid=guest.uuid,
+        )
+        return
+    os.unlink(file.path)

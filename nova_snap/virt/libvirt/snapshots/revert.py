@@ -16,162 +16,33 @@ The guest goes on in new, empty files over those of the domain snapshot, so
 nothing that is kept is changed.  What the guest was before stays until the
 guest has been seen to start, and is gone back to if it does not.  Open this
 file for the order of the steps; what is looked at before is in
-``revert_plan.py``.
+``revert_plan.py``, and what becomes of a guest if it fails in
+``revert_steps.py``.
 """
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 import dataclasses
-import os
 import pathlib
-from typing import Any
 
 from oslo_log import log as logging
 
 from nova_snap import exception
 from nova_snap import journal
 from nova_snap import progress as progress_lib
-from nova_snap import undo
 from nova_snap.objects import power_state
 from nova_snap.virt import domain_snapshot
 from nova_snap.virt.libvirt import guest as guest_lib
-from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.snapshots import calls
-from nova_snap.virt.libvirt.snapshots import merging
 from nova_snap.virt.libvirt.snapshots import new_files
+from nova_snap.virt.libvirt.snapshots import revert_steps
 from nova_snap.virt.libvirt.snapshots import usage
 from nova_snap.virt.libvirt.snapshots import watching
-from nova_snap.virt.storage import backing_chain
 from nova_snap.virt.storage import open_files
 
 LOG = logging.getLogger(__name__)
 
-#: What a guest is, before and after.
-RUNNING, PAUSED, OFF = 'running', 'paused', 'off'
-
-STATES = {
-    power_state.PowerState.RUNNING: RUNNING,
-    power_state.PowerState.PAUSED: PAUSED,
-    power_state.PowerState.SHUTDOWN: OFF,
-}
-
-
-class Control:
-    """Tells a step of the running process how far it has come."""
-
-    has_failed = False
-
-
-@dataclasses.dataclass(frozen=True)
-class GoBack(undo.Step, kind='go back to the state before a revert'):
-    """Make a guest again what it was before a revert.
-
-    :ivar xml: its definition, with passwords.
-    :ivar was: what the guest was; :data:`RUNNING`, etc.
-    :ivar becomes: what it is to be.
-    :ivar run: of QEMU then, None if it did not run.
-    :ivar memory: the file of the memory that it had.
-    :ivar current: the name of its current domain snapshot.
-    :ivar overlays: path and time of the last change of each new file.
-    :ivar left: the files that it wrote to, and that nothing needs once it has
-        gone; fields of :class:`.usage.Layer`.
-    """
-
-    xml: str = dataclasses.field(repr=False)
-    autostart: bool
-    was: str
-    becomes: str
-    run: str | None
-    memory: str
-    current: str | None
-    overlays: Sequence[Mapping[str, Any]]
-    left: Sequence[Mapping[str, Any]]
-    control: Control = dataclasses.field(
-        default_factory=Control, metadata=undo.VOLATILE
-    )
-
-    def undo(self, resources: undo.Resources) -> None:
-        """Make the guest what it was, unless it runs by now.
-
-        :raises MayHaveMoved: another host may have the guest now.
-        :raises NovaSnapError: that is not possible.
-        """
-        guest = resources.get(guest_lib.Guest)
-        if undo_steps.has_left(guest, resources, lambda: self.xml):
-            return
-        try:
-            undo_steps.wait_for_save(guest, self.kind)
-            if self.run is not None and guest.run() == self.run:
-                self._forget_memory()  # it was never stopped
-            elif not self.control.has_failed and self._has_run(guest):
-                self.finish(guest, resources.get(backing_chain.Reader))
-            else:
-                self._go_back(guest)
-        except exception.GuestGone:
-            LOG.warning(
-                'Server %s is not there any more, and does not go back to the '
-                'state before its revert, which was interrupted.',
-                guest.uuid,
-                instance_uuid=guest.uuid,
-            )
-
-    def _has_run(self, guest: guest_lib.Guest) -> bool:
-        """Return True if the guest was started with the new files.
-
-        What it wrote since is not thrown away.
-        """
-        return guest.run() is not None or any(
-            pathlib.Path(overlay['path']).stat().st_mtime_ns
-            != overlay['mtime']
-            for overlay in self.overlays
-            if os.path.exists(overlay['path'])
-        )
-
-    def _go_back(self, guest: guest_lib.Guest) -> None:
-        LOG.warning(
-            'Server %s goes back to the state before its revert.',
-            guest.uuid,
-            instance_uuid=guest.uuid,
-        )
-        if guest.run() is not None:
-            guest.destroy()
-        guest.host.define(self.xml)
-        guest.restore_definition(
-            guest_lib.Definition(self.xml, self.autostart)
-        )
-        xml, is_current = calls.xmls(guest).get(self.current or '', ('', True))
-        if not is_current:
-            calls.redefine(guest, xml, True)
-        if self._has_memory(guest):
-            calls.restore(guest, self.memory, None, self.was == PAUSED)
-        self._forget_memory()
-
-    def _has_memory(self, guest: guest_lib.Guest) -> bool:
-        """Return True if the memory that the guest had is whole."""
-        return (
-            self.was != OFF
-            and os.path.exists(self.memory)
-            and calls.saved_definition(guest.host, self.memory) is not None
-        )
-
-    def finish(
-        self, guest: guest_lib.Guest, reader: backing_chain.Reader
-    ) -> None:
-        """Remove what the guest was before; it has been seen to start."""
-        if self.becomes == OFF and (
-            guest.power_state() is power_state.PowerState.PAUSED
-        ):
-            guest.destroy()  # the start was to see whether it is possible
-        self._forget_memory()
-        for data in self.left:
-            layer = usage.Layer(
-                **{**data, 'identity': tuple(data['identity'])}
-            )
-            merging.remove_leftover(guest, reader, layer)
-
-    def _forget_memory(self) -> None:
-        pathlib.Path(self.memory).unlink(missing_ok=True)
+_STARTED = 'another program has started the guest meanwhile.'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +51,7 @@ class New:
 
     :ivar definition: its XML, with passwords.
     :ivar overlays: the new files.
-    :ivar snapshot_xml: of the domain snapshot.
+    :ivar snapshot_xml: of the domain snapshot, with the new files.
     :ivar memory: the file with the memory of then, if it has one.
     :ivar memory_xml: the XML of the guest with that memory.
     """
@@ -193,21 +64,50 @@ class New:
 
 
 @dataclasses.dataclass(frozen=True)
+class Seen:
+    """What of a guest must not change between the plan and its beginning.
+
+    :ivar snapshots: the names of its domain snapshots.
+    :ivar current: that of the current one, None if none is.
+    """
+
+    state: power_state.PowerState
+    definition: guest_lib.Definition
+    snapshots: frozenset[str]
+    current: str | None
+
+    @classmethod
+    def of(cls, guest: guest_lib.Guest) -> 'Seen':
+        """Look at a guest."""
+        found = calls.xmls(guest)
+        return cls(
+            state=guest.power_state(),
+            definition=guest.definition(),
+            snapshots=frozenset(found),
+            current=next(
+                (n for n, (_xml, is_current) in found.items() if is_current),
+                None,
+            ),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class LibvirtRevert(domain_snapshot.Revert):
     """The plan of going back.
 
     :ivar keep: takes a domain snapshot of the state before, and returns the
         plan that goes on from there; None if that is not wanted.
+    :ivar saved: the file that gets the memory of the state before.
+    :ivar seen: what the guest was when this was planned.
     :ivar left: the files that the guest writes to until then.
     """
 
     guest: guest_lib.Guest
-    reader: backing_chain.Reader
     name: str
     was: str
     becomes: str
     saved: pathlib.Path
-    current: str | None
+    seen: Seen
     new: New
     left: tuple[usage.Layer, ...]
     notes: tuple[str, ...] = ()
@@ -241,39 +141,73 @@ class LibvirtRevert(domain_snapshot.Revert):
                 instance_uuid=self.guest.uuid,
             )
         with new_files.made(entry, self.new.overlays, ran=False):
+            progress.check()
+            self._require_unchanged()
             step = self._step()
             with entry.undoing(step):
-                progress.check()
                 step.control.has_failed = True
                 self._stop(progress)
+                step.control.has_stopped = self.was != revert_steps.OFF
+                self._require_off()
                 self.guest.host.define(self.new.definition)
-                calls.redefine(self.guest, self.new.snapshot_xml, True)
                 self._start()
+                self._require_new_files()
                 step.control.has_failed = False
-                step.finish(self.guest, self.reader)
-                entry.drop(step)
+                calls.redefine(self.guest, self.new.snapshot_xml, True)
+                with entry.replacing(step, step.next):
+                    pass  # from here on, there is no way back
         return None
 
-    def _step(self) -> GoBack:
+    def _step(self) -> revert_steps.GoBack:
         definition = self.guest.definition()
-        return GoBack(
+        return revert_steps.GoBack(
+            name=self.name,
             xml=definition.xml,
+            new_xml=self.new.definition,
+            snapshot_xml=calls.xmls(self.guest)[self.name][0],
+            new_snapshot_xml=self.new.snapshot_xml,
             autostart=definition.autostart,
             was=self.was,
-            becomes=self.becomes,
             run=self.guest.run(),
-            memory=str(self.saved),
-            current=self.current,
-            overlays=[
-                {'path': str(path), 'mtime': path.stat().st_mtime_ns}
+            current=self.seen.current,
+            written={
+                str(path): path.stat().st_mtime_ns
                 for path in self.new.overlays
-            ],
-            left=[dataclasses.asdict(layer) for layer in self.left],
+            },
+            rest={
+                'becomes': self.becomes,
+                'memory': str(self.saved),
+                'overlays': list(map(str, self.new.overlays)),
+                'left': [dataclasses.asdict(layer) for layer in self.left],
+            },
+        )
+
+    def _require_unchanged(self) -> None:
+        """Raise if another program has changed the guest since the plan."""
+        if Seen.of(self.guest) != self.seen:
+            raise self._refused('the guest has changed just now; try again.')
+
+    def _require_off(self) -> None:
+        if self.guest.run() is not None:
+            raise self._refused(_STARTED)
+
+    def _require_new_files(self) -> None:
+        """Raise if the guest that runs was started by another program."""
+        paths = list(map(str, self.new.overlays))
+        if paths and not revert_steps.names_any(self.guest.xml(), paths):
+            raise self._refused(_STARTED)
+
+    def _refused(self, reason: str) -> exception.DomainSnapshotRefused:
+        return exception.DomainSnapshotRefused(
+            action='revert to',
+            name=self.name,
+            server=self.guest.uuid,
+            reason=reason,
         )
 
     def _stop(self, progress: progress_lib.Progress) -> None:
         """Stop the guest, and keep its memory."""
-        if self.was != OFF:
+        if self.was != revert_steps.OFF:
             watching.run(
                 self.guest,
                 watching.Job.SAVE,
@@ -286,18 +220,18 @@ class LibvirtRevert(domain_snapshot.Revert):
 
         Paused, it writes nothing.
         """
-        if self.becomes != OFF and self.new.memory is not None:
+        if self.becomes != revert_steps.OFF and self.new.memory is not None:
             calls.restore(
                 self.guest,
                 self.new.memory,
                 self.new.memory_xml,
-                self.becomes == PAUSED,
+                self.becomes == revert_steps.PAUSED,
             )
             # Of a guest that is restored libvirt (9.0) keeps the definition
             # that is in the file.
             self.guest.host.define(self.new.definition)
         else:
-            self.guest.start(paused=self.becomes != RUNNING)
+            self.guest.start(paused=self.becomes != revert_steps.RUNNING)
 
 
 def identity_of(path: str) -> open_files.Identity | None:

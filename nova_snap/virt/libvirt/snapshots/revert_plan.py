@@ -45,14 +45,12 @@ from nova_snap.virt.libvirt.snapshots import metadata
 from nova_snap.virt.libvirt.snapshots import new_files
 from nova_snap.virt.libvirt.snapshots import policy
 from nova_snap.virt.libvirt.snapshots import revert
+from nova_snap.virt.libvirt.snapshots import revert_steps
 from nova_snap.virt.libvirt.snapshots import rewriting
 from nova_snap.virt.libvirt.snapshots import tree as tree_lib
 from nova_snap.virt.libvirt.snapshots import usage
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
-
-#: Seconds after its memory was written in which a disk may have been closed.
-CLOSING = 1
 
 
 def plan(
@@ -68,6 +66,7 @@ def plan(
     :raises DomainSnapshotRefused: with all reasons.
     :raises NotEnoughSpace: there is no room.
     """
+    seen = revert.Seen.of(guest)
     found = inspection_lib.inspect(guest)
     look = tree_lib.read(guest, options.chain_reader)
     wanted = look.tree.get(request.name)
@@ -82,7 +81,7 @@ def plan(
         reasons += _of_inside(look, target)
         _refuse(guest, request.name, reasons)
         return _internal(found, options, request, target)
-    return _External(found, look, options, request, target).plan(
+    return _External(found, seen, look, options, request, target).plan(
         reasons, memory_fits
     )
 
@@ -143,11 +142,12 @@ def _becomes(
 ) -> str:
     """Return what the guest is to be."""
     if request.paused is not None:
-        return revert.PAUSED if request.paused else revert.RUNNING
+        return revert_steps.PAUSED if request.paused else revert_steps.RUNNING
     has_memory = target.memory in (metadata.EXTERNAL, metadata.INTERNAL)
-    if has_memory and target.state in (revert.RUNNING, revert.PAUSED):
+    states = revert_steps.RUNNING, revert_steps.PAUSED
+    if has_memory and target.state in states:
         return target.state
-    return revert.OFF
+    return revert_steps.OFF
 
 
 def _name() -> str:
@@ -212,7 +212,7 @@ def _internal(
     return internal_revert.LibvirtInternalRevert(
         guest=found.guest,
         name=request.name,
-        was=revert.STATES[found.power_state],
+        was=revert_steps.STATES[found.power_state],
         becomes=_becomes(request, target),
         paused=request.paused,
         keeps=request.keeps,
@@ -229,12 +229,14 @@ class _External:
     def __init__(
         self,
         found: inspection_lib.Inspection,
+        seen: revert.Seen,
         look: tree_lib.Look,
         options: plan_lib.Options,
         request: domain_snapshot.RevertRequest,
         target: metadata.Metadata,
     ) -> None:
         self._found = found
+        self._seen = seen
         self._guest = found.guest
         self._look = look
         self._options = options
@@ -256,11 +258,8 @@ class _External:
         _refuse(self._guest, self._target.name, reasons)
         overlays = dict(self._overlays())
         sources = {
-            **{d: disk.source for d, disk in self._kept.items()},
-            **{
-                device: storage.DiskSource('file', 'qcow2', str(path))
-                for device, (path, _overlay) in overlays.items()
-            },
+            device: storage.DiskSource('file', 'qcow2', str(path))
+            for device, (path, _overlay) in overlays.items()
         }
         new = self._new(sources, dict(overlays.values()))
         saved = self._folder / f'{uuid.uuid4()}.memory'
@@ -268,15 +267,11 @@ class _External:
         becomes = _becomes(self._request, self._target)
         return revert.LibvirtRevert(
             guest=self._guest,
-            reader=self._options.chain_reader,
             name=self._target.name,
-            was=revert.STATES[self._found.power_state],
+            was=revert_steps.STATES[self._found.power_state],
             becomes=becomes,
             saved=saved,
-            current=next(
-                (s.name for s in self._look.own.snapshots if s.is_current),
-                None,
-            ),
+            seen=self._seen,
             new=new,
             left=tuple(self._left(overlays)),
             notes=tuple(self._notes(becomes)),
@@ -317,6 +312,8 @@ class _External:
                     'domain snapshot does not have it'
                 )
         yield from deletion_plan.unfit_disks(target)
+        if not self._paths:
+            yield 'no disk is a file, beside which new ones could be made'
         for device, source in self._external.items():
             if not isinstance(source.location, str):
                 yield f'disk {device} is neither a file nor a block device'
@@ -359,7 +356,7 @@ class _External:
                     f'it is not known whether disk {device} has changed since '
                     'its memory was kept (--force goes back all the same)'
                 )
-            elif os.stat(path).st_mtime > written + CLOSING:
+            elif os.stat(path).st_mtime > written + revert_steps.CLOSING:
                 yield (
                     f'disk {device} was written to since its memory was kept, '
                     'which does not fit it any more (--force goes back all '
@@ -385,24 +382,30 @@ class _External:
 
     @property
     def _folder(self) -> pathlib.Path:
-        """The folder of a file of the domain snapshot."""
-        paths = [
-            *(
-                disk.overlay.describe()
-                for disk in self._target.disks
-                if disk.overlay is not None and disk.overlay.type == 'file'
-            ),
-            *filter(None, (self._target.memory_file,)),
+        """The folder of a file of the domain snapshot, or of a disk."""
+        return pathlib.Path(self._paths[0]).parent
+
+    @property
+    def _paths(self) -> list[str]:
+        """The files beside which new ones may be made, the best first."""
+        then = disk_xml.disks(self._definition or '<domain/>')
+        sources = [
+            *(disk.overlay for disk in self._target.disks),
+            *self._external.values(),
+            *(disk.readable for disk in root_disk.hard_disks(then)),
         ]
-        return pathlib.Path(paths[0]).parent
+        files = [s.describe() for s in sources if s and s.type == 'file']
+        return [*files, *filter(None, (self._target.memory_file,))]
 
     def _new(
         self,
-        sources: Mapping[str, storage.DiskSource],
+        new: Mapping[str, storage.DiskSource],
         overlays: Mapping[pathlib.Path, new_files.Overlay],
     ) -> revert.New:
         memory = self._target.memory_file
         memory_xml = None
+        kept = {device: disk.source for device, disk in self._kept.items()}
+        sources = {**kept, **new}
         if memory is not None:
             saved = calls.saved_definition(self._guest.host, memory)
             memory_xml = saved and rewriting.with_disks(saved, sources)
@@ -412,7 +415,14 @@ class _External:
                 domain_xml.parse(self._found.xml).findtext('name', ''),
             ),
             overlays=overlays,
-            snapshot_xml=calls.xmls(self._guest)[self._target.name][0],
+            snapshot_xml=rewriting.reverted(
+                calls.xmls(self._guest)[self._target.name][0],
+                new,
+                has_children=any(
+                    other.parent == self._target.name
+                    for other in self._look.own.snapshots
+                ),
+            ),
             memory=memory,
             memory_xml=memory_xml,
         )
@@ -441,7 +451,7 @@ class _External:
 
     def _notes(self, becomes: str) -> Iterator[str]:
         ran = self._target.state == metadata.DISK_STATE
-        if becomes == revert.OFF and ran:
+        if becomes == revert_steps.OFF and ran:
             yield 'The guest is shut off, since its memory was not kept.'
         if domain_xml.has_uefi(self._found.xml) and (
             self._target.memory_file is None

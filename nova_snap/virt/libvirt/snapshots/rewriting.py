@@ -77,6 +77,39 @@ def with_parent(xml: str, name: str | None) -> str | None:
     return _edited(xml, set_parent)
 
 
+def reverted(
+    xml: str, overlays: Mapping[str, storage.DiskSource], has_children: bool
+) -> str:
+    """Return the XML of a domain snapshot that the guest was reverted to.
+
+    Its overlays are the new ones.  Where those of before have come to be the
+    disks of its children, the new ones have a place of their own: libvirt
+    (9.9 and later) removes what it finds there, or else the overlays, when
+    the guest is reverted to another one.
+
+    :param overlays: that the guest goes on in, by device.
+    """
+
+    def edit(root: ElementTree.Element) -> None:
+        for found in root.findall('revertDisks'):
+            root.remove(found)
+        disks = root.find('disks')
+        if not overlays or disks is None:
+            return
+        place = disks
+        if has_children:
+            place = ElementTree.Element('revertDisks')
+            root.insert(list(root).index(disks) + 1, place)
+        for device, overlay in overlays.items():
+            disk = place.find(f"./disk[@name='{device}']")
+            if disk is None:
+                disk = ElementTree.SubElement(place, 'disk', {'name': device})
+            disk.set('snapshot', 'external')
+            _set(disk, overlay)
+
+    return _edited(xml, edit)
+
+
 def with_disks(xml: str, sources: Mapping[str, storage.DiskSource]) -> str:
     """Return the XML of a domain with other files for some of its disks."""
 

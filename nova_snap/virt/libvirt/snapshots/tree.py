@@ -38,6 +38,9 @@ from nova_snap.virt.storage import qemu_img
 Role = domain_snapshot.Role
 NeededBy = domain_snapshot.NeededBy
 
+#: A part of the problem of an internal one that is not in a file any more.
+NOT_INSIDE = 'has no internal snapshot'
+
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
@@ -231,7 +234,7 @@ class _Reading:
         if names is None:
             yield f'{path} cannot be read.'
         elif found.name not in names:
-            yield f'{path} has no internal snapshot {found.name} any more.'
+            yield f'{path} {NOT_INSIDE} {found.name} any more.'
 
     def _file_problem(self, path: str) -> Iterator[str]:
         if _is_missing(path):

@@ -19,9 +19,11 @@ run and as they are defined, and of all domain snapshots.
 """
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+from typing import Any
 
 from nova_snap import exception
 from nova_snap.virt.libvirt import disk_xml
@@ -40,6 +42,11 @@ class Layer:
     path: str
     type: str
     format: str
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> 'Layer':
+        """Make it from :func:`dataclasses.asdict` in JSON."""
+        return cls(**{**data, 'identity': tuple(data['identity'])})
 
     @property
     def source(self) -> storage.DiskSource:

@@ -84,6 +84,42 @@ class TestParent(base.TestCase):
         self.assertIsNone(rewriting.with_parent(root, None))
 
 
+class TestReverted(base.TestCase):
+    XML = (
+        '<domainsnapshot><disks><disk name="vda" snapshot="external" '
+        'type="block"><driver type="qcow2" /><source dev="/dev/old" /></disk>'
+        '<disk name="vdb" snapshot="no" /></disks>{}<domain />'
+        '</domainsnapshot>'
+    )
+    NEW = (
+        '<disk name="vda" snapshot="external" type="file">'
+        '<driver type="qcow2" /><source file="/d/new" /></disk>'
+    )
+    OVERLAYS = {'vda': storage.DiskSource('file', 'qcow2', '/d/new')}
+
+    def test_overlays_are_others(self) -> None:
+        found = rewriting.reverted(
+            self.XML.format(''), self.OVERLAYS, has_children=False
+        )
+        self.assertIn(f'<disks>{self.NEW}<disk name="vdb"', found)
+        self.assertNotIn('/dev/old', found)
+        self.assertNotIn('revertDisks', found)
+
+    def test_overlays_that_children_have_stay(self) -> None:
+        for before in ('', '<revertDisks><disk name="vda" /></revertDisks>'):
+            found = rewriting.reverted(
+                self.XML.format(before), self.OVERLAYS, has_children=True
+            )
+            self.assertIn('/dev/old', found)
+            (_first, there) = found.split('<revertDisks>')
+            self.assertIn("/d/new", there)
+            self.assertEqual(1, found.count('</revertDisks><domain />'))
+
+    def test_memory_alone(self) -> None:
+        found = rewriting.reverted(self.XML.format(''), {}, has_children=True)
+        self.assertEqual(self.XML.format(''), found)
+
+
 class TestDomainOf(base.TestCase):
     def test_what_starts_the_next_time(self) -> None:
         then = domain('/d/inactive').replace('domain', 'inactiveDomain')
