@@ -69,8 +69,8 @@ class EstimateTest(testtools.TestCase):
 
     def test_size_of_the_sample(self):
         self.assertEqual(7, estimate.sample_size(7))
-        self.assertEqual(512, estimate.sample_size(1000))
-        self.assertEqual(2500, estimate.sample_size(100_000))
+        self.assertEqual(256, estimate.sample_size(1000))
+        self.assertEqual(1250, estimate.sample_size(100_000))
         self.assertEqual(8192, estimate.sample_size(1 << 30))
 
     def test_no_error_below_nothing(self):
