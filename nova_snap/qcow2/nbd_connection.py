@@ -100,10 +100,16 @@ class NbdConnection:
         self._is_stuck = False
         with self._translated():
             self._handle.add_meta_context(_ALLOCATION)
+            self._allow_all_flags()
             self._handle.connect_uri(uri)
             self.size: int = self._handle.get_size()
             self.is_shareable = bool(self._handle.can_multi_conn())
             self.has_map = bool(self._handle.can_meta_context(_ALLOCATION))
+            # QEMU looks for holes in each answer that may have several parts.
+            # What is read is data, so that only takes time.
+            self._flags: int = (
+                self._nbd.CMD_FLAG_DF if self._handle.can_df() else 0
+            )
             maximum = self._handle.get_block_size(self._nbd.SIZE_MAXIMUM)
         self._step = min(maximum or BUFFER, BUFFER)
 
@@ -115,7 +121,11 @@ class NbdConnection:
                 part = memory.buffer(
                     self._nbd, start, min(self._step, length - start)
                 )
-                self._wait(self._handle.aio_pread(part, offset + start))
+                self._wait(
+                    self._handle.aio_pread(
+                        part, offset + start, flags=self._flags
+                    )
+                )
         memory.is_busy = False
 
     def status(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
@@ -146,6 +156,15 @@ class NbdConnection:
         """
         if self._handle.aio_is_ready():
             self._handle.aio_disconnect()
+
+    def _allow_all_flags(self) -> None:
+        """Let libnbd pass "don't fragment" (NBD_CMD_FLAG_DF) with a read.
+
+        It checks the flags of a read since 1.6, against none.
+        """
+        self._handle.set_strict_mode(
+            self._handle.get_strict_mode() & ~self._nbd.STRICT_FLAGS
+        )
 
     def _wait(self, cookie: int) -> None:
         """Wait for an answer, until the timeout.
