@@ -38,6 +38,7 @@ from nova_snap.virt import domain_snapshot
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.snapshots import calls
+from nova_snap.virt.libvirt.snapshots import firmware_state
 from nova_snap.virt.libvirt.snapshots import merging
 from nova_snap.virt.libvirt.snapshots import new_files
 from nova_snap.virt.libvirt.snapshots import usage
@@ -76,6 +77,9 @@ class GoBack(undo.Step, kind='go back to the state before a revert'):
     :ivar overlays: path and time of the last change of each new file.
     :ivar left: the files that it wrote to, and that nothing needs once it has
         gone; fields of :class:`.usage.Layer`.
+    :ivar firmware_files: the files of its firmware and its TPM.
+    :ivar firmware: their content.  With the memory QEMU saves it, too, and
+        writes it when the guest goes on, but not while it is paused.
     """
 
     xml: str = dataclasses.field(repr=False)
@@ -87,6 +91,10 @@ class GoBack(undo.Step, kind='go back to the state before a revert'):
     current: str | None
     overlays: Sequence[Mapping[str, Any]]
     left: Sequence[Mapping[str, Any]]
+    firmware_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    firmware: Mapping[str, str] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
     control: Control = dataclasses.field(
         default_factory=Control, metadata=undo.VOLATILE
     )
@@ -136,6 +144,7 @@ class GoBack(undo.Step, kind='go back to the state before a revert'):
         )
         if guest.run() is not None:
             guest.destroy()
+        firmware_state.write(self.firmware_files, self.firmware)
         guest.host.define(self.xml)
         guest.restore_definition(
             guest_lib.Definition(self.xml, self.autostart)
@@ -183,6 +192,7 @@ class New:
     :ivar snapshot_xml: of the domain snapshot.
     :ivar memory: the file with the memory of then, if it has one.
     :ivar memory_xml: the XML of the guest with that memory.
+    :ivar firmware: the state of its firmware and its TPM, if it has no memory.
     """
 
     definition: str = dataclasses.field(repr=False)
@@ -190,6 +200,9 @@ class New:
     snapshot_xml: str = dataclasses.field(repr=False)
     memory: str | None = None
     memory_xml: str | None = dataclasses.field(default=None, repr=False)
+    firmware: firmware_state.State = dataclasses.field(
+        default_factory=dict, repr=False
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +261,7 @@ class LibvirtRevert(domain_snapshot.Revert):
                 self._stop(progress)
                 self.guest.host.define(self.new.definition)
                 calls.redefine(self.guest, self.new.snapshot_xml, True)
+                self._set_firmware()
                 self._start()
                 step.control.has_failed = False
                 step.finish(self.guest, self.reader)
@@ -256,6 +270,7 @@ class LibvirtRevert(domain_snapshot.Revert):
 
     def _step(self) -> GoBack:
         definition = self.guest.definition()
+        files = firmware_state.files(self.guest, definition.xml)
         return GoBack(
             xml=definition.xml,
             autostart=definition.autostart,
@@ -269,6 +284,8 @@ class LibvirtRevert(domain_snapshot.Revert):
                 for path in self.new.overlays
             ],
             left=[dataclasses.asdict(layer) for layer in self.left],
+            firmware_files=dict(files),
+            firmware=dict(firmware_state.read(files)),
         )
 
     def _stop(self, progress: progress_lib.Progress) -> None:
@@ -280,6 +297,13 @@ class LibvirtRevert(domain_snapshot.Revert):
                 lambda: calls.save(self.guest, str(self.saved)),
                 progress,
             )
+
+    def _set_firmware(self) -> None:
+        """Give the firmware and the TPM the state of then."""
+        firmware_state.write(
+            firmware_state.files(self.guest, self.new.definition),
+            self.new.firmware,
+        )
 
     def _start(self) -> None:
         """Start the guest; one that is to be off is started to try it.
