@@ -40,6 +40,7 @@ from nova_snap.virt.libvirt import power
 from nova_snap.virt.libvirt import rbd_steps
 from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.virt.libvirt.extraction import rbd_direct
+from nova_snap.virt.libvirt.snapshots import firmware_state
 from nova_snap.virt.storage import backing_chain
 from nova_snap.volume import api as volume_api
 
@@ -178,6 +179,9 @@ def driver_options(
                 *map(pathlib.Path, own.backing_file_directories),
                 *backing_directories,
             )
+        ),
+        firmware=firmware_state.Store(
+            pathlib.Path(conf.state_path) / 'firmware'
         ),
     )
 

@@ -58,9 +58,11 @@ if [ "$(. /etc/os-release && echo "${VERSION_ID:-}")" != 12 ]; then
     packages+=" libvirt-daemon-driver-storage"
 fi
 
-# A server for the tests of the qcow2 writer's NBD source.
+# A server for the tests of the qcow2 writer's NBD source, and what guests with
+# UEFI firmware and an emulated TPM are made of.
 test_packages="
-    nbdkit"
+    nbdkit
+    ovmf swtpm swtpm-tools"
 
 # What OpenStack's servers stand on.  genisoimage makes config drives.
 openstack_packages="

@@ -29,6 +29,11 @@ DISK_PREFIXES = {'virtio': 'vd', 'scsi': 'sd', 'ide': 'hd'}
 #: What makes an emulated guest boot faster.
 FAST_BOOT = 'quiet console=ttyS0 mitigations=off nokaslr panic=-1'
 
+#: A TPM whose state stays when the guest is undefined for a moment.
+TPM = """<tpm model='tpm-tis'>
+      <backend type='emulator' version='2.0' persistent_state='yes'/>
+    </tpm>"""
+
 
 @dataclasses.dataclass(frozen=True)
 class NovaMetadata:
@@ -63,6 +68,9 @@ class Spec:
     :ivar numbered: the extra disks have the numbers of the ticks, too; a tick
         begins when the one before it is on all disks.
     :ivar poweroff_after: the guest powers itself off so many seconds later.
+    :ivar uefi: the guest boots through UEFI firmware (package ovmf), and has
+        the module that shows its variables.
+    :ivar tpm: with an emulated TPM (package swtpm).
     :ivar vnc_password: a VNC server that demands it; a secret in the XML.
     :ivar cache: of the disks, as QEMU names it; ``none`` needs O_DIRECT.
     :ivar disk_xml: elements within the root disk's ``<disk>``.
@@ -90,6 +98,8 @@ class Spec:
     extra_iothread: bool = False
     numbered: bool = False
     poweroff_after: int = 0
+    uefi: bool = False
+    tpm: bool = False
     vnc_password: str | None = None
     cache: str = 'none'
     disk_xml: str = ''
@@ -126,7 +136,7 @@ def render(
   <memory unit='MiB'>{spec.memory}</memory>
   <vcpu>1</vcpu>
   {_iothreads(spec)}
-  <os>
+  <os{" firmware='efi'" if spec.uefi else ''}>
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>{_text(image.kernel)}</kernel>
     <initrd>{_text(image.initrd)}</initrd>
@@ -145,6 +155,7 @@ def render(
       <target port='0'/>
     </serial>
     <memballoon model='none'/>
+    {TPM if spec.tpm else ''}
     {_agent_channel(spec)}
     {_graphics(spec)}
     {spec.devices_xml}

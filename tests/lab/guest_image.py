@@ -40,6 +40,7 @@ MODULES = {
     'scsi': ('virtio_pci', 'virtio_scsi', 'sd_mod'),
     'ide': ('ata_piix', 'sd_mod'),
     'agent': ('virtio_pci', 'virtio_console'),
+    'uefi': ('efivarfs',),
 }
 
 

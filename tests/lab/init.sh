@@ -46,6 +46,10 @@ load() {
     done <"/lib/modules/order.$1"
 }
 for name in $bus; do load "$name"; done
+if [ -d /sys/firmware/efi/efivars ]; then
+    load uefi
+    mount -t efivarfs efivarfs /sys/firmware/efi/efivars
+fi
 
 # The first disk, and its first partition where it has partitions.
 tries=0 disk=

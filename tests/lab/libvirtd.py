@@ -51,6 +51,7 @@ OVERLAID = {
     'lib': '/var/lib/libvirt',
     'cache': '/var/cache/libvirt',
     'log': '/var/log/libvirt',
+    'swtpm': '/var/log/swtpm',
 }
 
 #: Where libvirtd keeps what QEMU told it about itself.

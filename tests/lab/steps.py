@@ -94,6 +94,8 @@ FUNCTIONS = {
     'restore-memory': f'{_LIBVIRT}.snapshots.calls:restore',
     'revert-internal': f'{_LIBVIRT}.snapshots.calls:revert_internal',
     'delete-internal': f'{_LIBVIRT}.snapshots.calls:delete_internal',
+    'keep-firmware': f'{_LIBVIRT}.snapshots.firmware_state:Store.keep',
+    'set-firmware': f'{_LIBVIRT}.snapshots.firmware_state:write',
     'destroy': f'{_GUEST}.destroy',
     'remove-leftover': f'{_LIBVIRT}.snapshots.merging:remove_leftover',
     # Volumes.
@@ -467,6 +469,27 @@ REVERT_RUNNING = points(
     after('save-memory'),
     after('redefine'),
     after('restore-memory'),
+)
+#: Taking and going back to one of a stopped guest with UEFI and a TPM.  The
+#: state is written a second time when libvirt has taken the domain snapshot.
+KEEP_FIRMWARE = exhaustive.choose(
+    (
+        before('keep-firmware'),
+        after_call(1, 'keep-firmware'),
+        before('create-domain-snapshot'),
+        after('create-domain-snapshot'),
+        after_call(2, 'keep-firmware'),
+    ),
+    (after_call(1, 'keep-firmware'), after('create-domain-snapshot')),
+)
+SET_FIRMWARE = exhaustive.choose(
+    (
+        before('set-firmware'),
+        after('set-firmware'),
+        before('start'),
+        after('start'),
+    ),
+    (after('set-firmware'),),
 )
 #: To an internal one.
 REVERT_INTERNAL = points(

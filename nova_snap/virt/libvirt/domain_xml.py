@@ -102,6 +102,21 @@ def has_volatile_tpm(xml: str) -> bool:
     )
 
 
+def has_tpm(xml: str) -> bool:
+    """Return True if the guest has an emulated TPM."""
+    found = parse(xml).find("./devices/tpm/backend[@type='emulator']")
+    return found is not None
+
+
+def nvram_format(xml: str) -> str:
+    """Return the format of the file with the variables of UEFI firmware.
+
+    https://libvirt.org/formatdomain.html#bios-bootloader
+    """
+    nvram = parse(xml).find('./os/nvram')
+    return 'raw' if nvram is None else nvram.get('format', 'raw')
+
+
 def has_uefi(xml: str) -> bool:
     """Return True if the guest has UEFI firmware, with variables in flash."""
     os_element = parse(xml).find('./os')

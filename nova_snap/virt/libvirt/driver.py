@@ -281,7 +281,9 @@ class LibvirtDriver(driver.ComputeDriver):
         """
         guest = guest_lib.Guest(self._host, instance_uuid, instance_uuid)
         folders = undo_steps.Folders(self._options.directories())
-        return guest, folders, self._hooks, self._options.chain_reader
+        found = (guest, folders, self._hooks, self._options.chain_reader)
+        store = self._options.firmware
+        return found if store is None else (*found, store)
 
     def _guest(self, instance: instance_lib.Instance) -> guest_lib.Guest:
         return guest_lib.Guest(self._host, instance.uuid, instance.name)

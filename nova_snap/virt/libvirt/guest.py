@@ -52,9 +52,6 @@ AGENT_QUESTION = 'guest-ping'
 #: Seconds in which an event arrives that was sent with an answer.
 EVENT_DELAY = 0.5
 
-#: libvirt that can keep the state of an emulated TPM when undefining.
-MIN_LIBVIRT_KEEP_TPM = (8, 9, 0)
-
 #: State and reason of a domain whose QEMU is gone, though nobody ended it.
 _CRASHED = (
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED),
@@ -210,7 +207,7 @@ class Guest:
         one is removed, as libvirt itself does when it starts the guest.
         """
         flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-        if self.host.libvirt_version() >= MIN_LIBVIRT_KEEP_TPM:
+        if self.host.libvirt_version() >= host_lib.MIN_LIBVIRT_KEEP_TPM:
             flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
         # While a save runs, its file is incomplete, too.
         if self.saved_memory() is SavedMemory.BROKEN and self.job() is None:

@@ -82,6 +82,10 @@ _VOLUME_TYPES = {
 
 Version = tuple[int, int, int]
 
+#: libvirt that keeps or removes the state of an emulated TPM when undefining,
+#: as it is asked to.
+MIN_LIBVIRT_KEEP_TPM = (8, 9, 0)
+
 _STATES = {
     libvirt.VIR_DOMAIN_NOSTATE: power_state.PowerState.NOSTATE,
     libvirt.VIR_DOMAIN_RUNNING: power_state.PowerState.RUNNING,
@@ -285,11 +289,16 @@ class Host:
         )
 
     def remove(self, uuid: str) -> None:
-        """Undefine a domain that does not run, with its firmware variables."""
+        """Undefine a domain that does not run.
+
+        Its firmware variables and the state of its TPM go, too.
+        """
         flags = (
             libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
             | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
         )
+        if self.libvirt_version() >= MIN_LIBVIRT_KEEP_TPM:
+            flags |= libvirt.VIR_DOMAIN_UNDEFINE_TPM
         lookup = self.domain(uuid)
 
         def remove(connection: Any) -> None:

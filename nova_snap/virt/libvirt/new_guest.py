@@ -21,6 +21,7 @@ defined, the guest is whole.
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import os
 import pathlib
 import re
 from typing import BinaryIO
@@ -41,6 +42,7 @@ from nova_snap.virt.libvirt import new_disks
 from nova_snap.virt.libvirt import new_guest_steps
 from nova_snap.virt.libvirt import new_guest_xml
 from nova_snap.virt.libvirt import rebuild_xml
+from nova_snap.virt.libvirt.snapshots import firmware_state
 
 DEFAULT_DIRECTORY = pathlib.Path('/var/lib/libvirt/images')
 
@@ -125,6 +127,7 @@ def planned(
         keeps_other_disks=wanted.written is not None,
     )
     guest = guest_lib.Guest(host, instance.uuid, instance.name)
+    _require_no_variables(guest, xml)
     xml = rebuild_xml.with_image(xml, wanted.disks[0].image)
     return NewGuest(guest, xml, disks, wanted)
 
@@ -138,6 +141,19 @@ def _require_free_name(host: host_lib.Host, name: str) -> None:
     with contextlib.suppress(exception.InstanceNotFound):
         lookup.find(host, name)
         raise exception.Conflict(f'There is a server named {name} already.')
+
+
+def _require_no_variables(guest: guest_lib.Guest, xml: str) -> None:
+    """Raise if libvirt would give the guest the variables of another one.
+
+    libvirt names the file after the guest, and uses one that is there.
+    """
+    path = firmware_state.files(guest, xml).get(firmware_state.NVRAM)
+    if path is not None and os.path.lexists(path):
+        raise exception.Conflict(
+            f'{path} has the UEFI variables of an earlier server of this '
+            'name; choose another name, or remove the file.'
+        )
 
 
 def _hardware(

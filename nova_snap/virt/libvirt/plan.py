@@ -48,6 +48,7 @@ from nova_snap.virt.libvirt.extraction import pull
 from nova_snap.virt.libvirt.extraction import rbd_direct
 from nova_snap.virt.libvirt.extraction import shared_folder
 from nova_snap.virt.libvirt.extraction import space as space_lib
+from nova_snap.virt.libvirt.snapshots import firmware_state
 from nova_snap.virt.storage import backing_chain
 from nova_snap.virt.storage import disk_source as storage
 from nova_snap.virt.storage import qemu_img
@@ -63,7 +64,8 @@ class Options:
     all images, ``compression_of_streams`` of those that are streamed;
     ``reserved_space`` is in bytes, the timeouts in seconds.  A ``pull``
     begins when ``scratch_share`` of what the disks have allocated, and at
-    least ``scratch_minimum`` bytes, are free beyond the reserve.
+    least ``scratch_minimum`` bytes, are free beyond the reserve.  ``firmware``
+    is where domain snapshots have what is not on disks.
     """
 
     snapshots_directory: pathlib.Path
@@ -86,6 +88,7 @@ class Options:
     scratch_minimum: int = 0
     ceph_conf: str | None = None
     chain_reader: backing_chain.Reader = backing_chain.Reader()
+    firmware: firmware_state.Store | None = None
 
     def compresses(
         self, image_format: str, method: decision_lib.Method | None

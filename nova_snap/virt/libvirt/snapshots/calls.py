@@ -203,6 +203,18 @@ def xmls(guest: guest_lib.Guest) -> Mapping[str, tuple[str, bool]]:
     return guest.call('read its domain snapshots', read, insist=True)
 
 
+def created(guest: guest_lib.Guest) -> Mapping[str, int]:
+    """Return when each domain snapshot was taken, in seconds of the epoch.
+
+    :raises GuestGone: the guest does not exist.
+    """
+    return {
+        name: int(found.created_at.timestamp())
+        for name, (xml, is_current) in xmls(guest).items()
+        if (found := metadata.parse(xml, is_current)).created_at is not None
+    }
+
+
 def redefine(guest: guest_lib.Guest, xml: str, is_current: bool) -> None:
     """Replace what libvirt keeps of a domain snapshot; no file is touched.
 

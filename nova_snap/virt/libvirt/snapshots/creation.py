@@ -17,6 +17,7 @@ are ours, whenever one of the processes ends.  Open this file for the order of
 the steps.
 """
 
+from collections.abc import Iterator
 import contextlib
 import dataclasses
 import pathlib
@@ -36,7 +37,9 @@ from nova_snap.virt.libvirt import disk_xml
 from nova_snap.virt.libvirt import inspection as inspection_lib
 from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt.snapshots import calls
+from nova_snap.virt.libvirt.snapshots import firmware_state
 from nova_snap.virt.libvirt.snapshots import new_files
+from nova_snap.virt.libvirt.snapshots import undo_steps
 from nova_snap.virt.libvirt.snapshots import watching
 
 LOG = logging.getLogger(__name__)
@@ -58,7 +61,11 @@ class NewFiles:
 
 @dataclasses.dataclass(frozen=True)
 class LibvirtCreation(domain_snapshot.Creation):
-    """The plan of a domain snapshot of a guest of libvirt."""
+    """The plan of a domain snapshot of a guest of libvirt.
+
+    :ivar firmware: the files of its firmware and its TPM that are kept, too.
+    :ivar store: where they are kept.
+    """
 
     request: domain_snapshot.Request
     snapshot_name: str
@@ -67,6 +74,8 @@ class LibvirtCreation(domain_snapshot.Creation):
     files: NewFiles
     freezing: quiesce.Quiesce
     notes: tuple[str, ...] = ()
+    firmware: firmware_state.Files = dataclasses.field(default_factory=dict)
+    store: firmware_state.Store | None = None
 
     @property
     def name(self) -> str:
@@ -96,6 +105,8 @@ class LibvirtCreation(domain_snapshot.Creation):
                 instance_uuid=guest.uuid,
             )
         with contextlib.ExitStack() as stack:
+            if self.store is not None and self.firmware:
+                stack.enter_context(self._keeping(self.store, entry))
             stack.enter_context(
                 new_files.made(
                     entry,
@@ -115,6 +126,20 @@ class LibvirtCreation(domain_snapshot.Creation):
                 lambda: calls.create(guest, self._xml(), self._flags),
                 progress,
             )
+
+    @contextlib.contextmanager
+    def _keeping(
+        self, store: firmware_state.Store, entry: journal.Entry
+    ) -> Iterator[None]:
+        """Keep the state of the firmware and the TPM for the block."""
+        step = undo_steps.CompleteFirmware(
+            self.name, [str(path) for path in self.files.paths]
+        )
+        with entry.undoing(step):
+            store.keep(
+                self.found.guest, self.name, firmware_state.read(self.firmware)
+            )
+            yield
 
     @property
     def _flags(self) -> calls.Flags:

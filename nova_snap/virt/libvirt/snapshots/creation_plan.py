@@ -38,6 +38,7 @@ from nova_snap.virt.libvirt import quiesce
 from nova_snap.virt.libvirt import root_disk
 from nova_snap.virt.libvirt.snapshots import calls
 from nova_snap.virt.libvirt.snapshots import creation
+from nova_snap.virt.libvirt.snapshots import firmware_state
 from nova_snap.virt.libvirt.snapshots import policy
 from nova_snap.virt.storage import qemu_img
 
@@ -63,7 +64,13 @@ def plan(
     _require_name(request, name)
     disks = _chosen(found, request) if request.has_disks else []
     files = _new_files(found, disks, request, name)
-    facts = _facts(found, disks, files, request, name)
+    others = _firmware(found, options, request)
+    readable = firmware_state.read(others)
+    facts = dataclasses.replace(
+        _facts(found, disks, files, request, name),
+        keeps_nvram=firmware_state.NVRAM in readable,
+        keeps_tpm=firmware_state.TPM in readable,
+    )
     _refuse(guest, request, name, facts)
     _require_room(found, options, files, request, disks)
     freezing = quiesce.plan(
@@ -77,7 +84,24 @@ def plan(
         files=files,
         freezing=freezing,
         notes=policy.notes(request, facts),
+        firmware=others,
+        store=options.firmware,
     )
+
+
+def _firmware(
+    found: inspection_lib.Inspection,
+    options: plan_lib.Options,
+    request: domain_snapshot.Request,
+) -> firmware_state.Files:
+    """Return the files of the firmware and the TPM that are kept."""
+    if (
+        found.power_state.is_active
+        or request.is_internal
+        or options.firmware is None
+    ):
+        return {}
+    return firmware_state.files(found.guest, found.xml)
 
 
 def _refuse(
@@ -164,8 +188,8 @@ def _facts(
         ),
         host_devices=tuple(device.address for device in devices),
         has_uefi=domain_xml.has_uefi(found.xml),
-        has_tpm=root.find("./devices/tpm/backend[@type='emulator']")
-        is not None,
+        nvram_format=domain_xml.nvram_format(found.xml),
+        has_tpm=domain_xml.has_tpm(found.xml),
         has_checkpoints=calls.has_checkpoints(guest),
         has_saved_memory=guest.has_managed_save() or found.has_saved_memory,
         has_job=found.has_backup_job

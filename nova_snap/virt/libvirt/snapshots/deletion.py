@@ -36,6 +36,7 @@ from nova_snap.virt import domain_snapshot
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.snapshots import calls
+from nova_snap.virt.libvirt.snapshots import firmware_state
 from nova_snap.virt.libvirt.snapshots import merging
 from nova_snap.virt.libvirt.snapshots import rewriting
 from nova_snap.virt.libvirt.snapshots import usage
@@ -114,6 +115,7 @@ class FinishDeletion(
             resources.get(backing_chain.Reader),
             progress_lib.Progress(),
         )
+        prune(guest, resources.find(firmware_state.Store))
 
     def finish(
         self,
@@ -167,6 +169,13 @@ def set_parent(
             calls.redefine(guest, new, is_current)
 
 
+def prune(guest: guest_lib.Guest, store: firmware_state.Store | None) -> None:
+    """Remove what is kept of domain snapshots that are deleted."""
+    if store is not None:
+        with contextlib.suppress(exception.GuestGone):
+            store.prune(guest, calls.created(guest))
+
+
 @dataclasses.dataclass(frozen=True)
 class Single:
     """What is done to delete one domain snapshot.
@@ -210,12 +219,14 @@ class LibvirtDeletion(domain_snapshot.Deletion):
 
     :ivar singles: in their order, children first.
     :ivar rate: bytes a second; 0: as fast as it can.
+    :ivar store: of the state of firmware and TPMs.
     """
 
     guest: guest_lib.Guest
     reader: backing_chain.Reader
     singles: tuple[Single, ...]
     rate: int
+    store: firmware_state.Store | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -254,4 +265,5 @@ class LibvirtDeletion(domain_snapshot.Deletion):
             calls.forget(self.guest, single.name)
             step.control.is_tried = True
             step.finish(self.guest, self.reader, progress, self.rate)
+            prune(self.guest, self.store)
             entry.drop(step)

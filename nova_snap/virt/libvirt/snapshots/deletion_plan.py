@@ -84,7 +84,7 @@ def plan(
         )
     _require_room(options, singles)
     return deletion.LibvirtDeletion(
-        guest, options.chain_reader, singles, request.rate
+        guest, options.chain_reader, singles, request.rate, options.firmware
     )
 
 

@@ -24,7 +24,8 @@ from nova_snap.virt import domain_snapshot
 
 Version = tuple[int, int, int]
 
-#: libvirt that takes internal snapshots of a guest with UEFI firmware.
+#: libvirt that takes internal snapshots of a guest with UEFI firmware, if its
+#: variables are in a qcow2 file.  https://libvirt.org/news.html
 MIN_LIBVIRT_INTERNAL_UEFI = (10, 9, 0)
 
 #: Bytes of a name; what libvirt and the names of files allow.
@@ -89,6 +90,9 @@ class Facts:
     :ivar left_out: disks that the guest may write to, and that the domain
         snapshot does not have.
     :ivar host_devices: addresses of devices of the host that it has.
+    :ivar nvram_format: of the file with the variables of its UEFI firmware.
+    :ivar keeps_nvram: the variables are read from their file.
+    :ivar keeps_tpm: and so is the state of its emulated TPM.
     :ivar has_saved_memory: libvirt keeps the memory of an earlier run.
     :ivar has_job: a save, a dump, a migration or a backup is under way.
     :ivar unfreezable: why its file systems can't be frozen; '' if they can.
@@ -104,7 +108,10 @@ class Facts:
     left_out: tuple[str, ...] = ()
     host_devices: tuple[str, ...] = ()
     has_uefi: bool = False
+    nvram_format: str = 'raw'
     has_tpm: bool = False
+    keeps_nvram: bool = False
+    keeps_tpm: bool = False
     has_checkpoints: bool = False
     has_saved_memory: bool = False
     has_job: bool = False
@@ -122,10 +129,12 @@ def refusals(
 def notes(request: domain_snapshot.Request, facts: Facts) -> tuple[str, ...]:
     """Return what of the guest is not kept, as sentences."""
     found = []
-    if facts.has_uefi and not request.is_internal:
+    # QEMU saves both with the memory, and libvirt what is in a qcow2 file.
+    has_memory = request.has_memory and facts.power_state.is_active
+    keeps_nvram = request.is_internal or facts.keeps_nvram
+    if facts.has_uefi and not (has_memory or keeps_nvram):
         found.append('The variables of its UEFI firmware are not kept.')
-    # QEMU saves the state of an emulated TPM with the memory.
-    if facts.has_tpm and not request.has_memory:
+    if facts.has_tpm and not (has_memory or facts.keeps_tpm):
         found.append('The state of its emulated TPM is not kept.')
     if request.has_memory and request.has_disks and facts.left_out:
         found.append(
@@ -189,19 +198,25 @@ def _of_guest(request: domain_snapshot.Request, facts: Facts) -> Iterator[str]:
 def _of_disks(request: domain_snapshot.Request, facts: Facts) -> Iterator[str]:
     if not facts.disks and not facts.unknown_devices:
         yield 'it has no disk that can be written'
-    if (
-        request.is_internal
-        and facts.has_uefi
-        and facts.libvirt_version < MIN_LIBVIRT_INTERNAL_UEFI
-    ):
+    if request.is_internal and facts.has_uefi:
+        yield from _of_uefi(facts)
+    for disk in facts.disks:
+        reasons = _of_disk(request, disk)
+        yield from (f'disk {disk.device} {reason}' for reason in reasons)
+
+
+def _of_uefi(facts: Facts) -> Iterator[str]:
+    if facts.libvirt_version < MIN_LIBVIRT_INTERNAL_UEFI:
         least = '.'.join(map(str, MIN_LIBVIRT_INTERNAL_UEFI))
         yield (
             'it has UEFI firmware, and libvirt before '
             f'{least} takes no internal snapshot of such a guest'
         )
-    for disk in facts.disks:
-        reasons = _of_disk(request, disk)
-        yield from (f'disk {disk.device} {reason}' for reason in reasons)
+    elif facts.nvram_format != 'qcow2':
+        yield (
+            'the variables of its UEFI firmware are in a file of format '
+            f'{facts.nvram_format}, and only qcow2 has internal snapshots'
+        )
 
 
 def _of_disk(

@@ -34,6 +34,7 @@ from nova_snap.objects import power_state
 from nova_snap.virt import domain_snapshot
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt.snapshots import calls
+from nova_snap.virt.libvirt.snapshots import firmware_state
 from nova_snap.virt.libvirt.snapshots import new_files
 from nova_snap.virt.libvirt.snapshots import revert_steps
 from nova_snap.virt.libvirt.snapshots import usage
@@ -54,6 +55,7 @@ class New:
     :ivar snapshot_xml: of the domain snapshot, with the new files.
     :ivar memory: the file with the memory of then, if it has one.
     :ivar memory_xml: the XML of the guest with that memory.
+    :ivar firmware: the state of its firmware and its TPM, if it has no memory.
     """
 
     definition: str = dataclasses.field(repr=False)
@@ -61,6 +63,9 @@ class New:
     snapshot_xml: str = dataclasses.field(repr=False)
     memory: str | None = None
     memory_xml: str | None = dataclasses.field(default=None, repr=False)
+    firmware: firmware_state.State = dataclasses.field(
+        default_factory=dict, repr=False
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +155,7 @@ class LibvirtRevert(domain_snapshot.Revert):
                 step.control.has_stopped = self.was != revert_steps.OFF
                 self._require_off()
                 self.guest.host.define(self.new.definition)
+                self._set_firmware()
                 self._start()
                 self._require_new_files()
                 step.control.has_failed = False
@@ -160,6 +166,7 @@ class LibvirtRevert(domain_snapshot.Revert):
 
     def _step(self) -> revert_steps.GoBack:
         definition = self.guest.definition()
+        files = firmware_state.files(self.guest, definition.xml)
         return revert_steps.GoBack(
             name=self.name,
             xml=definition.xml,
@@ -180,6 +187,8 @@ class LibvirtRevert(domain_snapshot.Revert):
                 'overlays': list(map(str, self.new.overlays)),
                 'left': [dataclasses.asdict(layer) for layer in self.left],
             },
+            firmware_files=dict(files),
+            firmware=dict(firmware_state.read(files)),
         )
 
     def _require_unchanged(self) -> None:
@@ -214,6 +223,13 @@ class LibvirtRevert(domain_snapshot.Revert):
                 lambda: calls.save(self.guest, str(self.saved)),
                 progress,
             )
+
+    def _set_firmware(self) -> None:
+        """Give the firmware and the TPM the state of then."""
+        firmware_state.write(
+            firmware_state.files(self.guest, self.new.definition),
+            self.new.firmware,
+        )
 
     def _start(self) -> None:
         """Start the guest; one that is to be off is started to try it.

@@ -40,6 +40,7 @@ from nova_snap.virt.libvirt.snapshots import calls
 from nova_snap.virt.libvirt.snapshots import creation_plan
 from nova_snap.virt.libvirt.snapshots import deletion_plan
 from nova_snap.virt.libvirt.snapshots import deletion_policy
+from nova_snap.virt.libvirt.snapshots import firmware_state
 from nova_snap.virt.libvirt.snapshots import internal_revert
 from nova_snap.virt.libvirt.snapshots import metadata
 from nova_snap.virt.libvirt.snapshots import new_files
@@ -274,7 +275,7 @@ class _External:
             seen=self._seen,
             new=new,
             left=tuple(self._left(overlays)),
-            notes=tuple(self._notes(becomes)),
+            notes=tuple(self._notes(becomes, new.firmware)),
             keep=self._keep if self._request.keeps else None,
         )
 
@@ -425,6 +426,9 @@ class _External:
             ),
             memory=memory,
             memory_xml=memory_xml,
+            firmware=firmware_state.kept(
+                self._options.firmware, self._guest, self._target
+            ),
         )
 
     def _left(self, overlays: Mapping[str, object]) -> Iterator[usage.Layer]:
@@ -449,14 +453,24 @@ class _External:
             ):
                 yield chain.layers[0]
 
-    def _notes(self, becomes: str) -> Iterator[str]:
+    def _notes(
+        self, becomes: str, kept: firmware_state.State
+    ) -> Iterator[str]:
         ran = self._target.state == metadata.DISK_STATE
         if becomes == revert_steps.OFF and ran:
             yield 'The guest is shut off, since its memory was not kept.'
-        if domain_xml.has_uefi(self._found.xml) and (
-            self._target.memory_file is None
+        if self._target.memory_file is not None:
+            return
+        if (
+            domain_xml.has_uefi(self._found.xml)
+            and firmware_state.NVRAM not in kept
         ):
             yield 'The variables of its UEFI firmware stay as they are.'
+        if (
+            domain_xml.has_tpm(self._found.xml)
+            and firmware_state.TPM not in kept
+        ):
+            yield 'The state of its emulated TPM stays as it is.'
 
     def _require_room(self, saved: pathlib.Path) -> None:
         size = creation_plan.OVERLAY_SIZE * len(self._external)

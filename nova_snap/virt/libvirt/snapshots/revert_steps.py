@@ -34,6 +34,7 @@ from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import inspection
 from nova_snap.virt.libvirt import undo_steps
 from nova_snap.virt.libvirt.snapshots import calls
+from nova_snap.virt.libvirt.snapshots import firmware_state
 from nova_snap.virt.libvirt.snapshots import merging
 from nova_snap.virt.libvirt.snapshots import usage
 from nova_snap.virt.storage import backing_chain
@@ -132,6 +133,9 @@ class GoBack(undo.Step, kind='go back to the state before a revert'):
     :ivar written: the time of the last change of each new file.
     :ivar rest: what is done once the guest has been seen to start; fields of
         :class:`FinishRevert`.
+    :ivar firmware_files: the files of its firmware and its TPM.
+    :ivar firmware: their content.  With the memory QEMU saves it, too, and
+        writes it when the guest goes on, but not while it is paused.
     """
 
     name: str
@@ -145,6 +149,10 @@ class GoBack(undo.Step, kind='go back to the state before a revert'):
     current: str | None
     written: Mapping[str, int]
     rest: Mapping[str, Any]
+    firmware_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    firmware: Mapping[str, str] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
     control: Control = dataclasses.field(
         default_factory=Control, metadata=undo.VOLATILE
     )
@@ -257,6 +265,8 @@ class GoBack(undo.Step, kind='go back to the state before a revert'):
         has_stopped = self._has_stopped(guest)
         if guest.run() is not None:
             guest.destroy()
+        if has_stopped:
+            firmware_state.write(self.firmware_files, self.firmware)
         self._restore_definition(guest)
         if self.was != OFF:
             self._start(guest, has_stopped)

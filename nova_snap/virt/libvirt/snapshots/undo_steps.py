@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The undo step of a domain snapshot that is being taken."""
+"""The undo steps of a domain snapshot that is being taken."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -27,6 +27,8 @@ from nova_snap.virt.libvirt import domain_xml
 from nova_snap.virt.libvirt import guest as guest_lib
 from nova_snap.virt.libvirt import host as host_lib
 from nova_snap.virt.libvirt.snapshots import calls
+from nova_snap.virt.libvirt.snapshots import firmware_state
+from nova_snap.virt.libvirt.snapshots import metadata
 from nova_snap.virt.storage import open_files
 
 LOG = logging.getLogger(__name__)
@@ -105,6 +107,34 @@ class RemoveUnusedFiles(
             for path, found in ours.items()
             if found not in opened and not _is_named(domains, path)
         ]
+
+
+@dataclasses.dataclass(frozen=True)
+class CompleteFirmware(
+    undo.Step, kind='complete what is kept of the firmware and the TPM'
+):
+    """Say of which domain snapshot the state is that was written before.
+
+    :ivar name: of the domain snapshot.
+    :ivar files: its new files, by which it is known.
+    """
+
+    name: str
+    files: Sequence[str]
+
+    def undo(self, resources: undo.Resources) -> None:
+        """Keep the state, unless the domain snapshot was not taken."""
+        guest = resources.get(guest_lib.Guest)
+        store = resources.get(firmware_state.Store)
+        try:
+            xml, is_current = calls.xmls(guest).get(self.name, ('', False))
+            created = calls.created(guest)
+        except exception.GuestGone:
+            store.prune(guest, {})
+            return
+        if xml and metadata.parse(xml, is_current).paths >= set(self.files):
+            store.complete(guest, self.name, created[self.name])
+        store.prune(guest, created)
 
 
 def _is_left_paused(guest: guest_lib.Guest) -> bool:

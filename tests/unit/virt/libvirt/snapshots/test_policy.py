@@ -90,7 +90,9 @@ class TestRefusals(base.TestCase):
 
     def test_firmware(self) -> None:
         self.refused('UEFI', INTERNAL, has_uefi=True)
-        self.refused('UEFI', has_uefi=True, libvirt_version=(10, 9, 0))
+        new = {'has_uefi': True, 'libvirt_version': (10, 9, 0)}
+        self.refused('format raw', INTERNAL, **new)
+        self.refused('UEFI', **new, nvram_format='qcow2')
 
     def test_of_disks(self) -> None:
         disks = (PLAIN, SYSTEM, INTERNAL)
@@ -141,11 +143,15 @@ class TestRefusals(base.TestCase):
         }
         for request, of_uefi, of_tpm in (
             (PLAIN, True, True),
-            (SYSTEM, True, False),
+            (SYSTEM, False, False),
             (INTERNAL, False, False),
+            (MEMORY, False, False),
         ):
             self.assertEqual(of_uefi, 'UEFI' in told[request])
             self.assertEqual(of_tpm, 'TPM' in told[request])
+        stopped = dataclasses.replace(facts, power_state=SHUTDOWN)
+        (note,) = policy.notes(INTERNAL, stopped)
+        self.assertIn('TPM', note)
         self.assertIn('does not fit', told[MEMORY])
         self.assertEqual(
             (), policy.notes(dataclasses.replace(MEMORY, halts=True), FACTS)
