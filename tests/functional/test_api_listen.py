@@ -127,9 +127,10 @@ class TestListening(api_base.ServiceTestCase):
         with socket.create_connection(('127.0.0.1', self.port)):
             # A client that says nothing keeps nobody waiting.
             self.assertEqual(401, self.get(self.PATH)[0])
-        token = base64.b64encode(b'you:word').decode()
-        self.headers['Authorization'] = f'Basic {token}'
-        self.assertEqual(404, self.get(self.PATH)[0])
+        for password, status in ((b'another', 401), (b'word', 404)):
+            token = base64.b64encode(b'you:' + password).decode()
+            self.headers['Authorization'] = f'Basic {token}'
+            self.assertEqual(status, self.get(self.PATH)[0])
         version: Any = self.get('/v2.1')[1]['version']
         self.assertEqual(
             f'https://localhost:{self.port}/v2.1/',
