@@ -226,11 +226,12 @@ static void tick(int64_t interval, char **also, int count)
 		write_record(ring, ++number);
 		for (int i = 0; i < count; i++)
 			write_record(others[i], number);
-		printf("tick %llu\n", (unsigned long long)number);
+		/* Before it is said: a guest that has ticked has a log. */
 		if (now_ns() >= log_at) {
 			append_log(log, number);
 			log_at = now_ns() + LOG_NS;
 		}
+		printf("tick %llu\n", (unsigned long long)number);
 		next += interval;
 		if (next < now_ns())        /* never catch up in a burst */
 			next = now_ns();
