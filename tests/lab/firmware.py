@@ -226,7 +226,8 @@ def beside(
     On a host that is not shared every program does.
     """
     return [
-        *('nsenter', '--mount', '--target', str(libvirtd.pid())),
+        # The root, too: in a chroot it is not that of the mount namespace.
+        *('nsenter', '--mount', '--root', '--target', str(libvirtd.pid())),
         *(f'--wd={os.getcwd()}', *command),
     ]
 
