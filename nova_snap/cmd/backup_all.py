@@ -57,7 +57,7 @@ class BackupAll(backup_command.BackupCommand):
             action='append',
             default=[],
             help='Only servers with a name that matches this shell pattern, '
-            'such as "web-*"; may be given more than once.',
+            'such as "web-?"; may be given more than once.',
         )
         server_argument.add_all_disks(parser)
         self.add_common(parser)
