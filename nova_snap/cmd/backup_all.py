@@ -17,6 +17,7 @@ import dataclasses
 import fnmatch
 from typing import Any
 
+from cliff import lister
 from oslo_log import log as logging
 from oslo_utils import timeutils
 
@@ -24,9 +25,9 @@ from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap.cmd import backup_command
 from nova_snap.cmd import columns
+from nova_snap.cmd import epilog
 from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
-from nova_snap.cmd import retention_arguments
 from nova_snap.cmd import server_argument
 from nova_snap.compute import image_record
 from nova_snap.objects import instance as instance_lib
@@ -38,7 +39,7 @@ LOG = logging.getLogger(__name__)
 TIME = '%Y%m%dT%H%M%SZ'
 
 
-class BackupAll(backup_command.BackupCommand):
+class BackupAll(epilog.NoEpilog, lister.Lister):
     """Take a backup of each server of this host, one after the other.
 
     As "nova-snap backup-create" does; the name of an image is that of the
@@ -60,16 +61,15 @@ class BackupAll(backup_command.BackupCommand):
             'such as "web-?"; may be given more than once.',
         )
         server_argument.add_all_disks(parser)
-        self.add_common(parser)
+        backup_command.add_arguments(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Take the backups; return a row for each server."""
-        retention_arguments.retention(parsed_args)
-        services = backup_command.Services.from_conf()
-        instances = _matching(services.driver, parsed_args)
+        wanted = backup_command.Wanted.from_arguments(parsed_args)
+        instances = _matching(wanted.driver, parsed_args)
         self.failed = 0
         self.running = _Running()
         with (
@@ -77,8 +77,7 @@ class BackupAll(backup_command.BackupCommand):
             interrupts.calling(self.running.cancel),
         ):
             return ('ID', 'Name', 'Image', 'Outcome'), [
-                self._row(services, instance, parsed_args, listener)
-                for instance in instances
+                self._row(wanted, instance, listener) for instance in instances
             ]
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -86,34 +85,39 @@ class BackupAll(backup_command.BackupCommand):
         super().run(parsed_args)
         if self.failed:
             raise exception.SnapshotFailed(
-                f'{self.failed} servers have no new backup, or old backups '
-                'that should be deleted; the rows above have the reasons.'
+                'Servers without a new backup, or with old ones that should '
+                f'be deleted: {self.failed}; the rows above have the reasons.'
             )
         return 0
 
     def _row(
         self,
-        services: backup_command.Services,
+        wanted: backup_command.Wanted,
         instance: instance_lib.Instance,
-        parsed_args: argparse.Namespace,
         listener: progress_view.Listener | None,
     ) -> tuple[Any, ...]:
         """Take the backup of a server; return what became of it."""
         image_id = ''
         try:
-            outcomes = self.backed_up(
-                services,
+            outcomes = wanted.taken(
                 instance,
-                _name(instance, parsed_args.backup_type),
-                parsed_args,
+                _name(instance, wanted.backup_type),
                 self.running.next(instance, listener),
             )
-        except exception.NovaSnapError as error:
-            LOG.error('%s', error, instance_uuid=instance.uuid)
-            outcome, is_right = str(error), False
+        except Exception as error:
+            # Whatever it is, the others have theirs.
+            is_known = isinstance(error, exception.NovaSnapError)
+            outcome = str(error) or type(error).__name__
+            LOG.error(
+                'No backup of server %(server)s: %(why)s',
+                {'server': instance.uuid, 'why': outcome},
+                instance_uuid=instance.uuid,
+                exc_info=None if is_known else error,
+            )
+            is_right = False
         else:
             image_id = outcomes[0].backup.image.id
-            outcome = backup_command.summary(outcomes, parsed_args.dry_run)
+            outcome = backup_command.summary(outcomes, wanted.is_dry_run)
             is_right = not any(one.hindrance for one in outcomes)
         self.failed += not is_right
         return instance.uuid, columns.Text(instance.name), image_id, outcome

@@ -15,12 +15,9 @@
 import argparse
 import dataclasses
 
-from cliff import lister
-
 from nova_snap import conf
 from nova_snap import factory
 from nova_snap import progress as progress_lib
-from nova_snap.cmd import epilog
 from nova_snap.cmd import retention_arguments
 from nova_snap.compute import backups
 from nova_snap.compute import manager as manager_lib
@@ -30,45 +27,50 @@ from nova_snap.virt import driver as driver_lib
 from nova_snap.volume import api as volume_api
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that all commands have which take backups."""
+    retention_arguments.add(parser)
+    parser.add_argument(
+        '--poll',
+        action='store_true',
+        help='Show progress: a bar on a terminal, else lines.',
+    )
+
+
 @dataclasses.dataclass(frozen=True)
-class Services:
-    """What the configuration gives for backups."""
+class Wanted:
+    """What the arguments ask for, and the services that do it."""
 
     driver: driver_lib.ComputeDriver
     manager: manager_lib.SnapshotManager
     images: image_api.ImageService
     volumes: volume_api.VolumeService | None
+    backup_type: str
+    retention: backups.Retention
+    is_dry_run: bool
 
     @classmethod
-    def from_conf(cls) -> 'Services':
-        """Make them of the configuration."""
+    def from_arguments(cls, parsed_args: argparse.Namespace) -> 'Wanted':
+        """Make it of the arguments and the configuration.
+
+        :raises Invalid: no backup would be kept.
+        """
+        retention = retention_arguments.retention(parsed_args)
         driver = factory.libvirt_driver(conf.CONF)
         return cls(
             driver,
             factory.snapshot_manager(conf.CONF, driver),
             image_api.from_conf(conf.CONF),
             factory.volume_service(conf.CONF),
+            parsed_args.backup_type,
+            retention,
+            parsed_args.dry_run,
         )
 
-
-class BackupCommand(epilog.NoEpilog, lister.Lister):
-    """A command that takes backups."""
-
-    def add_common(self, parser: argparse.ArgumentParser) -> None:
-        """Add the arguments that all of them have."""
-        retention_arguments.add(parser)
-        parser.add_argument(
-            '--poll',
-            action='store_true',
-            help='Show progress: a bar on a terminal, else lines.',
-        )
-
-    def backed_up(
+    def taken(
         self,
-        services: Services,
         instance: instance_lib.Instance,
         name: str,
-        parsed_args: argparse.Namespace,
         progress: progress_lib.Progress,
     ) -> list[backups.Outcome]:
         """Take a backup; return what became of each, the new one first.
@@ -76,21 +78,13 @@ class BackupCommand(epilog.NoEpilog, lister.Lister):
         In a dry run none is taken, and none deleted.
         """
         series = backups.Series(
-            services.images,
-            instance.uuid,
-            parsed_args.backup_type,
-            retention_arguments.retention(parsed_args),
+            self.images, instance.uuid, self.backup_type, self.retention
         )
-        if parsed_args.dry_run:
+        if self.is_dry_run:
             judged = series.judged(series.imagined(name))
             return [backups.Outcome(backup, '') for backup in judged]
         return backups.take(
-            services.manager,
-            series,
-            instance,
-            name,
-            services.volumes,
-            progress,
+            self.manager, series, instance, name, self.volumes, progress
         )
 
 

@@ -15,17 +15,19 @@
 import argparse
 from typing import Any
 
+from cliff import lister
+
 from nova_snap import exception
 from nova_snap import progress as progress_lib
 from nova_snap.cmd import backup_command
 from nova_snap.cmd import columns
+from nova_snap.cmd import epilog
 from nova_snap.cmd import interrupts
 from nova_snap.cmd import progress as progress_view
-from nova_snap.cmd import retention_arguments
 from nova_snap.cmd import server_argument
 
 
-class CreateBackup(backup_command.BackupCommand):
+class CreateBackup(epilog.NoEpilog, lister.Lister):
     """Take a backup of a server: an image of which only some are kept.
 
     When the image is active, those backups of the same server, type and
@@ -41,32 +43,29 @@ class CreateBackup(backup_command.BackupCommand):
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         server_argument.add_several(parser)
         parser.add_argument('name', metavar='NAME', help='Of the image.')
-        self.add_common(parser)
+        backup_command.add_arguments(parser)
         return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """Take the backup; return a row for each backup of the series."""
-        retention_arguments.retention(parsed_args)
-        services = backup_command.Services.from_conf()
-        instance = server_argument.instance(services.driver, parsed_args)
+        wanted = backup_command.Wanted.from_arguments(parsed_args)
+        instance = server_argument.instance(wanted.driver, parsed_args)
         with (
             progress_view.listener(parsed_args.poll) as listener,
             interrupts.cancelling(
                 progress_lib.Progress(instance.uuid, listener)
             ) as progress,
         ):
-            outcomes = self.backed_up(
-                services, instance, parsed_args.name, parsed_args, progress
-            )
+            outcomes = wanted.taken(instance, parsed_args.name, progress)
         self.all_deleted = not any(one.hindrance for one in outcomes)
         return ('ID', 'Name', 'Created At', 'Outcome'), [
             (
                 outcome.backup.image.id,
                 columns.Text(outcome.backup.image.name),
                 outcome.backup.image.created_at,
-                backup_command.text(outcome, parsed_args.dry_run),
+                backup_command.text(outcome, wanted.is_dry_run),
             )
             for outcome in outcomes
         ]

@@ -218,6 +218,8 @@ def take(
 
     :param name: of the image.
     :raises NovaSnapError: as snapshot_instance(); no backup was deleted.
+    :raises SnapshotFailed: the backup is made, but it is not known which
+        others there are.
     """
     latest, *_further = manager.snapshot_instance(
         instance,
@@ -227,7 +229,13 @@ def take(
         progress,
         own=properties(series.backup_type),
     )
-    return series.rotate(latest, volumes)
+    try:
+        return series.rotate(latest, volumes)
+    except exception.NovaSnapError as error:
+        raise exception.SnapshotFailed(
+            f'Backup {latest.id} is made, and complete; older ones are left '
+            f'to the next backup: {error}'
+        ) from error
 
 
 def _created(image: image_api.Image) -> datetime.datetime:

@@ -18,6 +18,7 @@ import signal
 from typing import Any
 
 from nova_snap import exception
+from nova_snap.compute import manager as manager_lib
 from nova_snap.image import filesystem
 from tests.unit.cmd import base
 from tests.unit.cmd import test_image_sets
@@ -130,6 +131,20 @@ class CreateTest(BackupTestCase):
         self.assertIn('not all backups that no rule keeps', found.errors)
         self.assertEqual(3, len(self.images()))
 
+    def test_others_that_cannot_be_asked_for(self) -> None:
+        """The new one is named, since no row names it."""
+
+        def fail(_service: Any, **_filters: str) -> None:
+            raise exception.ImageServiceUnavailable(
+                endpoint='x', reason='try later.'
+            )
+
+        self.patch(filesystem.FilesystemImageService, 'list', fail)
+        found = self.run_command('backup-create', 'db', 'b', *TWO)
+        self.assertEqual(1, found.status)
+        (record,) = (self.state / 'state' / 'images').glob('*.json')
+        self.assertIn(f'Backup {record.stem} is made', found.errors)
+
     def test_what_keeps_nothing_is_refused(self) -> None:
         create = ('backup-create', 'db', 'b')
         daily = (*create, '--type', 'daily')
@@ -170,11 +185,29 @@ class AllTest(BackupTestCase):
         self.add_guest('gone', base.DISKLESS, 'stopped', kind=None)
         found = self.run_command('backup-all', *TWO, '-f', 'json')
         self.assertEqual(1, found.status)
-        self.assertIn('1 servers have no new backup', found.errors)
+        self.assertIn('should be deleted: 1;', found.errors)
         rows = {row['Name']: row for row in json.loads(found.output)}
         self.assertEqual('', rows['gone']['Image'])
         self.assertIn(base.DISKLESS, rows['gone']['Outcome'])
         self.assertEqual(3, len(self.images()))
+
+    def test_one_that_fails_as_nobody_expects(self) -> None:
+        take = manager_lib.SnapshotManager.snapshot_instance
+
+        def fail(manager: Any, instance: Any, *rest: Any, **more: Any) -> Any:
+            if instance.name == 'db':
+                raise AssertionError
+            return take(manager, instance, *rest, **more)
+
+        manager = manager_lib.SnapshotManager
+        self.patch(manager, 'snapshot_instance', fail)
+        found = self.run_command('backup-all', *TWO, '-f', 'json')
+        self.assertEqual(1, found.status)
+        rows = {row['Name']: row for row in json.loads(found.output)}
+        self.assertEqual('AssertionError', rows['db']['Outcome'])
+        self.assertEqual(
+            {rows['two']['Image'], rows['web']['Image']}, self.images()
+        )
 
     def test_dry_run(self) -> None:
         self.json('backup-all', *TWO)
