@@ -371,9 +371,11 @@ class _External:
         for device, source in self._external.items():
             base = pathlib.Path(source.describe())
             folder = base.parent if source.type == 'file' else self._folder
+            # Of the time, as libvirt does; it takes seconds, and would refuse
+            # a revert of its own in the same one.
             path = next(
                 path
-                for number in itertools.count(int(time.time()))
+                for number in itertools.count(time.time_ns() // 10**6)
                 if (path := folder / f'{base.stem}.{number}') not in taken
                 and not os.path.lexists(path)
             )
