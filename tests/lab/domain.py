@@ -29,6 +29,9 @@ DISK_PREFIXES = {'virtio': 'vd', 'scsi': 'sd', 'ide': 'hd'}
 #: What makes an emulated guest boot faster.
 FAST_BOOT = 'quiet console=ttyS0 mitigations=off nokaslr panic=-1'
 
+#: MiB; with less the firmware of Debian 13 (2025.02) does not load a kernel.
+UEFI_MEMORY = 256
+
 #: A TPM whose state stays when the guest is undefined for a moment.
 TPM = """<tpm model='tpm-tis'>
       <backend type='emulator' version='2.0' persistent_state='yes'/>
@@ -133,7 +136,7 @@ def render(
   <name>{_text(spec.name)}</name>
   <uuid>{spec.uuid}</uuid>
   {_metadata(spec.metadata) if spec.metadata else ''}
-  <memory unit='MiB'>{spec.memory}</memory>
+  <memory unit='MiB'>{_memory(spec)}</memory>
   <vcpu>1</vcpu>
   {_iothreads(spec)}
   <os{" firmware='efi'" if spec.uefi else ''}>
@@ -166,6 +169,10 @@ def render(
 
 def _text(value: object) -> str:
     return saxutils.escape(str(value), {"'": '&apos;'})
+
+
+def _memory(spec: Spec) -> int:
+    return max(spec.memory, UEFI_MEMORY) if spec.uefi else spec.memory
 
 
 def _iothreads(spec: Spec) -> str:
