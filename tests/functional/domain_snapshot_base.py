@@ -97,6 +97,34 @@ class DomainSnapshotTestCase(base.SnapshotTestCase):
         """Return the file that the guest starts with."""
         return pathlib.Path(top_file(guest.inactive_xml()))
 
+    def guest_that_cannot_go_back(self, name: str) -> guest_lib.Guest:
+        """Return a guest that runs, with a domain snapshot that can't start.
+
+        It had a disc in its drive then, whose file is gone.
+        """
+        iso = self.directory() / 'cd.iso'
+        iso.write_bytes(bytes(MIB))
+        guest = self.guest(start=False, devices_xml=cdrom(iso))
+        self.take(guest, name)
+        xml = guest.inactive_xml().replace(f"<source file='{iso}'/>", '')
+        with self.libvirtd.connection() as connection:
+            connection.defineXML(xml).create()
+        guest.wait_until_up()
+        iso.unlink()
+        return guest
+
+    def assert_ends_whole(self, guest: guest_lib.Guest) -> None:
+        """Check the disk of a guest that ends, against what it said."""
+        guest.suspend()
+        ticks = guest.ticks()
+        guest.destroy()
+        path = self.disk(guest)
+        self.assertEqual('', disk_lib.check(path))
+        self.assertIn(ticks, disk_lib.ring_numbers(path, 'qcow2'))
+        with guest.domain() as dom:
+            dom.create()
+        guest.wait_until_up()
+
     def frozen(self, guest: guest_lib.Guest, name: str) -> pathlib.Path:
         """Return the file that has the disk of a domain snapshot."""
         xml = self.virsh('snapshot-dumpxml', guest.uuid, name)

@@ -291,18 +291,6 @@ class TestRunning(DeleteTestCase):
         self.assertEqual(['root.qcow2'], self.files(guest))
         self.assert_ends_whole(guest)
 
-    def assert_ends_whole(self, guest: guest_lib.Guest) -> None:
-        """Check the disk of a guest that ends, against what it said."""
-        guest.suspend()
-        ticks = guest.ticks()
-        guest.destroy()
-        path = self.disk(guest)
-        self.assertEqual('', disk_lib.check(path))
-        self.assertIn(ticks, disk_lib.ring_numbers(path, 'qcow2'))
-        with guest.domain() as dom:
-            dom.create()
-        guest.wait_until_up()
-
     def check_killed(
         self, guest: guest_lib.Guest, point: steps.Point, name: str
     ) -> None:

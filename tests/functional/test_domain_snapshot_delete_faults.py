@@ -17,7 +17,6 @@ import pathlib
 
 from tests.functional import domain_snapshot_base
 from tests.lab import command
-from tests.lab import disk as disk_lib
 from tests.lab import guest as guest_lib
 from tests.lab import root_disk
 from tests.lab import steps
@@ -44,12 +43,7 @@ class TestDelete(domain_snapshot_base.ContentTestCase):
         self.assertEqual(
             domain_snapshot_base.top_file(guest.xml()), str(self.disk(guest))
         )
-        guest.suspend()
-        ticks = guest.ticks()
-        guest.destroy()
-        path = self.disk(guest)
-        self.assertEqual('', disk_lib.check(path))
-        self.assertIn(ticks, disk_lib.ring_numbers(path, 'qcow2'))
+        self.assert_ends_whole(guest)
         self.assertEqual(['root.qcow2'], self.files(guest))
         self.assert_nothing_left()
 

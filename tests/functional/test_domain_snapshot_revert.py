@@ -226,18 +226,8 @@ class TestRunning(domain_snapshot_base.DomainSnapshotTestCase):
         self.assertGreaterEqual(self.ticks_from(guest, said)[0], before)
 
     def test_guest_that_does_not_start(self) -> None:
-        iso = self.directory() / 'cd.iso'
-        iso.write_bytes(bytes(MIB))
-        guest = self.guest(
-            start=False, devices_xml=domain_snapshot_base.cdrom(iso)
-        )
-        self.take(guest, 'a')
-        xml = guest.inactive_xml().replace(f"<source file='{iso}'/>", '')
-        with self.libvirtd.connection() as connection:
-            connection.defineXML(xml).create()
-        guest.wait_until_up()
+        guest = self.guest_that_cannot_go_back('a')
         self.take(guest, 'b')
-        iso.unlink()
         for arguments in ((), ('--start',)):
             with self.subTest(arguments=arguments):
                 found, files = base.Found.of(guest), self.files(guest)

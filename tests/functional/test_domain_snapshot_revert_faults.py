@@ -152,17 +152,7 @@ class TestRunning(RevertTestCase):
 
     def test_lost_memory(self) -> None:
         """The memory of before, when the revert has failed."""
-        iso = self.directory() / 'cd.iso'
-        iso.write_bytes(bytes(MIB))
-        guest = self.guest(
-            start=False, devices_xml=domain_snapshot_base.cdrom(iso)
-        )
-        self.take(guest, 'a')
-        xml = guest.inactive_xml().replace(f"<source file='{iso}'/>", '')
-        with self.libvirtd.connection() as connection:
-            connection.defineXML(xml).create()
-        guest.wait_until_up()
-        iso.unlink()
+        guest = self.guest_that_cannot_go_back('a')
         for damage in DAMAGES:
             with self.subTest(damage.__name__):
                 found, files = base.Found.of(guest), self.files(guest)
